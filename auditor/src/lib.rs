@@ -1,0 +1,1 @@
+//! The night: gather, verify, fold, judge, seal, publish, act.

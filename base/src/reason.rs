@@ -1,0 +1,103 @@
+//! Reasons: the closed list of why a finding exists or an artifact was acted on.
+
+use crate::text_enum::text_enum;
+
+text_enum! {
+    /// Why a finding exists, or why an artifact is on the revocation list.
+    pub enum Reason as "reason" {
+        /// A host that no declaration covers.
+        UndeclaredHost = "undeclared_host",
+        /// A declared host on a port that no declaration covers.
+        UndeclaredPort = "undeclared_port",
+        /// A declared host and port, spoken to in a scheme that no declaration covers.
+        UndeclaredScheme = "undeclared_scheme",
+        /// An IP address that no declaration covers.
+        IpLiteral = "ip_literal",
+        /// A name that resolved to a private address.
+        PrivateResolution = "private_resolution",
+        /// The name inside TLS differs from the name asked of the gateway.
+        SniMismatch = "sni_mismatch",
+        /// Traffic was promised and none was seen, or it went around the gateway.
+        NoCoverage = "no_coverage",
+        /// Evidence is missing, and the gateway said so.
+        EvidenceGap = "evidence_gap",
+        /// Evidence was changed.
+        TamperedEvidence = "tampered_evidence",
+        /// A signature does not verify, or its key may not sign this.
+        SignatureInvalid = "signature_invalid",
+        /// The artifact's bytes are not the bytes that were signed.
+        DigestMismatch = "digest_mismatch",
+        /// A lower version than the one admitted before.
+        Downgrade = "downgrade",
+        /// Another key signs than before.
+        SignerChanged = "signer_changed",
+        /// The SBOM is not the one that was signed.
+        SbomMismatch = "sbom_mismatch",
+        /// A library outside the declared ranges.
+        SdkDrift = "sdk_drift",
+        /// Data of a class that the destination was not declared for.
+        DataClassBreach = "data_class_breach",
+        /// A declared limit was exceeded.
+        LimitExceeded = "limit_exceeded",
+        /// A known vulnerability.
+        Vulnerability = "vulnerability",
+        /// A key got into the wrong hands.
+        KeyCompromise = "key_compromise",
+        /// Malware.
+        Malware = "malware",
+        /// The owner asked for it.
+        OwnerRequest = "owner_request",
+        /// A policy, approval or waiver ran out.
+        PolicyExpired = "policy_expired",
+        /// A newer artifact took its place.
+        Superseded = "superseded",
+        /// The earlier act was a mistake.
+        FalsePositive = "false_positive",
+    }
+}
+
+impl Reason {
+    /// How grave a finding with this reason is, unless a policy says otherwise.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::TamperedEvidence | Self::KeyCompromise | Self::Malware => Severity::Critical,
+            Self::UndeclaredHost
+            | Self::IpLiteral
+            | Self::PrivateResolution
+            | Self::SniMismatch
+            | Self::SignatureInvalid
+            | Self::DigestMismatch
+            | Self::Downgrade
+            | Self::DataClassBreach => Severity::High,
+            Self::UndeclaredPort
+            | Self::UndeclaredScheme
+            | Self::EvidenceGap
+            | Self::SignerChanged
+            | Self::SbomMismatch
+            | Self::SdkDrift
+            | Self::Vulnerability
+            | Self::LimitExceeded => Severity::Medium,
+            Self::NoCoverage
+            | Self::OwnerRequest
+            | Self::PolicyExpired
+            | Self::Superseded
+            | Self::FalsePositive => Severity::Low,
+        }
+    }
+}
+
+text_enum! {
+    /// How grave a finding is.
+    pub enum Severity as "severity" {
+        /// Worth knowing; changes no verdict.
+        Info = "info",
+        /// Should be mended.
+        Low = "low",
+        /// Should be mended soon.
+        Medium = "medium",
+        /// A promise was broken.
+        High = "high",
+        /// Somebody is lying or attacking.
+        Critical = "critical",
+    }
+}

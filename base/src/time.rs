@@ -1,0 +1,150 @@
+//! Timestamps: wall-clock moments as they appear in every document.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::text_enum::serde_as_text;
+
+/// A moment in UTC with microsecond resolution, between the years 0000 and 9999.
+///
+/// The text form is RFC 3339 with exactly six decimals and `Z`, so that text sorts by time and each
+/// moment has one spelling. Durations never come from here: they come from a monotonic clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    unix_us: i64,
+}
+
+/// A text that is not an RFC 3339 date and time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an RFC 3339 date and time such as 2026-11-21T10:32:01Z")]
+pub struct InvalidTimestamp {
+    text: String,
+}
+
+const MIN_US: i64 = -62_167_219_200_000_000; // 0000-01-01T00:00:00Z
+const MAX_US: i64 = 253_402_300_799_999_999; // 9999-12-31T23:59:59.999999Z
+const MAX_JIFF_US: i64 = 253_402_207_200_999_999; // the last moment that jiff can name
+
+impl Timestamp {
+    /// A moment from microseconds since 1970-01-01T00:00:00Z, clamped to what RFC 3339 can write.
+    pub const fn from_unix_us(unix_us: i64) -> Self {
+        let clamped = if unix_us < MIN_US {
+            MIN_US
+        } else if unix_us > MAX_JIFF_US {
+            MAX_JIFF_US
+        } else {
+            unix_us
+        };
+        Self { unix_us: clamped }
+    }
+
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    pub const fn unix_us(self) -> i64 {
+        self.unix_us
+    }
+
+    /// Whole seconds since 1970-01-01T00:00:00Z, rounded down.
+    pub const fn unix_s(self) -> i64 {
+        self.unix_us.div_euclid(1_000_000)
+    }
+
+    /// This moment moved by `seconds`.
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Self::from_unix_us(self.unix_us.saturating_add(seconds.saturating_mul(1_000_000)))
+    }
+
+    /// The calendar day in UTC, as `2026-11-21`.
+    pub fn utc_day(self) -> String {
+        self.to_string()[..10].to_owned()
+    }
+}
+
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Self {
+        let us = match time.duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(MAX_US),
+            Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(-MIN_US),
+        };
+        Self::from_unix_us(us)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let invalid = || InvalidTimestamp {
+            text: text.chars().take(64).collect(),
+        };
+        // RFC 3339 is narrower than what the library reads: it has a `T`, seconds and no annotations.
+        let bytes = text.as_bytes();
+        let shaped =
+            bytes.len() >= 20 && bytes.len() <= 40 && matches!(bytes[10], b'T' | b't') && bytes[16] == b':';
+        if !shaped || text.contains('[') {
+            return Err(invalid());
+        }
+        let parsed: jiff::Timestamp = text.parse().map_err(|_| invalid())?;
+        let us = parsed.as_microsecond();
+        if (MIN_US..=MAX_JIFF_US).contains(&us) {
+            Ok(Self { unix_us: us })
+        } else {
+            Err(invalid())
+        }
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let moment = jiff::Timestamp::from_microsecond(self.unix_us).map_err(|_| fmt::Error)?;
+        write!(f, "{moment:.6}")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+serde_as_text!(Timestamp);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn offsets_are_folded_into_utc() {
+        let moment: Timestamp = "2026-11-21T11:32:01.5+01:00".parse().unwrap();
+        assert_eq!(moment.to_string(), "2026-11-21T10:32:01.500000Z");
+        assert_eq!(moment.utc_day(), "2026-11-21");
+    }
+
+    #[test]
+    fn only_rfc_3339_is_read() {
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-11-21T10:32Z",
+            "2026-11-21 10:32:01",
+            "2026-11-21T10:32:01",
+            "20261121T103201Z",
+            "2026-11-21T10:32:01Z[UTC]",
+            "2026-13-01T00:00:00Z",
+            "now",
+        ] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_moment_has_one_spelling_that_reads_back(us in MIN_US..=MAX_JIFF_US) {
+            let moment = Timestamp::from_unix_us(us);
+            let text = moment.to_string();
+            prop_assert_eq!(text.len(), 27);
+            prop_assert_eq!(text.parse::<Timestamp>().unwrap(), moment);
+        }
+    }
+}

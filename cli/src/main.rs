@@ -1,0 +1,2 @@
+//! `bailiwick`: the one binary.
+fn main() {}

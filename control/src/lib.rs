@@ -1,0 +1,1 @@
+//! Registry, policy, HTTP API and the mail outbox.

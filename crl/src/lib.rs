@@ -1,0 +1,1 @@
+//! The revocation list: entries, heads, freshness and rollback.

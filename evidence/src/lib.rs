@@ -1,0 +1,1 @@
+//! Events and the transparency log that keeps them.

@@ -1,0 +1,1 @@
+//! The covenant: egress grammar, coverage, artifact digests and the load gate.

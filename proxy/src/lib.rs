@@ -1,0 +1,1 @@
+//! The egress gateway: it names, asks, relays and writes down.

@@ -1,0 +1,1 @@
+//! Conformance reports, evidence bundles, their rendering, and the words of the mails.
