@@ -1,0 +1,409 @@
+//! Events: one thing that the gateway saw, as one entry of the evidence log.
+//!
+//! An entry is canonical JSON (RFC 8785) of at most 4 KiB. The fields below stand in alphabetical
+//! order and hold neither maps nor fractions, so that plain serialisation *is* the canonical form; a
+//! test holds it to that. Reading is strict: an entry that would not be written back byte for byte
+//! is not an event.
+//!
+//! No body byte, path, query, header value other than those named, or credential has a field here.
+
+use std::net::IpAddr;
+
+use base::{
+    ArtifactDigest, Attribution, Decision, DnsResult, Host, Mode, ObservedScheme, Outcome, PluginId, Port,
+    RefusalReason, RunId, Timestamp, Transport,
+};
+use serde::{Deserialize, Serialize};
+
+/// The largest entry, in bytes.
+pub const MAX_EVENT_BYTES: usize = 4096;
+/// The version of the event format, in every event's `v`.
+pub const EVENT_VERSION: u32 = 1;
+
+/// What kind of thing was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A connection was asked for and will be attempted; written before the first byte leaves.
+    Open,
+    /// The upstream connection stands. May be left out where `close` carries the same facts.
+    Connected,
+    /// A long tunnel is still open.
+    Progress,
+    /// A connection ended.
+    Close,
+    /// A connection was refused.
+    Refused,
+    /// Something is missing from this log, and this entry says so.
+    Gap,
+    /// Live tunnels were cut.
+    Kill,
+    /// The gateway started.
+    Start,
+    /// The gateway stopped in good order.
+    Stop,
+    /// Entries were sealed into an archive file.
+    Archived,
+}
+
+/// What ran out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timeout {
+    /// The request head.
+    Head,
+    /// The name lookup.
+    Dns,
+    /// The upstream connection.
+    Connect,
+    /// An idle connection.
+    Idle,
+    /// The connection's whole life.
+    Total,
+}
+
+/// One thing that the gateway saw. Absent facts are absent, never made up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Application protocols offered in the ClientHello (RFC 7301), joined by commas, escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpn: Option<String>,
+    /// The artifact that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_digest: Option<ArtifactDigest>,
+    /// How the run was known; present wherever a connection is concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribution: Option<Attribution>,
+    /// Bytes relayed from the destination to the plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_in: Option<u64>,
+    /// Bytes relayed from the plugin to the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// `gap`: what happened, in words of our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// CNAMEs followed, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cname_chain: Vec<String>,
+    /// Milliseconds from first dial to established connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u64>,
+    /// Ties the events of one connection together; unique within the gateway's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<String>,
+    /// `gap`: events known to be missing, where a number is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// Refused credentials by fingerprint, never by value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_fingerprint: Option<String>,
+    /// The revocation list that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_number: Option<u64>,
+    /// The revocation list that was asked is past its `next_update`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub crl_stale: bool,
+    /// What was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// Where the client asked to go: the canonical host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_host: Option<Host>,
+    /// The address that was connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialed_ip: Option<IpAddr>,
+    /// Milliseconds for the name lookup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_ms: Option<u64>,
+    /// How the name lookup ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_result: Option<DnsResult>,
+    /// Milliseconds from accepted request to end, by the monotonic clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Which gateway saw it.
+    pub gateway: String,
+    /// The Host header of plain HTTP, where it differs from the target; escaped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_header: Option<String>,
+    /// What kind of thing was seen.
+    pub kind: EventKind,
+    /// The declaration or operator's entry that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_entry: Option<String>,
+    /// The mode in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Why the connection ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Class and size bucket of what was relayed, never contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_class: Option<String>,
+    /// The plugin that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin_id: Option<PluginId>,
+    /// The policy that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_version: Option<u64>,
+    /// The port asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// What the client wrote, escaped, where it differs from the canonical target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_target: Option<String>,
+    /// Why it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<RefusalReason>,
+    /// Every address that the lookup gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolved_ips: Vec<IpAddr>,
+    /// The run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+    /// What was spoken, from the first bytes; absent while nobody spoke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<ObservedScheme>,
+    /// `kill`: a digest, a plugin id, a run id or `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The entry's index in the log; given by the one writer.
+    pub seq: u64,
+    /// The server name in the ClientHello (RFC 6066 §3), lower case, escaped; `absent` and
+    /// `unparsed` when TLS was spoken without a readable one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni: Option<String>,
+    /// Names of identity headers that the client sent and the gateway removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stripped_headers: Vec<String>,
+    /// When it was seen, by the wall clock.
+    pub time: Timestamp,
+    /// What ran out of time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+    /// What carried the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+    /// `kill`: tunnels cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<u64>,
+    /// The version of this format.
+    pub v: u32,
+    /// What the low tier would have done with this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<bool>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// Why bytes are not an event, or an event cannot be an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEvent {
+    /// Larger than [`MAX_EVENT_BYTES`].
+    #[error("the event has {bytes} bytes, more than the {MAX_EVENT_BYTES} allowed")]
+    TooLarge {
+        /// Bytes found.
+        bytes: usize,
+    },
+    /// Not an event.
+    #[error("not an event: {detail}")]
+    Shape {
+        /// What the reader met.
+        detail: String,
+    },
+    /// An event, written differently than we write it.
+    #[error("not in canonical form")]
+    NotCanonical,
+    /// A version that this program does not know.
+    #[error("event version {found} is not known; this program reads {EVENT_VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+}
+
+impl Event {
+    /// An event that says nothing yet but what kind, when and by whom. `seq` is the writer's to give.
+    pub fn new(kind: EventKind, time: Timestamp, gateway: &str) -> Self {
+        Self {
+            alpn: None,
+            artifact_digest: None,
+            attribution: None,
+            bytes_in: None,
+            bytes_out: None,
+            cause: None,
+            cname_chain: Vec::new(),
+            connect_ms: None,
+            connection_id: None,
+            count: None,
+            credential_fingerprint: None,
+            crl_number: None,
+            crl_stale: false,
+            decision: None,
+            destination_host: None,
+            dialed_ip: None,
+            dns_ms: None,
+            dns_result: None,
+            duration_ms: None,
+            gateway: gateway.to_owned(),
+            host_header: None,
+            kind,
+            matched_entry: None,
+            mode: None,
+            outcome: None,
+            payload_class: None,
+            plugin_id: None,
+            policy_version: None,
+            port: None,
+            raw_target: None,
+            reason: None,
+            resolved_ips: Vec::new(),
+            run_id: None,
+            scheme: None,
+            scope: None,
+            seq: 0,
+            sni: None,
+            stripped_headers: Vec::new(),
+            time,
+            timeout: None,
+            transport: None,
+            tunnels: None,
+            v: EVENT_VERSION,
+            would_deny: None,
+        }
+    }
+
+    /// The entry's bytes.
+    ///
+    /// # Errors
+    /// [`InvalidEvent::TooLarge`]; [`InvalidEvent::Shape`] for a counter beyond 2⁵³−1.
+    pub fn to_entry(&self) -> Result<Vec<u8>, InvalidEvent> {
+        let counters = [
+            self.seq,
+            self.bytes_in.unwrap_or(0),
+            self.bytes_out.unwrap_or(0),
+            self.count.unwrap_or(0),
+        ];
+        if counters.iter().any(|&counter| counter > base::json::MAX_INTEGER) {
+            return Err(InvalidEvent::Shape {
+                detail: "a counter is beyond 2^53-1".to_owned(),
+            });
+        }
+        let bytes = serde_json::to_vec(self).map_err(|e| InvalidEvent::Shape {
+            detail: e.to_string(),
+        })?;
+        if bytes.len() > MAX_EVENT_BYTES {
+            return Err(InvalidEvent::TooLarge { bytes: bytes.len() });
+        }
+        Ok(bytes)
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`]; `NotCanonical` for whatever would not be written back byte for byte.
+    pub fn from_entry(entry: &[u8]) -> Result<Self, InvalidEvent> {
+        if entry.len() > MAX_EVENT_BYTES {
+            return Err(InvalidEvent::TooLarge { bytes: entry.len() });
+        }
+        let event: Self = serde_json::from_slice(entry).map_err(|e| InvalidEvent::Shape {
+            detail: e.to_string(),
+        })?;
+        if event.v != EVENT_VERSION {
+            return Err(InvalidEvent::Version { found: event.v });
+        }
+        if event.to_entry()? != entry {
+            Err(InvalidEvent::NotCanonical)
+        } else {
+            Ok(event)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Event {
+        let mut event = Event::new(
+            EventKind::Close,
+            "2026-11-21T10:32:01.5Z".parse().unwrap(),
+            "gw-1",
+        );
+        event.alpn = Some("h2,http/1.1".into());
+        event.attribution = Some(Attribution::Token);
+        event.bytes_in = Some(10);
+        event.bytes_out = Some(base::json::MAX_INTEGER);
+        event.cname_chain = vec!["a.example".into()];
+        event.connection_id = Some("01".into());
+        event.crl_stale = true;
+        event.decision = Some(Decision::Allow);
+        event.destination_host = Some("example.com".parse().unwrap());
+        event.dialed_ip = Some("192.0.2.1".parse().unwrap());
+        event.dns_result = Some(DnsResult::Ok);
+        event.host_header = Some("\u{8}\t\n\u{c}\r\"\\/\u{1f}\u{7f}é€😀".into());
+        event.outcome = Some(Outcome::ServerClosed);
+        event.plugin_id = Some("acme.weather".parse().unwrap());
+        event.port = Some(Port::HTTPS);
+        event.resolved_ips = vec!["2001:db8::1".parse().unwrap()];
+        event.scheme = Some(ObservedScheme::Tls);
+        event.timeout = Some(Timeout::Idle);
+        event.would_deny = Some(false);
+        event
+    }
+
+    #[test]
+    fn plain_serialisation_is_the_canonical_form() {
+        for event in [
+            full(),
+            Event::new(EventKind::Start, Timestamp::from_unix_us(0), "gw-1"),
+        ] {
+            let entry = event.to_entry().unwrap();
+            assert_eq!(base::json::canonical(&event).unwrap(), entry);
+            assert_eq!(Event::from_entry(&entry).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn an_entry_written_otherwise_is_no_event() {
+        let entry = String::from_utf8(full().to_entry().unwrap()).unwrap();
+        let spaced = entry.replacen(':', ": ", 1);
+        assert_eq!(
+            Event::from_entry(spaced.as_bytes()),
+            Err(InvalidEvent::NotCanonical)
+        );
+        let explicit = entry.replacen("\"crl_stale\":true", "\"crl_stale\":false", 1);
+        assert_eq!(
+            Event::from_entry(explicit.as_bytes()),
+            Err(InvalidEvent::NotCanonical)
+        );
+        let upper = entry.replacen("example.com", "EXAMPLE.com", 1);
+        assert_eq!(
+            Event::from_entry(upper.as_bytes()),
+            Err(InvalidEvent::NotCanonical)
+        );
+        let newer = entry.replacen("\"v\":1", "\"v\":2", 1);
+        assert_eq!(
+            Event::from_entry(newer.as_bytes()),
+            Err(InvalidEvent::Version { found: 2 })
+        );
+        let extra = entry.replacen("\"v\":1", "\"v\":1,\"w\":1", 1);
+        assert!(matches!(
+            Event::from_entry(extra.as_bytes()),
+            Err(InvalidEvent::Shape { .. })
+        ));
+        assert!(Event::from_entry(&entry.as_bytes()[1..]).is_err());
+    }
+
+    #[test]
+    fn an_event_has_a_largest_size() {
+        let mut event = full();
+        event.raw_target = Some("a".repeat(MAX_EVENT_BYTES));
+        assert!(matches!(event.to_entry(), Err(InvalidEvent::TooLarge { .. })));
+    }
+}
