@@ -1,0 +1,64 @@
+//! Keeping a report readable: what a plugin can make long, a plugin would make long.
+//!
+//! A plugin that tries ten thousand hosts must not make a report that no tool opens. The lists are
+//! shortened from their unimportant end, and [`Omitted`](super::Omitted) says by how much.
+
+use super::ConformanceReport;
+
+/// The largest predicate that still fits an envelope of 1 MiB after base64, with room for subjects.
+pub const MAX_PAYLOAD_BYTES: usize = 700_000;
+/// Runs named per finding; `connections` counts all of them.
+pub const MAX_RUNS_PER_FINDING: usize = 100;
+
+/// Log entries cited per finding: enough to prove it, few enough to read.
+const MAX_EVENTS_PER_FINDING: usize = 100;
+const MAX_FINDINGS: usize = 500;
+const MAX_OBSERVED: usize = 1000;
+const MAX_UNUSED: usize = 500;
+const MAX_GAPS: usize = 200;
+
+impl ConformanceReport {
+    /// Shortens every list to what a reader can use, gravest first, and counts what was left out.
+    /// Puts the lists in order; leaves the verdict alone.
+    pub fn fit(&mut self) {
+        self.put_in_order();
+        for finding in &mut self.findings {
+            finding.runs.truncate(MAX_RUNS_PER_FINDING);
+            finding.events.truncate(MAX_EVENTS_PER_FINDING);
+        }
+        self.shorten(MAX_FINDINGS, MAX_OBSERVED, MAX_UNUSED);
+        self.omitted.gaps += cut(&mut self.coverage.gaps, MAX_GAPS);
+        // Long texts can still add up. Halving ends: an empty list fits.
+        let mut budget = MAX_OBSERVED;
+        while budget > 0 && self.size() > MAX_PAYLOAD_BYTES {
+            budget /= 2;
+            for finding in &mut self.findings {
+                finding.runs.truncate(budget.max(1));
+                finding.events.truncate(budget.max(1));
+            }
+            self.shorten(budget.min(MAX_FINDINGS).max(1), budget, budget.min(MAX_UNUSED));
+        }
+    }
+
+    fn shorten(&mut self, findings: usize, observed: usize, unused: usize) {
+        self.omitted.findings += cut(&mut self.findings, findings);
+        if self.observed.len() > observed {
+            // The rows that explain the findings outlive the rows that are as promised.
+            self.observed
+                .sort_by(|a, b| (a.matched.is_some(), a.key()).cmp(&(b.matched.is_some(), b.key())));
+            self.omitted.observed += cut(&mut self.observed, observed);
+            self.observed.sort_by(|a, b| a.key().cmp(&b.key()));
+        }
+        self.omitted.unused += cut(&mut self.unused, unused);
+    }
+
+    fn size(&self) -> usize {
+        serde_json::to_vec(self).map_or(usize::MAX, |bytes| bytes.len())
+    }
+}
+
+fn cut<T>(list: &mut Vec<T>, max: usize) -> u64 {
+    let excess = list.len().saturating_sub(max);
+    list.truncate(max);
+    excess as u64
+}
