@@ -1,0 +1,307 @@
+//! Connections: what the events of one connection say together.
+//!
+//! Facts arrive piece by piece (`open` knows the target, `close` knows the scheme and the bytes), and
+//! a fact once stated stands.
+
+use std::net::IpAddr;
+
+use base::{
+    AddressClass, Attribution, Decision, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target,
+    Timestamp, canonical_ip, classify,
+};
+use evidence::{Event, EventKind};
+
+use crate::observation::{Destination, InnerName, Observation, Stray, Who};
+use crate::tally::{Cited, Share, Tally};
+
+/// What stands in `sni` when TLS was spoken and no name could be read.
+const NO_NAME: [&str; 3] = ["absent", "unparsed", "ech"];
+
+/// One connection, as far as its events were read.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    facts: Facts,
+    bytes_before: (u64, u64),
+    bytes: (u64, u64),
+    first_entry: Cited,
+    last_entry: Cited,
+    seen: Option<(Timestamp, Timestamp)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Facts {
+    who: Option<Who>,
+    target: Option<Target>,
+    scheme: Option<ObservedScheme>,
+    sni: Option<String>,
+    host_header: Option<String>,
+    resolved: Vec<IpAddr>,
+    dialed: Option<IpAddr>,
+    dns: Option<DnsResult>,
+    outcome: Option<Outcome>,
+    denied: bool,
+    refusal: Option<RefusalReason>,
+    connected: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(entry: Cited) -> Self {
+        Self {
+            facts: Facts::default(),
+            bytes_before: (0, 0),
+            bytes: (0, 0),
+            first_entry: entry,
+            last_entry: entry,
+            seen: None,
+        }
+    }
+
+    /// Learns from an event that came before the period.
+    pub(crate) fn handle_before(&mut self, entry: Cited, event: &Event) {
+        self.learn(entry, event);
+        self.bytes_before = self.bytes;
+    }
+
+    /// Learns from an event of the period.
+    pub(crate) fn handle_within(&mut self, entry: Cited, event: &Event) {
+        self.learn(entry, event);
+        let first = self.seen.map_or(event.time, |(first, _)| first.min(event.time));
+        let last = self.seen.map_or(event.time, |(_, last)| last.max(event.time));
+        self.seen = Some((first, last));
+    }
+
+    /// Notes that the connection was open throughout the period without a word.
+    pub(crate) fn outlives(&mut self, from: Timestamp, to: Timestamp) {
+        self.seen.get_or_insert((from, to));
+    }
+
+    pub(crate) fn first_entry(&self) -> Cited {
+        self.first_entry
+    }
+
+    pub(crate) fn who(&self) -> Option<&Who> {
+        self.facts.who.as_ref()
+    }
+
+    fn learn(&mut self, entry: Cited, event: &Event) {
+        self.last_entry = entry;
+        // Counters rise over the life of a connection; one that fell is not believed.
+        self.bytes.0 = self.bytes.0.max(event.bytes_out.unwrap_or(0));
+        self.bytes.1 = self.bytes.1.max(event.bytes_in.unwrap_or(0));
+        self.facts.learn(event);
+    }
+
+    /// What the connection adds to a tally. `None` if it has nothing to do with the period.
+    fn share(&self) -> Option<Share> {
+        let (first, last) = self.seen?;
+        Some(Share {
+            established: self.facts.established(self.bytes),
+            denied: self.facts.denied,
+            failed_lookup: self.facts.failed_lookup(),
+            bytes_out: self.bytes.0.saturating_sub(self.bytes_before.0),
+            bytes_in: self.bytes.1.saturating_sub(self.bytes_before.1),
+            first,
+            last,
+            cited: [self.first_entry, self.last_entry],
+        })
+    }
+
+    /// Where the connection belongs: an observation, or the strays.
+    pub(crate) fn settle(self, alive: bool) -> Option<Settled> {
+        let share = self.share()?;
+        let facts = self.facts;
+        match (facts.who.clone(), facts.target.clone()) {
+            (Some(who), Some(target)) => Some(Settled::Seen {
+                who,
+                destination: Destination {
+                    target,
+                    scheme: facts.scheme,
+                },
+                addition: Addition { facts, share, alive },
+            }),
+            (who, target) => Some(Settled::Stray(
+                Stray {
+                    who,
+                    target,
+                    refusal: facts.refusal,
+                },
+                share,
+            )),
+        }
+    }
+}
+
+/// A connection, ready to be counted.
+pub(crate) enum Settled {
+    /// Somebody went somewhere.
+    Seen {
+        who: Who,
+        destination: Destination,
+        addition: Addition,
+    },
+    /// Who, or where to, is not known.
+    Stray(Stray, Share),
+}
+
+/// What one connection adds to an observation.
+pub(crate) struct Addition {
+    facts: Facts,
+    share: Share,
+    alive: bool,
+}
+
+impl Addition {
+    pub(crate) fn add_to(self, observation: &mut Observation) {
+        let Self { facts, share, alive } = self;
+        Tally::add(observation.all_mut(), &share);
+        observation.alive_at_end += u64::from(alive);
+        for name in facts.inner_names() {
+            let tally = observation.inner_names.entry(name);
+            tally
+                .and_modify(|tally| tally.merge(&Tally::of(&share)))
+                .or_insert_with(|| Tally::of(&share));
+        }
+        if facts.unnamed_tls() {
+            Tally::add(&mut observation.unnamed_tls, &share);
+        }
+        if facts.below_floor() {
+            Tally::add(&mut observation.floor, &share);
+        }
+        if facts.mixed_answers() {
+            Tally::add(&mut observation.mixed_answers, &share);
+        }
+    }
+}
+
+impl Facts {
+    fn learn(&mut self, event: &Event) {
+        if self.who.is_none() {
+            self.who = who(event);
+        }
+        if let (None, Some(host), Some(port)) = (&self.target, &event.destination_host, event.port) {
+            self.target = Some(Target {
+                host: host.clone(),
+                port,
+            });
+        }
+        keep_first(&mut self.scheme, event.scheme.as_ref());
+        keep_first(&mut self.sni, event.sni.as_ref());
+        keep_first(&mut self.host_header, event.host_header.as_ref());
+        keep_first(&mut self.dialed, event.dialed_ip.as_ref());
+        keep_first(&mut self.dns, event.dns_result.as_ref());
+        keep_first(&mut self.outcome, event.outcome.as_ref());
+        keep_first(&mut self.refusal, event.reason.as_ref());
+        if self.resolved.is_empty() {
+            self.resolved.clone_from(&event.resolved_ips);
+        }
+        self.denied |= event.kind == EventKind::Refused || event.decision == Some(Decision::Deny);
+        self.connected |= event.kind == EventKind::Connected || event.connect_ms.is_some();
+    }
+
+    fn established(&self, bytes: (u64, u64)) -> bool {
+        let failed = matches!(
+            self.outcome,
+            Some(
+                Outcome::DnsFailed | Outcome::FloorRefused | Outcome::ConnectFailed | Outcome::ConnectTimeout
+            )
+        );
+        !self.denied && !failed && (self.connected || self.dialed.is_some() || bytes != (0, 0))
+    }
+
+    fn failed_lookup(&self) -> bool {
+        let failed = match self.dns {
+            Some(DnsResult::Ok | DnsResult::NotNeeded | DnsResult::Override) | None => false,
+            Some(
+                DnsResult::NxDomain
+                | DnsResult::NoData
+                | DnsResult::ServFail
+                | DnsResult::Timeout
+                | DnsResult::Failed,
+            ) => true,
+        };
+        failed || self.outcome == Some(Outcome::DnsFailed)
+    }
+
+    fn asked_for_name(&self) -> bool {
+        matches!(
+            &self.target,
+            Some(Target {
+                host: Host::Name(_),
+                ..
+            })
+        )
+    }
+
+    /// Names inside the connection that differ from the host asked for.
+    fn inner_names(&self) -> impl Iterator<Item = InnerName> {
+        let sni = self
+            .sni
+            .as_deref()
+            .filter(|sni| !NO_NAME.contains(sni))
+            .map(read_sni);
+        let header = self.host_header.as_deref().map(read_host_header);
+        let asked = self
+            .target
+            .as_ref()
+            .map(|target| InnerName::Host(target.host.clone()));
+        [sni, header]
+            .into_iter()
+            .flatten()
+            .filter(move |name| asked.as_ref() != Some(name))
+    }
+
+    fn unnamed_tls(&self) -> bool {
+        let unnamed = self.sni.as_deref().is_none_or(|sni| NO_NAME.contains(&sni));
+        // The gateway states `sni` whenever it saw a ClientHello, so silence is not absence.
+        self.scheme == Some(ObservedScheme::Tls) && self.sni.is_some() && unnamed && self.asked_for_name()
+    }
+
+    fn below_floor(&self) -> bool {
+        let refused =
+            self.refusal == Some(RefusalReason::Floor) || self.outcome == Some(Outcome::FloorRefused);
+        refused && self.asked_for_name()
+    }
+
+    /// The gateway drops addresses below the floor and dials the rest. What the operator mapped or
+    /// allowed is not below it: then the address dialled is itself not public.
+    fn mixed_answers(&self) -> bool {
+        let public = |ip: IpAddr| classify(canonical_ip(ip)) == AddressClass::Public;
+        self.dns == Some(DnsResult::Ok)
+            && self.asked_for_name()
+            && self.dialed.is_some_and(public)
+            && !self.resolved.iter().copied().all(public)
+    }
+}
+
+/// Who an event speaks of: all three names and a proof, or nobody. Never a guess.
+pub(crate) fn who(event: &Event) -> Option<Who> {
+    match event.attribution {
+        None | Some(Attribution::None) => None,
+        Some(Attribution::Token | Attribution::Listener | Attribution::Mtls | Attribution::Source) => {
+            Some(Who {
+                plugin_id: event.plugin_id.clone()?,
+                artifact_digest: event.artifact_digest?,
+                run_id: event.run_id?,
+            })
+        }
+    }
+}
+
+fn keep_first<T: Clone>(known: &mut Option<T>, stated: Option<&T>) {
+    if known.is_none() {
+        *known = stated.cloned();
+    }
+}
+
+fn read_sni(text: &str) -> InnerName {
+    text.parse()
+        .map_or_else(|_| InnerName::Unreadable(text.to_owned()), InnerName::Host)
+}
+
+/// A Host header may carry a port; the name is what matters here, the port was already dialled.
+fn read_host_header(text: &str) -> InnerName {
+    Target::from_authority_or(text.as_bytes(), base::Port::HTTP).map_or_else(
+        |_| InnerName::Unreadable(text.to_owned()),
+        |target| InnerName::Host(target.host),
+    )
+}

@@ -1,0 +1,218 @@
+//! The fold: verified events in, observations out, one pass, log by log.
+//!
+//! Memory grows with distinct tuples and with connections open at one time, never with events.
+//!
+//! Which period an entry belongs to follows from its time and its place: an entry never counts as
+//! earlier than the one before it. So every entry falls into exactly one of two adjoining periods,
+//! also where a clock was set back, and no entry hides from every night by its date.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use base::Timestamp;
+use evidence::{Event, EventKind};
+
+use crate::connection::{Connection, Settled};
+use crate::observation::{Gap, Observations, Stretch};
+use crate::period::Period;
+use crate::tally::{Cited, Tally};
+
+/// How far ahead of the auditor a gateway's clock may be before its time is not believed.
+const CLOCK_TOLERANCE_S: i64 = 300;
+
+/// Folds the logs of one period.
+#[derive(Debug)]
+pub struct Fold {
+    period: Period,
+    believable_until: Timestamp,
+    observations: Observations,
+}
+
+/// Folds one log; entries come in order, from the first.
+#[derive(Debug)]
+pub struct LogFold<'f> {
+    fold: &'f mut Fold,
+    log: usize,
+    stretch: Stretch,
+    open: HashMap<String, Connection>,
+    clock: Timestamp,
+    /// The time of the last entry that shows the gateway at work.
+    whole_until: Timestamp,
+}
+
+impl Fold {
+    /// A fold of `period`. An entry dated later than `now` cannot push the entries after it out of
+    /// the period.
+    pub fn new(period: Period, now: Timestamp) -> Self {
+        Self {
+            period,
+            believable_until: now.plus_seconds(CLOCK_TOLERANCE_S),
+            observations: Observations::default(),
+        }
+    }
+
+    /// Begins the next log.
+    pub fn log(&mut self, origin: &str) -> LogFold<'_> {
+        LogFold {
+            log: self.observations.logs.len(),
+            stretch: Stretch {
+                origin: origin.to_owned(),
+                from: 0,
+                to: 0,
+            },
+            open: HashMap::new(),
+            clock: Timestamp::from_unix_us(i64::MIN),
+            whole_until: self.period.from,
+            fold: self,
+        }
+    }
+
+    /// What all logs said.
+    pub fn finish(self) -> Observations {
+        self.observations
+    }
+}
+
+impl LogFold<'_> {
+    /// Takes the next entry. `Break` once no later entry can concern the period.
+    pub fn handle_entry(&mut self, index: u64, event: &Event) -> ControlFlow<()> {
+        if event.time <= self.fold.believable_until {
+            self.clock = self.clock.max(event.time);
+        }
+        let entry = Cited { log: self.log, index };
+        if self.clock >= self.fold.period.to {
+            return self.handle_after(entry, event);
+        }
+        if self.clock < self.fold.period.from {
+            self.stretch.from = index + 1;
+            self.stretch.to = index + 1;
+            self.handle_before(entry, event);
+        } else {
+            self.stretch.to = index + 1;
+            self.handle_within(entry, event);
+        }
+        // A gateway that comes back starts, and only then says what it lost.
+        if !matches!(event.kind, EventKind::Start | EventKind::Gap) {
+            self.whole_until = self.clock;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// No more entries concern the period: what is open now was open when it ended.
+    pub fn finish(mut self) {
+        let Period { from, to } = self.fold.period;
+        for mut connection in self.take_open() {
+            connection.outlives(from, to);
+            self.count(connection, true);
+        }
+        self.fold.observations.logs.push(self.stretch);
+    }
+
+    fn handle_before(&mut self, entry: Cited, event: &Event) {
+        match event.kind {
+            EventKind::Open | EventKind::Connected | EventKind::Progress => {
+                if let Some(id) = &event.connection_id {
+                    let connection = self.open.entry(id.clone());
+                    connection
+                        .or_insert_with(|| Connection::new(entry))
+                        .handle_before(entry, event);
+                }
+            }
+            EventKind::Close | EventKind::Refused => {
+                if let Some(id) = &event.connection_id {
+                    self.open.remove(id);
+                }
+            }
+            EventKind::Start | EventKind::Stop => self.open.clear(),
+            EventKind::Gap | EventKind::Kill | EventKind::Archived => {}
+        }
+    }
+
+    fn handle_within(&mut self, entry: Cited, event: &Event) {
+        match event.kind {
+            EventKind::Open | EventKind::Connected | EventKind::Progress => {
+                let connection = self.connection(entry, event);
+                match &event.connection_id {
+                    Some(id) => {
+                        self.open.insert(id.clone(), connection);
+                    }
+                    // Nothing can ever close it; it still happened.
+                    None => self.count(connection, false),
+                }
+            }
+            EventKind::Close | EventKind::Refused => {
+                let connection = self.connection(entry, event);
+                self.count(connection, false);
+            }
+            EventKind::Gap => self.note_gap(entry, event),
+            // One process writes a log. When it starts or stops, no connection of an earlier one lives.
+            EventKind::Start | EventKind::Stop => {
+                for connection in self.take_open() {
+                    self.count(connection, false);
+                }
+            }
+            EventKind::Kill | EventKind::Archived => {}
+        }
+    }
+
+    /// The period is over. What remains to be known is whether the log was whole to its end, which
+    /// a gateway that died within the period says when it comes back.
+    fn handle_after(&mut self, entry: Cited, event: &Event) -> ControlFlow<()> {
+        match event.kind {
+            EventKind::Start => ControlFlow::Continue(()),
+            EventKind::Gap => {
+                self.note_gap(entry, event);
+                ControlFlow::Continue(())
+            }
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn connection(&mut self, entry: Cited, event: &Event) -> Connection {
+        let known = event.connection_id.as_ref().and_then(|id| self.open.remove(id));
+        let mut connection = known.unwrap_or_else(|| Connection::new(entry));
+        connection.handle_within(entry, event);
+        if let Some(who) = connection.who() {
+            *self.fold.observations.events.entry(who.clone()).or_default() += 1;
+        }
+        connection
+    }
+
+    fn note_gap(&mut self, entry: Cited, event: &Event) {
+        self.fold.observations.gaps.push(Gap {
+            cited: entry,
+            from: self.whole_until,
+            to: self.clock,
+            cause: event.cause.clone().unwrap_or_default(),
+            count: event.count,
+            plugin_id: event.plugin_id.clone(),
+        });
+    }
+
+    /// In the order of the log, so that nothing depends on how a table hashes.
+    fn take_open(&mut self) -> Vec<Connection> {
+        let mut open: Vec<Connection> = self.open.drain().map(|(_, connection)| connection).collect();
+        open.sort_by_key(Connection::first_entry);
+        open
+    }
+
+    fn count(&mut self, connection: Connection, alive: bool) {
+        let observations = &mut self.fold.observations;
+        match connection.settle(alive) {
+            Some(Settled::Seen {
+                who,
+                destination,
+                addition,
+            }) => addition.add_to(observations.seen.entry((who, destination)).or_default()),
+            Some(Settled::Stray(stray, share)) => {
+                let tally = Tally::of(&share);
+                observations
+                    .strays
+                    .entry(stray)
+                    .and_modify(|known| known.merge(&tally))
+                    .or_insert(tally);
+            }
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Observations: events folded by who went where.
+
+use std::collections::BTreeMap;
+
+use base::{ArtifactDigest, Host, ObservedScheme, PluginId, RefusalReason, RunId, Target, Timestamp};
+
+use crate::tally::{Cited, Tally};
+
+/// Who connected: one run of one artifact of one plugin.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Who {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// The run.
+    pub run_id: RunId,
+}
+
+/// Where to: the target asked for, and what was spoken there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination {
+    /// Host and port.
+    pub target: Target,
+    /// What was spoken; `None` while nobody spoke.
+    pub scheme: Option<ObservedScheme>,
+}
+
+/// What connections of one run to one destination have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// All of them. `None` only before the first was added.
+    all: Option<Tally>,
+    /// By the name found inside the connection where it is another than the one asked for: in the
+    /// ClientHello, or in the Host header of plain HTTP. Each name is matched as well.
+    pub inner_names: BTreeMap<InnerName, Tally>,
+    /// TLS to a name, without a readable name inside.
+    pub unnamed_tls: Option<Tally>,
+    /// Refused because the name led below the floor.
+    pub floor: Option<Tally>,
+    /// Relayed to a public address although the name also resolved to others.
+    pub mixed_answers: Option<Tally>,
+    /// Still open when the period ended.
+    pub alive_at_end: u64,
+}
+
+/// A name found inside a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InnerName {
+    /// A host, to be matched.
+    Host(Host),
+    /// Text that is no host, escaped.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for InnerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(host) => std::fmt::Display::fmt(host, f),
+            Self::Unreadable(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Observation {
+    /// All connections.
+    pub fn tally(&self) -> &Tally {
+        self.all
+            .as_ref()
+            .expect("an observation is made by adding its first connection")
+    }
+
+    pub(crate) fn all_mut(&mut self) -> &mut Option<Tally> {
+        &mut self.all
+    }
+}
+
+/// Traffic that nobody could be named for, and requests too broken to have a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stray {
+    /// Who, where that much is known.
+    pub who: Option<Who>,
+    /// Where to, where that much could be read.
+    pub target: Option<Target>,
+    /// Why it was refused; `None` if it was relayed.
+    pub refusal: Option<RefusalReason>,
+}
+
+/// A stretch of one log in which something is missing, by the gateway's own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The entry that says so.
+    pub cited: Cited,
+    /// The last moment for which the log is known to be whole.
+    pub from: Timestamp,
+    /// When the entry was written.
+    pub to: Timestamp,
+    /// What happened, in the gateway's words.
+    pub cause: String,
+    /// Events known to be missing, where a number is known.
+    pub count: Option<u64>,
+    /// The one plugin whose events are missing, where only one is concerned.
+    pub plugin_id: Option<PluginId>,
+}
+
+/// The entries of one log that belong to the period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The log's origin.
+    pub origin: String,
+    /// Its first entry.
+    pub from: u64,
+    /// The first entry after it.
+    pub to: u64,
+}
+
+/// Everything that one period's events say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observations {
+    /// Who went where.
+    pub seen: BTreeMap<(Who, Destination), Observation>,
+    /// What could not be ascribed to a run or to a target.
+    pub strays: BTreeMap<Stray, Tally>,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
+    /// Events per run, connections or not.
+    pub events: BTreeMap<Who, u64>,
+    /// What was read, in the order in which [`Cited::log`] counts.
+    pub logs: Vec<Stretch>,
+}
+
+impl Observations {
+    /// What one artifact did, over all its runs.
+    pub fn of_artifact<'a>(
+        &'a self,
+        plugin_id: &'a PluginId,
+        artifact: &'a ArtifactDigest,
+    ) -> impl Iterator<Item = (&'a Who, &'a Destination, &'a Observation)> {
+        self.seen
+            .iter()
+            .filter(move |((who, _), _)| who.plugin_id == *plugin_id && who.artifact_digest == *artifact)
+            .map(|((who, destination), observation)| (who, destination, observation))
+    }
+}
