@@ -113,7 +113,6 @@ impl ConformanceReport {
         self.check_texts()?;
         self.check_order()?;
         self.check_findings()?;
-        self.check_actions()?;
         let follows = self.verdict_that_follows();
         if follows != self.verdict {
             return Err(Inconsistent::Verdict {
@@ -121,7 +120,7 @@ impl ConformanceReport {
                 follows,
             });
         }
-        Ok(())
+        self.check_actions()
     }
 
     fn check_ranges(&self) -> Result<(), Inconsistent> {

@@ -11,7 +11,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 700_000;
 pub const MAX_RUNS_PER_FINDING: usize = 100;
 
 /// Log entries cited per finding: enough to prove it, few enough to read.
-const MAX_EVENTS_PER_FINDING: usize = 100;
+const MAX_EVENTS_PER_FINDING: usize = 20;
 const MAX_FINDINGS: usize = 500;
 const MAX_OBSERVED: usize = 1000;
 const MAX_UNUSED: usize = 500;
@@ -36,7 +36,7 @@ impl ConformanceReport {
                 finding.runs.truncate(budget.max(1));
                 finding.events.truncate(budget.max(1));
             }
-            self.shorten(budget.min(MAX_FINDINGS).max(1), budget, budget.min(MAX_UNUSED));
+            self.shorten(budget.clamp(1, MAX_FINDINGS), budget, budget.min(MAX_UNUSED));
         }
     }
 

@@ -153,3 +153,6 @@ impl ConformanceReport {
         self.findings.iter().filter(|f| f.weight() == Weight::Doubt)
     }
 }
+
+#[cfg(test)]
+mod tests;
