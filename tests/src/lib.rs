@@ -1,1 +1,33 @@
-//! The test harness and the end-to-end tests against the real binary.
+//! The harness of the end-to-end tests: a whole site in a temporary folder.
+//!
+//! [`World`] makes a site with the real binary, starts the real `bailiwick serve` and puts origins
+//! and a mail server beside it. The product knows nothing of tests: names lead to the origins through
+//! the gateway's own `[gateway.resolver.hosts]`, and clients find the test authority through the
+//! variables that each of them reads anyway.
+//!
+//! Nothing here sleeps and hopes. [`wait_until`] asks again until the answer is yes or an overall
+//! deadline has passed; child processes are ended by their id and always reaped.
+
+mod authority;
+mod binary;
+mod mail;
+mod origin;
+mod peer;
+mod plugin;
+mod process;
+mod server;
+mod trial;
+mod wait;
+mod world;
+
+pub use authority::Authority;
+pub use binary::{bailiwick, workspace};
+pub use mail::{Mail, MailSink};
+pub use origin::{Origin, Seen};
+pub use peer::{MissingPeer, Peer};
+pub use plugin::{Plugin, PluginBuilder};
+pub use process::{Run, run};
+pub use server::Server;
+pub use trial::{Scenario, run_scenarios};
+pub use wait::{DEADLINE, wait_until};
+pub use world::World;

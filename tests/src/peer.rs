@@ -1,0 +1,190 @@
+//! Software of other people: found on `PATH` first, then where `tests/peers` puts it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::binary::{target_folder, workspace};
+
+/// A piece of software that a scenario needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// `curl`.
+    Curl,
+    /// `git`, with its HTTPS transport.
+    Git,
+    /// `wget`.
+    Wget,
+    /// `openssl` 3.
+    Openssl,
+    /// `cosign` 3: earlier ones read no Sigstore bundle v0.3.
+    Cosign,
+    /// `spicy`, which verifies tlog-proofs.
+    Spicy,
+    /// Python with the packages of `tests/requirements.txt`.
+    Python,
+    /// The wheel of the `openai` package, as published.
+    OpenaiWheel,
+    /// The means to mount a small filesystem of our own.
+    Tmpfs,
+}
+
+/// A peer that is not there, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingPeer {
+    /// Which.
+    pub peer: Peer,
+    /// Why it counts as missing.
+    pub why: String,
+}
+
+impl std::fmt::Display for MissingPeer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "needs {}: {}", self.peer.name(), self.why)
+    }
+}
+
+impl Peer {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Curl => "curl",
+            Self::Git => "git",
+            Self::Wget => "wget",
+            Self::Openssl => "openssl",
+            Self::Cosign => "cosign",
+            Self::Spicy => "spicy",
+            Self::Python => "python with the packages of tests/requirements.txt",
+            Self::OpenaiWheel => "the openai wheel",
+            Self::Tmpfs => "the right to mount a tmpfs",
+        }
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// [`MissingPeer`] when it is nowhere, or too old.
+    pub fn find(self) -> Result<PathBuf, MissingPeer> {
+        let missing = |why: &str| MissingPeer {
+            peer: self,
+            why: why.to_owned(),
+        };
+        let nowhere = "neither on PATH nor in target/peers; tests/peers installs it";
+        match self {
+            Self::Python => venv()
+                .filter(|_| peers().join("venv/installed.txt").is_file())
+                .ok_or_else(|| missing("not in target/peers; tests/peers installs it")),
+            Self::OpenaiWheel => wheel("openai-")
+                .ok_or_else(|| missing("not in target/peers/wheels; tests/peers downloads it")),
+            Self::Tmpfs => {
+                tmpfs().ok_or_else(|| missing("mount needs root, and not every container grants it"))
+            }
+            Self::Cosign => {
+                let path = which("cosign").ok_or_else(|| missing(nowhere))?;
+                if is_cosign_3(&path) {
+                    Ok(path)
+                } else {
+                    Err(missing(
+                        "the one found is older than 3; tests/peers installs a newer one",
+                    ))
+                }
+            }
+            other => which(other.name()).ok_or_else(|| missing(nowhere)),
+        }
+    }
+
+    /// A command line that starts it. Call only in a scenario that declares the need.
+    ///
+    /// # Panics
+    /// When the peer is missing.
+    pub fn command(self) -> Command {
+        let found = self.find();
+        assert!(found.is_ok(), "a scenario must declare its needs: {found:?}");
+        Command::new(found.unwrap_or_else(|_| self.name().into()))
+    }
+}
+
+/// Where `tests/peers` puts things.
+fn peers() -> PathBuf {
+    if let Some(path) = std::env::var_os("BAILIWICK_PEERS") {
+        return path.into();
+    }
+    let beside_build = target_folder().0.join("peers");
+    if beside_build.is_dir() {
+        beside_build
+    } else {
+        workspace().join("target/peers")
+    }
+}
+
+fn which(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([peers().join("bin")])
+        .map(|folder| folder.join(name))
+        .find(|candidate| is_executable(candidate))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+fn venv() -> Option<PathBuf> {
+    let python = peers().join("venv/bin/python");
+    is_executable(&python).then_some(python)
+}
+
+fn wheel(prefix: &str) -> Option<PathBuf> {
+    let mut wheels: Vec<_> = std::fs::read_dir(peers().join("wheels"))
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(prefix) && name.ends_with(".whl")
+        })
+        .collect();
+    wheels.sort();
+    wheels.pop()
+}
+
+fn is_cosign_3(path: &Path) -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        // Distributors print "devel" as the version; but 3 reads new bundles always, so the option is gone.
+        let output = Command::new(path)
+            .args(["verify-blob-attestation", "--help"])
+            .output();
+        output.is_ok_and(|output| {
+            output.status.success()
+                && !String::from_utf8_lossy(&output.stdout).contains("--new-bundle-format")
+        })
+    })
+}
+
+fn tmpfs() -> Option<PathBuf> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let works = ANSWER.get_or_init(|| {
+        // In a mount namespace of its own, so that nothing is left behind whatever happens.
+        let status = Command::new("unshare")
+            .args([
+                "--mount", "--", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt",
+            ])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    });
+    works.then(|| PathBuf::from("unshare"))
+}
+
+/// The client tools' own `PATH`: the system's, then `target/peers/bin`.
+pub(crate) fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path)
+        .chain([peers().join("bin")])
+        .collect();
+    std::env::join_paths(folders).unwrap_or(path)
+}

@@ -1,0 +1,116 @@
+//! `bailiwick serve` as a child process: ready when it says so, ended by its id, always reaped.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process;
+use crate::wait::{DEADLINE, wait_for};
+
+/// How long an orderly stop may take before it counts as hanging.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `command` and waits until `admin` answers `/readyz` with 200. Everything it prints goes
+    /// to `log`.
+    pub(crate) fn start(command: &mut Command, admin: SocketAddr, log: PathBuf) -> Result<Self> {
+        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("starting bailiwick serve")?;
+        let mut server = Self { child, log };
+        wait_for("bailiwick serve to be ready", || {
+            if let Ok(Some(status)) = server.child.try_wait() {
+                return Some(Err(status));
+            }
+            is_ready(admin).then_some(Ok(()))
+        })?
+        .map_err(|status| {
+            anyhow::anyhow!("bailiwick serve ended at once ({status}):\n{}", server.printed())
+        })?;
+        Ok(server)
+    }
+
+    /// Everything it printed so far.
+    pub fn printed(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to stop and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not stop in time; it is killed then.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        match process::wait(&mut self.child, STOP_LIMIT) {
+            Some(status) => Ok(status),
+            None => bail!("bailiwick serve did not stop within {}s", STOP_LIMIT.as_secs()),
+        }
+    }
+
+    /// Kills it as a power cut would, and reaps it.
+    ///
+    /// # Errors
+    /// When it cannot be reaped.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        process::wait(&mut self.child, DEADLINE).context("a killed process was not reaped")?;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // Gone already is as good.
+            let _ = kill_process(id, signal);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
+            if process::wait(&mut self.child, STOP_LIMIT).is_none() {
+                let _ = self.child.kill();
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
+fn is_ready(admin: SocketAddr) -> bool {
+    http_get(admin, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// One plain GET, whole answer. Nothing cleverer: what asks the product should not depend on it.
+pub(crate) fn http_get(address: SocketAddr, path: &str) -> Result<String> {
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
