@@ -240,13 +240,29 @@ struct Source {
 fn sources(room: &str) -> Vec<Source> {
     let mut files = Vec::new();
     collect(&root().join(room).join("src"), &mut files);
+    files.retain(|path| path.extension().is_some_and(|kind| kind == "rs"));
     assert!(!files.is_empty(), "{room} has no source");
+    let tests: BTreeSet<String> = files.iter().flat_map(|path| test_modules(path)).collect();
+    let is_test = |path: &Path| {
+        path.file_stem()
+            .is_some_and(|stem| tests.contains(&*stem.to_string_lossy()))
+    };
     files
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
-        .filter(|path| !path.file_stem().is_some_and(|stem| stem == "tests"))
-        .map(|path| source(&path))
+        .iter()
+        .filter(|path| !is_test(path))
+        .map(|path| source(path))
         .collect()
+}
+
+/// The modules that this file declares for tests alone, in files of their own.
+fn test_modules(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let declared = text.split("#[cfg(test)]\n").skip(1).filter_map(|rest| {
+        let line = rest.lines().find(|line| !line.starts_with("#["))?;
+        let name = line.trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+        Some(name.strip_prefix("mod ")?.strip_suffix(';')?.to_owned())
+    });
+    declared.collect()
 }
 
 fn source(path: &Path) -> Source {
