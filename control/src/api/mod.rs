@@ -1,0 +1,3 @@
+//! The HTTP interface under `/v1`.
+
+pub mod types;

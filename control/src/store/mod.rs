@@ -1,0 +1,239 @@
+//! The registry: what this site knows about plugins, artifacts, runs, reports, letters and acts.
+//!
+//! [`Store`] is a list of operations, each of which happens as a whole or not at all. An engine
+//! implements the list; SQLite is the one there is, and one that several control planes can share
+//! would be another variant behind the same methods. No SQL leaves an engine's own folder.
+//!
+//! Gateways never come here. They carry on with signed tokens and signed lists.
+
+mod records;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use base::{ArtifactDigest, ArtifactState, PluginId, RunId, Sha256Digest, Tier, Timestamp};
+
+use crate::words::MailState;
+
+pub use records::{
+    Act, AdmissionRecord, ArtifactRecord, Counts, LeasedMail, MailFate, MailRecord, NewAdmission, NewMail,
+    NightRecord, PluginRecord, ReportRecord, RunFilter, RunRecord,
+};
+
+/// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database cannot be opened at all.
+    #[error("cannot open the registry {path}; check that the folder exists and is yours")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the engine said.
+        source: EngineError,
+    },
+    /// A newer Bailiwick made this database.
+    #[error(
+        "the registry {path} has migration {number}, which this bailiwick does not know; use the newer one"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The unknown migration.
+        number: u32,
+    },
+    /// A migration that was applied reads differently here.
+    #[error(
+        "migration {number} of the registry {path} was applied in another wording; use the bailiwick that made it"
+    )]
+    EditedHistory {
+        /// The file.
+        path: PathBuf,
+        /// The migration concerned.
+        number: u32,
+    },
+    /// The disk is full. Free space and repeat.
+    #[error(
+        "could not {operation}: the disk with the registry {path} is full; nothing was written, free some space and repeat"
+    )]
+    Full {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody else is writing. Repeat.
+    #[error("could not {operation}: another process is writing to the registry {path}; repeat in a moment")]
+    Busy {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database refused or failed otherwise.
+    #[error("could not {operation} in the registry {path}")]
+    Engine {
+        /// What was attempted.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the engine said.
+        source: EngineError,
+    },
+}
+
+/// What an engine said, without saying which engine.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct EngineError(Box<dyn std::error::Error + Send + Sync>);
+
+/// The registry of one site.
+#[derive(Clone, Debug)]
+pub struct Store {
+    engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite(sqlite::Sqlite),
+}
+
+impl Store {
+    /// Opens the SQLite registry at `path`, creates it if it is not there, and brings it up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], [`StoreError::Newer`], [`StoreError::EditedHistory`], or a failure while
+    /// migrating.
+    pub fn open_sqlite(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(Self {
+            engine: Engine::Sqlite(sqlite::Sqlite::open(path, now)?),
+        })
+    }
+
+    /// Lets the database grow to `pages` pages and no further, as a full disk would.
+    #[cfg(test)]
+    pub(crate) fn limit_pages(&self, pages: u32) {
+        let Engine::Sqlite(engine) = &self.engine;
+        engine.limit_pages(pages);
+    }
+
+    /// Runs SQL that no operation would.
+    #[cfg(test)]
+    pub(crate) fn tamper(&self, sql: &str) -> Result<(), String> {
+        let Engine::Sqlite(engine) = &self.engine;
+        engine.tamper(sql)
+    }
+}
+
+/// Declares the operations: for each, an async method that hands the work to the engine's function
+/// of the same name, off the async threads and inside one transaction.
+macro_rules! operations {
+    ($( $(#[$doc:meta])* $access:ident $what:literal $name:ident( $($arg:ident : $ty:ty),* ) -> $out:ty; )*) => {
+        impl Store {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// [`StoreError`]; nothing was written.
+                pub async fn $name(&self, $($arg: $ty),*) -> Result<$out, StoreError> {
+                    match &self.engine {
+                        Engine::Sqlite(engine) => {
+                            engine.$access($what, move |db| sqlite::operations::$name(db, $($arg),*)).await
+                        }
+                    }
+                }
+            )*
+        }
+    };
+}
+
+operations! {
+    /// One setting.
+    read "read a setting" setting(name: &'static str) -> Option<String>;
+    /// Changes one setting and says who did it.
+    write "change a setting" set_setting(name: &'static str, value: String, act: Option<Act>) -> ();
+
+    /// Registers plugin, artifact and passage through the gate in one go, with their acts.
+    write "record an admission" admit(new: NewAdmission, acts: Vec<Act>) -> ();
+    /// All plugins, by name.
+    read "list plugins" plugins() -> Vec<PluginRecord>;
+    /// One plugin.
+    read "look up a plugin" plugin(plugin_id: PluginId) -> Option<PluginRecord>;
+    /// Puts a plugin into a tier; `false` where there is no such plugin.
+    write "set a tier" set_tier(plugin_id: PluginId, tier: Tier, act: Act) -> bool;
+    /// All artifacts, or one plugin's; the latest first.
+    read "list artifacts" artifacts(plugin_id: Option<PluginId>) -> Vec<ArtifactRecord>;
+    /// One artifact.
+    read "look up an artifact" artifact(artifact_digest: ArtifactDigest) -> Option<ArtifactRecord>;
+    /// Every passage of one artifact through the gate, the earliest first: which manifest held when.
+    read "list admissions" admissions(artifact_digest: ArtifactDigest) -> Vec<AdmissionRecord>;
+
+    /// Registers a run.
+    write "register a run" start_run(run: RunRecord) -> ();
+    /// Ends a run; the first end counts. The record as it then stands, or `None`.
+    write "end a run" end_run(run_id: RunId, at: Timestamp, exit_status: Option<i32>) -> Option<RunRecord>;
+    /// One run.
+    read "look up a run" run(run_id: RunId) -> Option<RunRecord>;
+    /// Runs, the latest first.
+    read "list runs" runs(filter: RunFilter) -> Vec<RunRecord>;
+    /// Runs that ended while their tokens are still valid: what a gateway must be told to refuse.
+    read "list ended runs" ended_runs(now: Timestamp) -> Vec<RunId>;
+    /// How many distinct plugins run now.
+    read "count running plugins" running_plugins(now: Timestamp) -> u64;
+
+    /// Begins a night. One that was scheduled for the same moment and never finished is taken up
+    /// again under its number; one that finished gives `None`.
+    write "begin a night" begin_night(
+        scheduled_for: Option<Timestamp>, from: Timestamp, to: Timestamp, now: Timestamp
+    ) -> Option<i64>;
+    /// Finishes a night and remembers how far the audit has come, never further back than before.
+    write "finish a night" finish_night(
+        night_id: i64, now: Timestamp, outcome: String, audited_to: Option<Timestamp>
+    ) -> ();
+    /// The latest night by its beginning.
+    read "look up the latest night" latest_night() -> Option<NightRecord>;
+    /// How far the audit has come.
+    read "look up how far the audit has come" last_audited_to() -> Option<Timestamp>;
+
+    /// Registers a report; `false` where it was there already.
+    write "record a report" add_report(report: ReportRecord) -> bool;
+    /// Reports, the latest period first; of one plugin, if given.
+    read "list reports" reports(plugin_id: Option<PluginId>, limit: u32) -> Vec<ReportRecord>;
+    /// One report.
+    read "look up a report" report(report_id: Sha256Digest) -> Option<ReportRecord>;
+    /// The report before: the latest about the same artifact (and run, or none) for an earlier period.
+    read "look up the report before" report_before(
+        plugin_id: PluginId, artifact_digest: ArtifactDigest, run_id: Option<RunId>, from: Timestamp
+    ) -> Option<ReportRecord>;
+
+    /// Queues letters; those that are there already stay as they are. How many are new.
+    write "queue mail" queue_mails(mails: Vec<NewMail>, now: Timestamp) -> u64;
+    /// Takes due letters for `lease_s` seconds: until then no other postman gets them, and after a
+    /// crash they come back by themselves.
+    write "take due mail" lease_mails(now: Timestamp, lease_s: u32, limit: u32) -> Vec<LeasedMail>;
+    /// Says how an attempt ended.
+    write "record a delivery" settle_mail(mail_id: i64, now: Timestamp, fate: MailFate) -> ();
+    /// Letters, the latest first; in one state, if given.
+    read "list mail" mails(state: Option<MailState>, limit: u32) -> Vec<MailRecord>;
+    /// Puts a dead letter back into the outbox; `false` where there is no such dead letter.
+    write "put mail back into the outbox" send_again(mail_id: i64, now: Timestamp, act: Act) -> bool;
+    /// When the next letter is due.
+    read "look up the next mail" next_mail_at() -> Option<Timestamp>;
+
+    /// The acts, the latest first.
+    read "list acts" acts(limit: u32) -> Vec<Act>;
+    /// Notes which acts the list about to be published carries.
+    write "note a change of the revocation list" note_change(crl_number: u64, acts: Vec<Act>) -> ();
+    /// The change that was noted and never recorded.
+    read "look up a pending change" pending_change() -> Option<(u64, Vec<Act>)>;
+    /// Records a published change: its acts, and the states that follow from it.
+    write "record a change of the revocation list" record_change(
+        acts: Vec<Act>, states: Vec<(ArtifactDigest, ArtifactState)>, now: Timestamp
+    ) -> ();
+    /// Forgets a noted change whose list was never published.
+    write "drop a pending change" drop_change() -> ();
+
+    /// How many of what there are.
+    read "count" counts(now: Timestamp) -> Counts;
+}

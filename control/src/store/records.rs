@@ -1,0 +1,294 @@
+//! What the store holds, as plain values: no row, column or engine shows through.
+
+use base::{ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Sha256Digest, Tier, Timestamp, Verdict};
+use seal::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+use crate::words::{Action, MailState};
+
+/// One plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginRecord {
+    /// Its name.
+    pub plugin_id: PluginId,
+    /// The tier that somebody chose; `None` where the policy's default holds.
+    pub tier: Option<Tier>,
+    /// The owner's name, from the latest manifest that had one.
+    pub owner_name: Option<String>,
+    /// The owner's address, from the latest manifest that had one.
+    pub owner_email: Option<String>,
+    /// When it was first admitted.
+    pub created_at: Timestamp,
+}
+
+/// One artifact, with the manifest now in force for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactRecord {
+    /// Its digest.
+    pub artifact_digest: ArtifactDigest,
+    /// The plugin it is a build of.
+    pub plugin_id: PluginId,
+    /// Its version, if the manifest states one.
+    pub version: Option<String>,
+    /// Where it stands.
+    pub state: ArtifactState,
+    /// What the file was called, for people.
+    pub file_name: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was first admitted.
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+    /// The latest passage through the load gate.
+    pub admission: AdmissionRecord,
+}
+
+/// One passage through the load gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdmissionRecord {
+    /// The manifest: the verified predicate, as canonical JSON.
+    pub manifest_json: String,
+    /// The SHA-256 of the payload bytes that were verified; what a revocation list names it by.
+    pub manifest_payload_sha256: Sha256Digest,
+    /// The bundle as handed in.
+    pub manifest_bundle: Vec<u8>,
+    /// The platform's approval, if there was one.
+    pub approval_bundle: Option<Vec<u8>>,
+    /// The digest of the SBOM that was handed in.
+    pub sbom_sha256: Option<Sha256Digest>,
+    /// Who signed the manifest.
+    pub signer: Fingerprint,
+    /// When.
+    pub admitted_at: Timestamp,
+    /// By whom.
+    pub admitted_by: String,
+}
+
+/// What is written when an artifact passes the load gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAdmission {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The tier, if one was chosen with the admission.
+    pub tier: Option<Tier>,
+    /// The owner's name, if the manifest states one.
+    pub owner_name: Option<String>,
+    /// The owner's address, if the manifest states one.
+    pub owner_email: Option<String>,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// Its version, if the manifest states one.
+    pub version: Option<String>,
+    /// The file's name.
+    pub file_name: String,
+    /// The file's size.
+    pub size_bytes: u64,
+    /// Whether the plugin's other artifacts that may run become `superseded`.
+    pub supersede: bool,
+    /// The passage itself.
+    pub admission: AdmissionRecord,
+}
+
+/// One execution of one artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRecord {
+    /// Its id.
+    pub run_id: RunId,
+    /// What runs.
+    pub artifact_digest: ArtifactDigest,
+    /// Whose it is.
+    pub plugin_id: PluginId,
+    /// Since when.
+    pub started_at: Timestamp,
+    /// From when on its token is refused.
+    pub expires_at: Timestamp,
+    /// When it ended, if it was told to have.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub exit_status: Option<i32>,
+    /// Who registered it.
+    pub started_by: String,
+}
+
+impl RunRecord {
+    /// Whether the run is neither over nor expired.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.expires_at
+    }
+}
+
+/// One signed report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportRecord {
+    /// The SHA-256 of its bundle.
+    pub report_id: Sha256Digest,
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact; `None` for connections that nobody could attribute.
+    pub artifact_digest: Option<ArtifactDigest>,
+    /// The run, where the report is about one.
+    pub run_id: Option<RunId>,
+    /// The period's first moment.
+    pub from: Timestamp,
+    /// The first moment after the period.
+    pub to: Timestamp,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The folder with `report.sigstore.json` and its renderings.
+    pub folder: String,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// One audit, scheduled or by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NightRecord {
+    /// Its number.
+    pub night_id: i64,
+    /// The moment it was due; `None` by hand.
+    pub scheduled_for: Option<Timestamp>,
+    /// The period's first moment.
+    pub from: Timestamp,
+    /// The first moment after the period.
+    pub to: Timestamp,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it was done; `None` while it runs, or if it never finished.
+    pub finished_at: Option<Timestamp>,
+    /// What came of it, in one line.
+    pub outcome: Option<String>,
+}
+
+/// A letter to one recipient, about to be queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewMail {
+    /// The Message-ID: queueing it twice for one recipient is queueing it once.
+    pub message_id: String,
+    /// The envelope's recipient.
+    pub recipient: String,
+    /// The envelope's sender.
+    pub sender: String,
+    /// The subject, for listings.
+    pub subject: String,
+    /// The RFC 5322 bytes.
+    pub raw: Vec<u8>,
+}
+
+/// A letter in the outbox, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailRecord {
+    /// Its number.
+    pub mail_id: i64,
+    /// Its Message-ID.
+    pub message_id: String,
+    /// The envelope's recipient.
+    pub recipient: String,
+    /// The subject.
+    pub subject: String,
+    /// How it stands.
+    pub state: MailState,
+    /// How often a server was asked to take it.
+    pub attempts: u32,
+    /// When it is tried next, while queued.
+    pub next_attempt_at: Timestamp,
+    /// What went wrong last.
+    pub last_error: Option<String>,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// When the server took it.
+    pub sent_at: Option<Timestamp>,
+}
+
+/// A letter handed to the postman, for as long as the lease lasts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedMail {
+    /// Its number.
+    pub mail_id: i64,
+    /// Its Message-ID.
+    pub message_id: String,
+    /// The envelope's recipient.
+    pub recipient: String,
+    /// The envelope's sender.
+    pub sender: String,
+    /// The RFC 5322 bytes.
+    pub raw: Vec<u8>,
+    /// How often a server was asked before.
+    pub attempts: u32,
+}
+
+/// How one attempt at delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailFate {
+    /// The server answered 250.
+    Sent,
+    /// Try again at this moment.
+    Later {
+        /// When.
+        at: Timestamp,
+        /// Why.
+        error: String,
+        /// Whether the server was asked to take this letter: an attempt that counts.
+        asked: bool,
+    },
+    /// Given up.
+    Dead {
+        /// Why.
+        error: String,
+    },
+}
+
+/// What somebody did: written once, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// When.
+    pub at: Timestamp,
+    /// Who: an operator's name, or `policy` for an automatic act.
+    pub who: String,
+    /// What.
+    pub action: Action,
+    /// To what: a digest, a plugin id, `*`.
+    pub target: String,
+    /// Why, from the closed list.
+    pub reason: Option<Reason>,
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The clause of the policy behind an automatic act.
+    pub clause: Option<String>,
+    /// Who enabled that clause.
+    pub enabled_by: Option<String>,
+    /// The revocation list that carries it.
+    pub crl_number: Option<u64>,
+}
+
+/// What of one kind of thing to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// One plugin's only.
+    pub plugin_id: Option<PluginId>,
+    /// One artifact's only.
+    pub artifact_digest: Option<ArtifactDigest>,
+    /// Those that were live at some moment from here on.
+    pub live_from: Option<Timestamp>,
+    /// Those that started before.
+    pub started_before: Option<Timestamp>,
+    /// At most this many, the latest first; `None` lists all.
+    pub limit: Option<u32>,
+}
+
+/// How many of what there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Plugins registered.
+    pub plugins: u64,
+    /// Artifacts by state.
+    pub artifacts: Vec<(ArtifactState, u64)>,
+    /// Runs that are neither over nor expired.
+    pub live_runs: u64,
+    /// Reports written.
+    pub reports: u64,
+    /// Letters waiting.
+    pub mails_queued: u64,
+    /// Letters given up.
+    pub mails_dead: u64,
+}

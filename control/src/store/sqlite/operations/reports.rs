@@ -1,0 +1,90 @@
+//! Reports: where each one lies and what it said.
+
+use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Timestamp};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+
+use crate::store::ReportRecord;
+use crate::store::sqlite::row::{moment, optional_text, text};
+
+pub(in crate::store) fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<bool> {
+    let added = db.execute(
+        "INSERT INTO reports (report_id, plugin_id, artifact_digest, run_id, from_us, to_us, verdict, folder,
+            created_at_us)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (report_id) DO NOTHING",
+        params![
+            report.report_id.to_string(),
+            report.plugin_id.as_str(),
+            report.artifact_digest.map(|digest| digest.to_string()),
+            report.run_id.map(|run_id| run_id.to_string()),
+            report.from.unix_us(),
+            report.to.unix_us(),
+            report.verdict.as_str(),
+            report.folder,
+            report.created_at.unix_us(),
+        ],
+    )?;
+    Ok(added > 0)
+}
+
+pub(in crate::store) fn reports(
+    db: &Connection,
+    plugin_id: Option<PluginId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<ReportRecord>> {
+    db.prepare_cached(
+        "SELECT * FROM reports WHERE ?1 IS NULL OR plugin_id = ?1
+         ORDER BY to_us DESC, created_at_us DESC, rowid DESC LIMIT ?2",
+    )?
+    .query_map(
+        params![plugin_id.as_ref().map(PluginId::as_str), limit],
+        report_record,
+    )?
+    .collect()
+}
+
+pub(in crate::store) fn report(
+    db: &Connection,
+    report_id: Sha256Digest,
+) -> rusqlite::Result<Option<ReportRecord>> {
+    db.prepare_cached("SELECT * FROM reports WHERE report_id = ?1")?
+        .query_row([report_id.to_string()], report_record)
+        .optional()
+}
+
+pub(in crate::store) fn report_before(
+    db: &Connection,
+    plugin_id: PluginId,
+    artifact_digest: ArtifactDigest,
+    run_id: Option<RunId>,
+    from: Timestamp,
+) -> rusqlite::Result<Option<ReportRecord>> {
+    db.prepare_cached(
+        "SELECT * FROM reports
+         WHERE plugin_id = ?1 AND artifact_digest = ?2 AND run_id IS ?3 AND from_us < ?4
+         ORDER BY to_us DESC, created_at_us DESC, rowid DESC LIMIT 1",
+    )?
+    .query_row(
+        params![
+            plugin_id.as_str(),
+            artifact_digest.to_string(),
+            run_id.map(|run_id| run_id.to_string()),
+            from.unix_us()
+        ],
+        report_record,
+    )
+    .optional()
+}
+
+fn report_record(row: &Row<'_>) -> rusqlite::Result<ReportRecord> {
+    Ok(ReportRecord {
+        report_id: text(row, "report_id")?,
+        plugin_id: text(row, "plugin_id")?,
+        artifact_digest: optional_text(row, "artifact_digest")?,
+        run_id: optional_text(row, "run_id")?,
+        from: moment(row, "from_us")?,
+        to: moment(row, "to_us")?,
+        verdict: text(row, "verdict")?,
+        folder: row.get("folder")?,
+        created_at: moment(row, "created_at_us")?,
+    })
+}

@@ -1,0 +1,111 @@
+//! Closed lists of words that only control speaks: what was done, and how a letter stands.
+
+/// A word that is not on its list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{word:?} is not a known {what}")]
+pub struct UnknownControlWord {
+    /// What was being read.
+    pub what: &'static str,
+    /// The word found.
+    pub word: String,
+}
+
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident as $what:literal {
+            $( $(#[$vmeta:meta])* $variant:ident = $text:literal ),+ $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $( $(#[$vmeta])* #[serde(rename = $text)] $variant ),+ }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
+
+            /// The one spelling of this value.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $text ),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownControlWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
+                    UnknownControlWord { what: $what, word: text.to_owned() }
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// What an operator, or a clause of the policy, did.
+    pub enum Action as "action" {
+        /// An artifact passed the load gate.
+        Admit = "admit",
+        /// An older artifact made room for a newer one.
+        Supersede = "supersede",
+        /// A plugin was put into a tier.
+        SetTier = "set_tier",
+        /// An entry with action `hold` went on the list.
+        Quarantine = "quarantine",
+        /// An entry with action `revoke` went on the list.
+        Revoke = "revoke",
+        /// A hold was lifted.
+        Reinstate = "reinstate",
+        /// The kill switch was thrown.
+        Kill = "kill",
+        /// The kill switch was released.
+        LiftKill = "lift_kill",
+        /// The load gate was told to refuse everything.
+        SafeModeOn = "safe_mode_on",
+        /// The load gate works as usual again.
+        SafeModeOff = "safe_mode_off",
+        /// A newer trust root took effect.
+        TrustRoot = "trust_root",
+        /// A letter that had been given up was put back into the outbox.
+        MailAgain = "mail_again",
+    }
+}
+
+words! {
+    /// How a letter in the outbox stands.
+    pub enum MailState as "mail state" {
+        /// Waiting to be sent.
+        Queued = "queued",
+        /// The server took it (reply 250).
+        Sent = "sent",
+        /// Given up; `last_error` says why.
+        Dead = "dead",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_reads_back_from_text_and_from_json() {
+        for &action in Action::ALL {
+            assert_eq!(action.as_str().parse(), Ok(action));
+            let json = serde_json::to_string(&action).unwrap();
+            assert_eq!(json, format!("{:?}", action.as_str()));
+            assert_eq!(serde_json::from_str::<Action>(&json).unwrap(), action);
+        }
+        for &state in MailState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert!("undo".parse::<Action>().is_err());
+    }
+}
