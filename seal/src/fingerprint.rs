@@ -16,6 +16,11 @@ impl Fingerprint {
         Self(Sha256Digest::of(wire))
     }
 
+    /// The fingerprint whose digest is `digest`, for example one that a revocation list names.
+    pub const fn from_sha256(digest: Sha256Digest) -> Self {
+        Self(digest)
+    }
+
     /// The SHA-256 of the key's SSH wire form: what a revocation list names a signer by.
     pub const fn sha256(&self) -> &Sha256Digest {
         &self.0
