@@ -436,7 +436,7 @@ impl TrustRoot {
     /// [`TrustRootError::Threshold`] where too few of `keys` are root keys.
     pub fn sign(&self, keys: &[&SigningKey]) -> Result<Vec<u8>, TrustRootError> {
         let signed = serde_json::to_value(self.to_wire()).map_err(shape)?;
-        let message = json::canonical(&signed)?;
+        let message = tuf_canonical(&signed);
         let signatures = keys
             .iter()
             .map(|key| WireSignature {
@@ -550,13 +550,65 @@ impl WireKey {
 
 /// The TUF key id: SHA-256 of the key's canonical JSON, in hex.
 fn tuf_key_id(key: &PublicKey) -> String {
-    let canonical = json::canonical(&WireKey::from(key)).expect("a key is three strings");
-    Sha256Digest::of(&canonical).to_hex()
+    let value = serde_json::to_value(WireKey::from(key)).expect("a key is three strings");
+    Sha256Digest::of(&tuf_canonical(&value)).to_hex()
+}
+
+/// The bytes that TUF signs (specification §4.2): "OLPC canonical JSON", which differs from RFC 8785 in
+/// that only `"` and `\` are escaped. A PEM key has line ends, and they stand raw here: with RFC 8785's
+/// `\n` no stock reader would find our signatures good.
+fn tuf_canonical(value: &serde_json::Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_canonical(value, &mut bytes);
+    bytes
+}
+
+fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().collect();
+            out.push(b'{');
+            for (index, (name, field)) in sorted.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_string(name, out);
+                out.push(b':');
+                write_canonical(field, out);
+            }
+            out.push(b'}');
+        }
+        Value::String(text) => write_string(text, out),
+        // Numbers are whole here: the shape of a root has no others.
+        plain => out.extend_from_slice(plain.to_string().as_bytes()),
+    }
+}
+
+fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 fn read(bytes: &[u8]) -> Result<(TrustRoot, WireFile, Vec<u8>), TrustRootError> {
     let file: WireFile = serde_json::from_value(json::parse(bytes)?).map_err(shape)?;
-    let message = json::canonical(&file.signed)?;
+    let message = tuf_canonical(&file.signed);
     let wire: WireRoot = serde_json::from_value(file.signed.clone()).map_err(shape)?;
     if wire.document_type != "root" || !wire.spec_version.starts_with("1.") {
         return Err(shape(format!(
@@ -691,6 +743,16 @@ mod tests {
         };
         let root = root().with_signer(owner(2, "acme.*")).with_signer(certifier);
         assert_eq!(TrustRoot::parse(&root.sign(&[&key(1)]).unwrap()).unwrap(), root);
+    }
+
+    #[test]
+    fn signed_bytes_are_those_of_stock_tuf_readers() {
+        // securesystemslib.formats.encode_canonical of the same value.
+        let value = serde_json::json!({"b": [1, true, null, {}], "a": "line\nend \"quoted\" back\\slash é"});
+        assert_eq!(
+            String::from_utf8(tuf_canonical(&value)).unwrap(),
+            "{\"a\":\"line\nend \\\"quoted\\\" back\\\\slash é\",\"b\":[1,true,null,{}]}"
+        );
     }
 
     #[test]
