@@ -70,7 +70,7 @@ impl MailSink {
 
     fn aiosmtpd(python: &Path, folder: PathBuf, address: SocketAddr) -> Result<Self> {
         let mut child = Command::new(python)
-            .arg(workspace().join("tests/src/mail_sink.py"))
+            .arg(workspace().join("tests/python/mail_sink.py"))
             .arg(&folder)
             .args([address.ip().to_string(), address.port().to_string()])
             .stdin(Stdio::null())
