@@ -1,1 +1,28 @@
-//! The covenant: egress grammar, coverage, artifact digests and the load gate.
+//! The covenant: what a plugin's owner declares and signs, and the gate that reads it before anything
+//! is loaded.
+//!
+//! [`egress`] is the grammar of one promised destination, [`Manifest`] the whole promise, and
+//! [`Manifest::coverage`] the question that every audit asks. [`sign`] binds a manifest to an
+//! artifact, [`approve`] adds the platform's own signature, and [`gate::admit`] decides whether the
+//! artifact may be loaded.
+//!
+//! Nothing here opens a file except [`artifact`], which is the edge.
+
+pub mod approval;
+pub mod artifact;
+mod coverage;
+mod declaration;
+pub mod egress;
+pub mod gate;
+mod manifest;
+mod nearest;
+mod signed;
+
+pub use approval::{Approval, ApprovalError, Grant, approve};
+pub use coverage::Coverage;
+pub use declaration::{Declaration, InvalidMethod, Method};
+pub use manifest::{
+    BoundDocument, ByteSize, Cpu, DataClass, Duration, InvalidValue, Limits, Manifest, ManifestError, Owner,
+    Permissions, Requirement, VersionRange,
+};
+pub use signed::{OpenError, SignError, SignedManifest, sign};

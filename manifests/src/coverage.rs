@@ -1,0 +1,236 @@
+//! Coverage: does any declaration cover this connection, and if not, which came nearest?
+
+use std::cmp::Reverse;
+
+use base::{Host, ObservedScheme, Port, Reason, Target, Timestamp};
+
+use crate::Declaration;
+use crate::egress::{Entry, HostPattern, Scheme};
+use crate::nearest::edit_distance;
+
+/// The answer for one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage<'m> {
+    /// A declaration covers the connection; of several, the most specific.
+    Covered {
+        /// The declaration.
+        entry: &'m Declaration,
+    },
+    /// No declaration covers it.
+    Uncovered {
+        /// What is undeclared about it: host, port, scheme, or the use of an address.
+        reason: Reason,
+        /// The declaration that comes nearest, in canonical form.
+        nearest: Option<String>,
+        /// One line: what the owner can do about it.
+        hint: String,
+    },
+}
+
+impl Coverage<'_> {
+    /// Whether a declaration covers the connection.
+    pub const fn is_covered(&self) -> bool {
+        matches!(self, Self::Covered { .. })
+    }
+}
+
+/// Asks all declarations about one connection.
+pub(crate) fn coverage<'m>(
+    declarations: &'m [Declaration],
+    target: &Target,
+    observed: Option<ObservedScheme>,
+    at: Timestamp,
+) -> Coverage<'m> {
+    let covering = declarations
+        .iter()
+        .filter(|declaration| declaration.covers(target, observed, at))
+        .min_by_key(|declaration| breadth(&declaration.entry));
+    if let Some(entry) = covering {
+        return Coverage::Covered { entry };
+    }
+    let miss = Miss {
+        declarations,
+        target,
+        observed,
+        at,
+    };
+    miss.explain()
+}
+
+/// How much an entry covers, coarsely: exact hosts before wildcards, long parents before short ones,
+/// few ports before many. The first of equals wins.
+fn breadth(entry: &Entry) -> (u8, Reverse<usize>, u32) {
+    let (kind, depth) = match entry.host() {
+        HostPattern::Name(_) | HostPattern::Address(_) => (0, 0),
+        HostPattern::OneLabelUnder(parent) => (1, parent.as_str().len()),
+        HostPattern::LabelsUnder(parent) => (2, parent.as_str().len()),
+        HostPattern::Network(network) => (3, network.prefix_len().into()),
+    };
+    (kind, Reverse(depth), entry.ports().count())
+}
+
+/// A connection that nothing covers.
+struct Miss<'m, 't> {
+    declarations: &'m [Declaration],
+    target: &'t Target,
+    observed: Option<ObservedScheme>,
+    at: Timestamp,
+}
+
+impl<'m> Miss<'m, '_> {
+    fn explain(&self) -> Coverage<'m> {
+        let lapsed = self
+            .declarations
+            .iter()
+            .find(|declaration| declaration.entry.covers(self.target, self.observed));
+        let (reason, nearest, hint) = self.nearest();
+        let uncovered = |nearest: Option<&Entry>, hint| Coverage::Uncovered {
+            reason,
+            nearest: nearest.map(ToString::to_string),
+            hint,
+        };
+        match lapsed.and_then(|declaration| Some((declaration, declaration.expires?))) {
+            Some((declaration, expired)) => uncovered(
+                Some(&declaration.entry),
+                format!("\"{declaration}\" expired at {expired}; renew its \"expires\" and re-sign"),
+            ),
+            None => uncovered(nearest, hint),
+        }
+    }
+
+    /// From the nearest miss to the farthest: scheme, port, host.
+    fn nearest(&self) -> (Reason, Option<&'m Entry>, String) {
+        let standing = || {
+            self.declarations
+                .iter()
+                .filter(|declaration| declaration.stands(self.at))
+                .map(|declaration| &declaration.entry)
+        };
+        let host_declared = || standing().filter(|entry| entry.host().covers(&self.target.host));
+        let with_port = host_declared().find(|entry| entry.ports().contains(self.target.port));
+        if let Some(entry) = with_port {
+            return (Reason::UndeclaredScheme, Some(entry), self.scheme_hint(entry));
+        }
+        let same_scheme = host_declared().find(|entry| self.scheme_fits(entry.scheme()));
+        if let Some(entry) = same_scheme.or_else(|| host_declared().next()) {
+            return (Reason::UndeclaredPort, Some(entry), self.port_hint(entry));
+        }
+        match &self.target.host {
+            Host::Name(_) => {
+                let nearest = self.nearest_name(standing());
+                (Reason::UndeclaredHost, nearest, self.host_hint(nearest))
+            }
+            Host::Ip(_) => {
+                let nearest = self.nearest_network(standing());
+                (Reason::IpLiteral, nearest, self.address_hint())
+            }
+        }
+    }
+
+    fn scheme_fits(&self, scheme: Scheme) -> bool {
+        self.observed.is_none_or(|observed| scheme.covers(observed))
+    }
+
+    fn suggestion(&self) -> Entry {
+        Entry::for_observation(self.target, self.observed)
+    }
+
+    fn scheme_hint(&self, entry: &Entry) -> String {
+        let observed = self.observed.map_or("something else", ObservedScheme::as_str);
+        let scheme = entry.scheme();
+        format!(
+            "\"{entry}\" declares {scheme} and {observed} was observed; add \"{}\" and re-sign, or speak {scheme}",
+            self.suggestion()
+        )
+    }
+
+    fn port_hint(&self, entry: &Entry) -> String {
+        let ports = entry.ports();
+        let mend = if self.scheme_fits(entry.scheme()) {
+            format!("write \"{}\"", entry.with_port(self.target.port))
+        } else {
+            format!("add \"{}\"", self.suggestion())
+        };
+        format!(
+            "\"{entry}\" declares port {ports} alone; {mend} and re-sign, or stop using port {}",
+            self.target.port
+        )
+    }
+
+    fn host_hint(&self, nearest: Option<&Entry>) -> String {
+        let suggestion = self.suggestion();
+        let asked = self.target.host.name();
+        let parent = nearest.and_then(|entry| Some((entry, entry.host().wildcard_parent()?)));
+        if let (Some(asked), Some((entry, parent))) = (asked, parent) {
+            if parent == asked {
+                return format!(
+                    "\"{entry}\" does not cover {asked} itself; declare the apex too: add \"{suggestion}\" and re-sign"
+                );
+            }
+            let above = format!(".{parent}");
+            if asked.as_str().ends_with(&above) {
+                return format!(
+                    "\"{entry}\" covers exactly one label; add \"{suggestion}\" and re-sign, or declare \"**.{parent}\""
+                );
+            }
+        }
+        format!("add \"{suggestion}\" and re-sign, or stop connecting")
+    }
+
+    fn address_hint(&self) -> String {
+        let suggestion = self.suggestion();
+        format!(
+            "an address is covered by an address or network alone; connect by a declared name, or add \"{suggestion}\" and re-sign"
+        )
+    }
+
+    /// The entry whose name shares the most labels from the right, then the one with the fewest edits.
+    fn nearest_name(&self, entries: impl Iterator<Item = &'m Entry>) -> Option<&'m Entry> {
+        let asked = self.target.host.name()?;
+        let likeness = |entry: &&Entry| {
+            let name = entry.host().name().map_or("", |name| name.as_str());
+            let shared = name
+                .rsplit('.')
+                .zip(asked.labels().rev())
+                .take_while(|(a, b)| a == b)
+                .count();
+            (
+                shared,
+                Reverse(edit_distance(name, asked.as_str())),
+                Reverse(port_distance(entry, self.target.port)),
+            )
+        };
+        entries
+            .filter(|entry| entry.host().name().is_some())
+            .max_by_key(likeness)
+    }
+
+    /// The network of the same kind that shares the longest prefix.
+    fn nearest_network(&self, entries: impl Iterator<Item = &'m Entry>) -> Option<&'m Entry> {
+        let asked = address_bits(self.target.host.ip()?);
+        entries
+            .filter_map(|entry| {
+                let declared = match entry.host() {
+                    HostPattern::Address(address) => address_bits(*address),
+                    HostPattern::Network(network) => address_bits(network.addr()),
+                    _ => return None,
+                };
+                (declared.0 == asked.0).then(|| ((declared.1 ^ asked.1).leading_zeros(), entry))
+            })
+            .max_by_key(|(shared, _)| *shared)
+            .map(|(_, entry)| entry)
+    }
+}
+
+/// Whether the port differs; used to prefer, among equal names, the entry that agrees on it.
+fn port_distance(entry: &Entry, port: Port) -> bool {
+    !entry.ports().contains(port)
+}
+
+/// Family and bits, IPv4 left-aligned, so that prefixes compare.
+fn address_bits(address: std::net::IpAddr) -> (bool, u128) {
+    match base::canonical_ip(address) {
+        std::net::IpAddr::V4(v4) => (false, u128::from(v4.to_bits()) << 96),
+        std::net::IpAddr::V6(v6) => (true, v6.to_bits()),
+    }
+}
