@@ -183,6 +183,11 @@ impl SignedNote {
         }
     }
 
+    /// The text, believed by nobody yet. For saying what a note that does not verify claims to be.
+    pub fn unverified_text(&self) -> &str {
+        &self.text
+    }
+
     /// The names that claim to have signed.
     pub fn signers(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|signature| signature.name.as_str())
