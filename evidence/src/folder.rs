@@ -1,0 +1,163 @@
+//! The edge where a log is read: files of a folder that may have been copied from anywhere.
+//!
+//! Nothing read here is believed. What is missing or of the wrong size is an answer, not an error;
+//! an error is a disk that refuses to say.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use base::Sha256Digest;
+
+use crate::checkpoint::MAX_CHECKPOINT_BYTES;
+use crate::tile::{MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
+use crate::writer::{CHECKPOINT_FILE, JOURNAL_FILE, TILE_FOLDER};
+
+/// Larger journals are not ours: the writer makes a checkpoint long before.
+const MAX_JOURNAL_BYTES: usize = 1 << 30;
+
+/// A file that is there and cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read {path}; check the file's permissions and the disk")]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// What stands where a file should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found<T> {
+    Whole(T),
+    Missing { file: String },
+    Malformed { file: String, what: String },
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+/// Entries of one bundle, as read.
+pub(crate) struct Bundle {
+    pub(crate) file: String,
+    bytes: Vec<u8>,
+    tile: Tile,
+    exact: bool,
+}
+
+impl Folder {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn checkpoint(&self) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.read(CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES)
+    }
+
+    pub(crate) fn journal(&self) -> Result<Option<Vec<u8>>, Unreadable> {
+        self.read(JOURNAL_FILE, MAX_JOURNAL_BYTES)
+    }
+
+    /// Whether anything of a log is here, with or without its checkpoint.
+    pub(crate) fn holds_anything(&self) -> bool {
+        [CHECKPOINT_FILE, JOURNAL_FILE, TILE_FOLDER]
+            .iter()
+            .any(|name| self.root.join(name).exists())
+    }
+
+    /// The hashes of a tile.
+    pub(crate) fn hashes(&self, tile: Tile) -> Result<Found<Vec<Sha256Digest>>, Unreadable> {
+        let Some((file, bytes, width)) = self.either(tile, TILE_WIDTH * 32)? else {
+            return Ok(Found::Missing {
+                file: tile.to_string(),
+            });
+        };
+        if bytes.len() != width * 32 {
+            let what = format!("it has {} bytes instead of {}", bytes.len(), width * 32);
+            return Ok(Found::Malformed { file, what });
+        }
+        Ok(match tile_hashes(&bytes, tile.width()) {
+            Some(hashes) => Found::Whole(hashes),
+            None => Found::Missing { file },
+        })
+    }
+
+    /// The bundle of a tile's entries.
+    pub(crate) fn bundle(&self, tile: Tile) -> Result<Found<Bundle>, Unreadable> {
+        Ok(match self.either(tile, MAX_BUNDLE_BYTES)? {
+            Some((file, bytes, width)) => Found::Whole(Bundle {
+                file,
+                bytes,
+                tile,
+                exact: width == tile.width(),
+            }),
+            None => Found::Missing {
+                file: tile.to_string(),
+            },
+        })
+    }
+
+    /// A tile's file, or that of the full tile which took its place, and how wide that is.
+    fn either(&self, tile: Tile, most: usize) -> Result<Option<(String, Vec<u8>, usize)>, Unreadable> {
+        for tile in [tile, tile.filled()] {
+            let file = tile.to_string();
+            if let Some(bytes) = self.read(&file, most)? {
+                return Ok(Some((file, bytes, tile.width())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads at most one byte more than `most`, which no caller takes for whole.
+    fn read(&self, name: &str, most: usize) -> Result<Option<Vec<u8>>, Unreadable> {
+        let path = self.root.join(name);
+        let read = || -> io::Result<Option<Vec<u8>>> {
+            // Opening a pipe would wait for ever.
+            if !fs::metadata(&path)?.is_file() {
+                return Ok(None);
+            }
+            let mut bytes = Vec::new();
+            File::open(&path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
+        };
+        match read() {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            read => read.map_err(|source| Unreadable {
+                path: path.clone(),
+                source,
+            }),
+        }
+    }
+}
+
+impl Bundle {
+    /// The entries, and what is wrong with the file after the last of them.
+    pub(crate) fn entries(&self) -> (Vec<&[u8]>, Option<String>) {
+        match split_bundle(&self.bytes, self.tile.width(), self.exact) {
+            Ok(entries) => (entries, None),
+            Err(invalid) => {
+                let whole = match invalid {
+                    crate::InvalidBundle::Short { position } => position,
+                    crate::InvalidBundle::Long { .. } => self.tile.width(),
+                };
+                let entries = split_bundle(&self.bytes, whole, false).unwrap_or_default();
+                (entries, Some(invalid.to_string()))
+            }
+        }
+    }
+}

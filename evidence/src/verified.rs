@@ -1,0 +1,307 @@
+//! Reading a log after it was verified, and proving single events to strangers.
+//!
+//! A folder can change between verifying and reading. So every bundle is proven against the
+//! checkpoint again when it is read, and an event that comes out of here is one that was signed.
+
+use std::ops::Range;
+use std::path::Path;
+
+use base::Sha256Digest;
+use seal::note::NoteVerifier;
+
+use crate::folder::{Bundle, Folder, Found, Unreadable};
+use crate::merkle::{
+    SubtreeHashes, consistency_proof, inclusion_proof, leaf_hash, path_ranges, perfect_root, range_root,
+    root_of, verify_inclusion,
+};
+use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
+use crate::verify::{Integrity, Progress, Verification, VerifyError, VerifyOptions, verify_log};
+use crate::{Checkpoint, Event, Proof};
+
+/// Hash tiles kept in memory by one reader.
+const CACHED_TILES: usize = 16;
+
+/// A log whose every entry was verified.
+#[derive(Clone, Debug)]
+pub struct VerifiedLog {
+    folder: Folder,
+    verifier: NoteVerifier,
+    checkpoint: Checkpoint,
+    verification: Verification,
+}
+
+/// Why a log is not to be read.
+#[derive(Debug, thiserror::Error)]
+pub enum NotVerified {
+    /// It could not be verified.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It was tampered with.
+    #[error("the log is not to be believed; {}, {}", .0.integrity, .0.completeness)]
+    Tampered(Box<Verification>),
+}
+
+/// Why an entry of a verified log was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk refused to say.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// A file is not what it was when the log was verified. Verify again.
+    #[error("{file} changed after the log was verified; verify it again")]
+    Changed {
+        /// The file.
+        file: String,
+    },
+    /// The log has no such entry.
+    #[error("the log has {size} entries under its checkpoint and no entry {index}")]
+    NoSuchEntry {
+        /// The index asked for.
+        index: u64,
+        /// The checkpoint's size.
+        size: u64,
+    },
+}
+
+/// One event for a stranger: the entry as it stands in the log, and the proof that it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventProof {
+    /// The entry's bytes, to be kept in a file of their own.
+    pub entry: Vec<u8>,
+    /// The `c2sp.org/tlog-proof@v1` text, for a file ending in `.tlog-proof`.
+    pub proof: String,
+}
+
+impl VerifiedLog {
+    /// Verifies the log in `folder` and opens it for reading.
+    ///
+    /// # Errors
+    /// [`NotVerified`].
+    pub fn open(folder: &Path, verifier: &NoteVerifier) -> Result<Self, NotVerified> {
+        Self::open_with(folder, verifier, &VerifyOptions::default(), &mut |_| {})
+    }
+
+    /// Like [`Self::open`], held against what others keep, and saying how far it is.
+    ///
+    /// # Errors
+    /// [`NotVerified`].
+    pub fn open_with(
+        folder: &Path,
+        verifier: &NoteVerifier,
+        options: &VerifyOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, NotVerified> {
+        let verification = verify_log(folder, verifier, options, progress)?;
+        match (&verification.checkpoint, &verification.integrity) {
+            (Some(checkpoint), Integrity::Whole) if !verification.is_tampered() => Ok(Self {
+                folder: Folder::new(folder),
+                verifier: verifier.clone(),
+                checkpoint: checkpoint.clone(),
+                verification,
+            }),
+            _ => Err(NotVerified::Tampered(Box::new(verification))),
+        }
+    }
+
+    /// The checkpoint that everything read here is proven against.
+    pub const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// That checkpoint as a signed note.
+    pub fn signed_checkpoint(&self) -> &str {
+        &self.verification.signed
+    }
+
+    /// What was found when the log was verified.
+    pub const fn verification(&self) -> &Verification {
+        &self.verification
+    }
+
+    /// The events at the indices in `range`, as far as the checkpoint covers them, in order.
+    pub fn events(&self, range: Range<u64>) -> Events<'_> {
+        Events {
+            log: self,
+            tiles: self.tiles(),
+            next: range.start,
+            end: range.end.min(self.checkpoint.size()),
+            ready: Vec::new().into_iter(),
+        }
+    }
+
+    /// The entry at `index` and the proof that it stands there.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn prove(&self, index: u64) -> Result<EventProof, ReadError> {
+        let size = self.checkpoint.size();
+        let mut tiles = self.tiles();
+        let bundle = self.proven_bundle(&mut tiles, index)?;
+        let position = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(usize::MAX);
+        let (entries, _) = bundle.entries();
+        let entry = entries
+            .get(position)
+            .ok_or(ReadError::NoSuchEntry { index, size })?;
+        let proof = Proof {
+            index,
+            hashes: inclusion_proof(&mut tiles, index, size)?,
+            extra: None,
+            checkpoint: self.signed_checkpoint().to_owned(),
+        };
+        match proof.verify(entry, &self.verifier) {
+            Ok(_) => Ok(EventProof {
+                entry: entry.to_vec(),
+                proof: proof.to_string(),
+            }),
+            Err(_) => Err(ReadError::Changed {
+                file: bundle.file.clone(),
+            }),
+        }
+    }
+
+    /// The hashes that show an earlier checkpoint of this log, of `old` entries, to be its beginning.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn prove_consistency(&self, old: u64) -> Result<Vec<Sha256Digest>, ReadError> {
+        let size = self.checkpoint.size();
+        if old > size {
+            return Err(ReadError::NoSuchEntry { index: old, size });
+        }
+        consistency_proof(&mut self.tiles(), old, size)
+    }
+
+    fn tiles(&self) -> Tiles<'_> {
+        Tiles {
+            folder: &self.folder,
+            size: self.checkpoint.size(),
+            cache: Vec::new(),
+        }
+    }
+
+    /// The bundle with entry `index`, its hash led up to the checkpoint's root.
+    fn proven_bundle(&self, tiles: &mut Tiles<'_>, index: u64) -> Result<Bundle, ReadError> {
+        let size = self.checkpoint.size();
+        let width = TILE_WIDTH as u64;
+        let tile = Tile::of_tree(Shelf::Entries, index / width, size)
+            .filter(|_| index < size)
+            .ok_or(ReadError::NoSuchEntry { index, size })?;
+        let bundle = match self.folder.bundle(tile)? {
+            Found::Whole(bundle) => bundle,
+            Found::Missing { file } | Found::Malformed { file, .. } => {
+                return Err(ReadError::Changed { file });
+            }
+        };
+        let (entries, trouble) = bundle.entries();
+        let leaves: Vec<Sha256Digest> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        // A tree of more entries than one bundle has is, hash for hash, a tree whose leaves are the
+        // bundles: RFC 6962 splits at powers of two, and 256 is one.
+        let bundles = size.div_ceil(width);
+        let path = path_ranges(tile.index(), bundles)
+            .into_iter()
+            .map(|range| range_root(tiles, range.start * width..(range.end * width).min(size)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let root = self.checkpoint.root();
+        let included = verify_inclusion(&root_of(&leaves), tile.index(), bundles, root, &path);
+        if trouble.is_some() || included.is_err() {
+            return Err(ReadError::Changed {
+                file: bundle.file.clone(),
+            });
+        }
+        Ok(bundle)
+    }
+}
+
+/// Events of a verified log, in order. After an error it ends.
+#[derive(Debug)]
+pub struct Events<'a> {
+    log: &'a VerifiedLog,
+    tiles: Tiles<'a>,
+    next: u64,
+    end: u64,
+    ready: std::vec::IntoIter<Event>,
+}
+
+impl Events<'_> {
+    fn refill(&mut self) -> Result<(), ReadError> {
+        let bundle = self.log.proven_bundle(&mut self.tiles, self.next)?;
+        let (entries, _) = bundle.entries();
+        let skip = usize::try_from(self.next % TILE_WIDTH as u64).unwrap_or(0);
+        let events = entries[skip.min(entries.len())..]
+            .iter()
+            .map(|entry| Event::from_entry(entry))
+            .collect::<Result<Vec<_>, _>>();
+        let events = events.map_err(|_| ReadError::Changed {
+            file: bundle.file.clone(),
+        })?;
+        self.ready = events.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Events<'_> {
+    type Item = Result<(u64, Event), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.end {
+            return None;
+        }
+        if self.ready.as_slice().is_empty()
+            && let Err(error) = self.refill()
+        {
+            self.end = self.next;
+            return Some(Err(error));
+        }
+        let event = self.ready.next()?;
+        self.next += 1;
+        Some(Ok((self.next - 1, event)))
+    }
+}
+
+/// Hashes of the tree, from its tiles.
+#[derive(Debug)]
+struct Tiles<'a> {
+    folder: &'a Folder,
+    size: u64,
+    /// The tiles read last, oldest first.
+    cache: Vec<(Tile, Vec<Sha256Digest>)>,
+}
+
+impl Tiles<'_> {
+    fn hashes(&mut self, tile: Tile) -> Result<&[Sha256Digest], ReadError> {
+        if let Some(at) = self.cache.iter().position(|(cached, _)| *cached == tile) {
+            return Ok(&self.cache[at].1);
+        }
+        let hashes = match self.folder.hashes(tile)? {
+            Found::Whole(hashes) => hashes,
+            Found::Missing { file } | Found::Malformed { file, .. } => {
+                return Err(ReadError::Changed { file });
+            }
+        };
+        if self.cache.len() == CACHED_TILES {
+            self.cache.remove(0);
+        }
+        self.cache.push((tile, hashes));
+        Ok(self.cache.last().map_or(&[], |(_, hashes)| hashes.as_slice()))
+    }
+}
+
+impl SubtreeHashes for Tiles<'_> {
+    type Error = ReadError;
+
+    fn subtree(&mut self, level: u32, index: u64) -> Result<Sha256Digest, ReadError> {
+        let shelf = Shelf::Level(u8::try_from(level / TILE_HEIGHT).unwrap_or(u8::MAX));
+        // The subtree is 2^(level mod 8) neighbouring hashes of one tile.
+        let count = 1_u64 << (level % TILE_HEIGHT);
+        let first = index * count;
+        let width = TILE_WIDTH as u64;
+        let missing = || ReadError::Changed {
+            file: Tile::full(shelf, first / width).to_string(),
+        };
+        let tile = Tile::of_tree(shelf, first / width, self.size).ok_or_else(missing)?;
+        let start = usize::try_from(first % width).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+        let hashes = self.hashes(tile)?.get(start..end).ok_or_else(missing)?;
+        Ok(perfect_root(hashes))
+    }
+}

@@ -1,0 +1,590 @@
+//! Verifying a whole log, with nothing but its folder and the public key.
+//!
+//! Every leaf is hashed anew from its entry, every tile is held against what is below it, and the
+//! root against the signed checkpoint; each entry must be an event that says it stands where it
+//! stands. Memory does not grow with the log.
+//!
+//! Integrity and completeness are two answers: an honest beginning whose tail was cut off is whole,
+//! and only a checkpoint held elsewhere can tell that it was once longer.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use base::Sha256Digest;
+use seal::note::NoteVerifier;
+
+use crate::folder::{Folder, Found, Unreadable};
+use crate::journal::Records;
+use crate::merkle::{edge_root, leaf_hash, perfect_root};
+use crate::tile::{Shelf, TILE_WIDTH, Tile};
+use crate::{Checkpoint, Event, InvalidCheckpoint, InvalidEvent};
+
+/// What a verification is held against beside the log itself.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// A checkpoint of this log that somebody else kept, already opened with the log's key. It makes
+    /// cut tails, roll-backs and rewriting visible.
+    pub held: Option<Checkpoint>,
+}
+
+/// How far a verification has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries verified.
+    pub done: u64,
+    /// Entries that the checkpoint covers.
+    pub total: u64,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// The log's own checkpoint, where its signature verifies.
+    pub checkpoint: Option<Checkpoint>,
+    /// Whether every entry under the checkpoint is as it was signed.
+    pub integrity: Integrity,
+    /// Whether the log is as long as it once was.
+    pub completeness: Completeness,
+    /// Entries in the journal that are not yet under a signature.
+    pub unsigned: u64,
+    /// Bytes at the journal's end that are no whole record: a write under way, or a crash.
+    pub torn_bytes: u64,
+    pub(crate) signed: String,
+}
+
+/// Whether every entry under the checkpoint is as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// Yes.
+    Whole,
+    /// No.
+    Broken {
+        /// The first entry that is bad, or that cannot be vouched for.
+        first_bad: u64,
+        /// What is wrong.
+        why: Fault,
+    },
+}
+
+/// What is wrong with a log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There are entries and no checkpoint.
+    #[error("the log has no checkpoint: the file was deleted")]
+    CheckpointMissing,
+    /// The checkpoint is another log's, another key's, or was edited.
+    #[error(transparent)]
+    Checkpoint(#[from] InvalidCheckpoint),
+    /// A file that the checkpoint covers is gone.
+    #[error("{file} is missing and the signed checkpoint covers it: it was deleted or not copied")]
+    Missing {
+        /// The file.
+        file: String,
+    },
+    /// A file was cut, padded or overwritten.
+    #[error("{file} is damaged: {what}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// What was met.
+        what: String,
+    },
+    /// An entry's bytes were changed after it was signed.
+    #[error("the entry in {file} was altered: its bytes are not those that were signed")]
+    Altered {
+        /// The bundle that holds it.
+        file: String,
+    },
+    /// The entries are as signed; a hash kept beside them is not.
+    #[error("the entries are as signed, and a hash in {file} was altered")]
+    HashAltered {
+        /// The hash tile.
+        file: String,
+    },
+    /// Entries and their leaf hashes were changed together; a tile above shows it.
+    #[error("entries below {file} were rewritten together with their hashes")]
+    Rewritten {
+        /// The tile that does not agree.
+        file: String,
+    },
+    /// Another entry stands here: swapped, repeated, dropped or taken from elsewhere.
+    #[error("{file} holds entry {seq} in this place: entries were moved, repeated or dropped")]
+    Misplaced {
+        /// The bundle that holds it.
+        file: String,
+        /// The sequence number of what stands here.
+        seq: u64,
+    },
+    /// An event of another gateway stands here.
+    #[error("{file} holds an event of gateway {found:?} in this place: it was taken from another log")]
+    OtherGateway {
+        /// The bundle that holds it.
+        file: String,
+        /// The gateway in the event.
+        found: String,
+    },
+    /// The entry is as signed, and is no event.
+    #[error("the entry in {file} is as signed, and no event that this version reads: {source}")]
+    NotAnEvent {
+        /// The bundle that holds it.
+        file: String,
+        /// What is wrong with it.
+        source: InvalidEvent,
+    },
+    /// All files agree with each other and not with the checkpoint.
+    #[error(
+        "all tiles agree with each other and not with the signed root: the log was rewritten somewhere from this entry on, or the checkpoint is not this log's"
+    )]
+    Root,
+}
+
+/// Whether the log is as long as it once was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// A checkpoint held elsewhere covers every entry.
+    Proven,
+    /// Nobody can tell.
+    Unproven(WhyUnproven),
+    /// A checkpoint held elsewhere covers more entries than there are: the tail was cut off, or an
+    /// older checkpoint was put back.
+    Cut {
+        /// Entries under the checkpoint held elsewhere.
+        held: u64,
+        /// Entries under the log's own.
+        found: u64,
+    },
+    /// The journal goes on beyond the checkpoint: an older checkpoint was put back.
+    RolledBack {
+        /// Where the journal goes on.
+        journal: u64,
+        /// Entries under the log's own checkpoint.
+        found: u64,
+    },
+    /// The log is another one than the checkpoint held elsewhere was made of: the log's key signed two
+    /// stories.
+    Contradicted {
+        /// Entries under the checkpoint held elsewhere.
+        held: u64,
+    },
+}
+
+/// Why nobody can tell whether a log is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyUnproven {
+    /// No witness's or later checkpoint was at hand.
+    NothingHeld,
+    /// The checkpoint held elsewhere covers only the beginning.
+    HeldUpTo(u64),
+    /// The log is not whole.
+    NotWhole,
+}
+
+/// Why a log could not be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// There is nothing to verify.
+    #[error("{folder} holds no log; name the folder that has the file \"checkpoint\" in it")]
+    NoLog {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The disk refused to say.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The checkpoint held elsewhere is of another log.
+    #[error("the checkpoint held elsewhere belongs to log {found:?}, not to {expected:?}")]
+    HeldOther {
+        /// The origin it names.
+        found: String,
+        /// The log's origin.
+        expected: String,
+    },
+}
+
+impl Verification {
+    /// Whether somebody changed, cut or rewrote the log.
+    pub const fn is_tampered(&self) -> bool {
+        matches!(self.integrity, Integrity::Broken { .. })
+            || matches!(
+                self.completeness,
+                Completeness::Cut { .. }
+                    | Completeness::RolledBack { .. }
+                    | Completeness::Contradicted { .. }
+            )
+    }
+
+    /// Entries under the log's own signature.
+    pub fn size(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, Checkpoint::size)
+    }
+}
+
+impl fmt::Display for Integrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("whole: every entry is as it was signed"),
+            Self::Broken { first_bad, why } => write!(f, "broken at entry {first_bad}: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Completeness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Proven => f.write_str("proven: a checkpoint held elsewhere covers every entry"),
+            Self::Unproven(WhyUnproven::NothingHeld) => {
+                f.write_str("unproven: no checkpoint held elsewhere says how long the log once was")
+            }
+            Self::Unproven(WhyUnproven::HeldUpTo(size)) => write!(
+                f,
+                "proven for the first {size} entries, unproven beyond: the checkpoint held elsewhere is older"
+            ),
+            Self::Unproven(WhyUnproven::NotWhole) => f.write_str("unproven: the log is not whole"),
+            Self::Cut { held, found } => write!(
+                f,
+                "cut: a checkpoint held elsewhere covers {held} entries and the log's own covers {found}; its tail was cut off or an older checkpoint put back"
+            ),
+            Self::RolledBack { journal, found } => write!(
+                f,
+                "rolled back: the journal goes on at entry {journal} and the checkpoint covers {found} entries; an older checkpoint was put back"
+            ),
+            Self::Contradicted { held } => write!(
+                f,
+                "contradicted: the first {held} entries are not those of the checkpoint held elsewhere; the log was rewritten"
+            ),
+        }
+    }
+}
+
+/// Verifies the log in `folder` against the key that signs it.
+///
+/// `verifier` carries the log's origin as its name. `progress` is called once for each bundle.
+///
+/// # Errors
+/// [`VerifyError`] where no answer can be had. A log that is not whole is an answer.
+pub fn verify_log(
+    folder: &Path,
+    verifier: &NoteVerifier,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Verification, VerifyError> {
+    let folder = Folder::new(folder);
+    let held = options.held.as_ref();
+    if let Some(held) = held.filter(|held| held.origin().as_str() != verifier.name()) {
+        return Err(VerifyError::HeldOther {
+            found: held.origin().to_string(),
+            expected: verifier.name().to_owned(),
+        });
+    }
+    let Some(signed) = folder.checkpoint()? else {
+        if folder.holds_anything() {
+            return Ok(unbelievable(Fault::CheckpointMissing));
+        }
+        return Err(VerifyError::NoLog {
+            folder: folder.root().to_owned(),
+        });
+    };
+    let checkpoint = match Checkpoint::open(&signed, verifier) {
+        Ok(checkpoint) => checkpoint,
+        Err(invalid) => return Ok(unbelievable(invalid.into())),
+    };
+    let mut walk = Walk {
+        folder: &folder,
+        size: checkpoint.size(),
+        gateway: checkpoint.origin().gateway(),
+        held_size: held.map(Checkpoint::size),
+        held_root: None,
+        levels: Vec::new(),
+        suspicion: None,
+    };
+    let root = walk.run(progress)?;
+    let held_root = walk.held_root;
+    let integrity = walk.integrity(root.map(|root| root == *checkpoint.root()), held);
+    let journal = JournalTail::read(&folder, &checkpoint, &signed)?;
+    let completeness = completeness(&checkpoint, &integrity, held, held_root, &journal);
+    Ok(Verification {
+        checkpoint: Some(checkpoint),
+        integrity,
+        completeness,
+        unsigned: journal.unsigned,
+        torn_bytes: journal.torn_bytes,
+        signed: String::from_utf8(signed).unwrap_or_default(),
+    })
+}
+
+/// The answer where there is no checkpoint to believe.
+fn unbelievable(why: Fault) -> Verification {
+    Verification {
+        checkpoint: None,
+        integrity: Integrity::Broken { first_bad: 0, why },
+        completeness: Completeness::Unproven(WhyUnproven::NotWhole),
+        unsigned: 0,
+        torn_bytes: 0,
+        signed: String::new(),
+    }
+}
+
+fn completeness(
+    checkpoint: &Checkpoint,
+    integrity: &Integrity,
+    held: Option<&Checkpoint>,
+    held_root: Option<Sha256Digest>,
+    journal: &JournalTail,
+) -> Completeness {
+    let found = checkpoint.size();
+    if let Some(held) = held.map(Checkpoint::size).filter(|&held| held > found) {
+        return Completeness::Cut { held, found };
+    }
+    if let Some(journal) = journal.continues_at {
+        return Completeness::RolledBack { journal, found };
+    }
+    if *integrity != Integrity::Whole {
+        return Completeness::Unproven(WhyUnproven::NotWhole);
+    }
+    match held {
+        None => Completeness::Unproven(WhyUnproven::NothingHeld),
+        Some(held) if held_root.is_some_and(|root| root != *held.root()) => {
+            Completeness::Contradicted { held: held.size() }
+        }
+        Some(held) if held.size() == found => Completeness::Proven,
+        Some(held) => Completeness::Unproven(WhyUnproven::HeldUpTo(held.size())),
+    }
+}
+
+/// Something that does not fit. Whether the entry or the hash is to blame, the root decides.
+enum Suspicion {
+    /// Certain, whatever the root says.
+    Certain(Fault),
+    /// An entry does not hash to its leaf.
+    Leaf { bundle: String, tile: String },
+    /// A tile above does not agree with what is below it.
+    Above { tile: String },
+}
+
+/// One level of the tree while it is computed anew.
+#[derive(Default)]
+struct Level {
+    hashes: Vec<Sha256Digest>,
+    /// The same tile as it stands on disk, while nothing is known against it.
+    stored: Option<(String, Vec<Sha256Digest>)>,
+}
+
+struct Walk<'a> {
+    folder: &'a Folder,
+    size: u64,
+    gateway: &'a str,
+    held_size: Option<u64>,
+    held_root: Option<Sha256Digest>,
+    levels: Vec<Level>,
+    /// The first thing that does not fit.
+    suspicion: Option<(u64, Suspicion)>,
+}
+
+impl Walk<'_> {
+    /// Computes the tree anew from its entries; `None` where entries are missing.
+    fn run(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<Option<Sha256Digest>, Unreadable> {
+        let total = self.size;
+        if self.held_size == Some(0) {
+            self.held_root = Some(self.root());
+        }
+        for number in 0..total.div_ceil(TILE_WIDTH as u64) {
+            let Some(tile) = Tile::of_tree(Shelf::Entries, number, total) else {
+                break;
+            };
+            if !self.bundle(tile)? {
+                return Ok(None);
+            }
+            let done = (tile.first_entry() + tile.width() as u64).min(total);
+            progress(Progress { done, total });
+        }
+        Ok(Some(self.root()))
+    }
+
+    /// Goes through one bundle; `false` where the rest cannot be computed.
+    fn bundle(&mut self, tile: Tile) -> Result<bool, Unreadable> {
+        let first = tile.first_entry();
+        let bundle = match self.folder.bundle(tile)? {
+            Found::Whole(bundle) => bundle,
+            Found::Missing { file } => {
+                self.suspect(first, Suspicion::Certain(Fault::Missing { file }));
+                return Ok(false);
+            }
+            Found::Malformed { file, what } => {
+                self.suspect(first, Suspicion::Certain(Fault::Malformed { file, what }));
+                return Ok(false);
+            }
+        };
+        let (entries, trouble) = bundle.entries();
+        for (entry, index) in entries.iter().zip(first..) {
+            let leaf = leaf_hash(entry);
+            let agrees = self.load(0, index)?.is_none_or(|stored| stored == leaf);
+            if self.suspicion.is_none()
+                && let Some(suspicion) = self.judge(index, entry, agrees, &bundle.file)
+            {
+                self.suspect(index, suspicion);
+            }
+            self.add(leaf, index)?;
+            if self.held_size == Some(index + 1) {
+                self.held_root = Some(self.root());
+            }
+        }
+        let Some(what) = trouble else {
+            return Ok(true);
+        };
+        let cut = entries.len() < tile.width();
+        let file = bundle.file.clone();
+        let next = first + entries.len() as u64;
+        let at = if cut { next } else { next - 1 };
+        self.suspect(at, Suspicion::Certain(Fault::Malformed { file, what }));
+        Ok(!cut)
+    }
+
+    /// What is wrong with the entry at `index`, the most telling first.
+    fn judge(&self, index: u64, entry: &[u8], agrees: bool, file: &str) -> Option<Suspicion> {
+        let file = file.to_owned();
+        let event = Event::from_entry(entry);
+        match event {
+            Ok(event) if event.seq != index => {
+                Some(Suspicion::Certain(Fault::Misplaced { file, seq: event.seq }))
+            }
+            Ok(event) if event.gateway != self.gateway => Some(Suspicion::Certain(Fault::OtherGateway {
+                file,
+                found: event.gateway,
+            })),
+            _ if !agrees => Some(Suspicion::Leaf {
+                bundle: file,
+                tile: self.stored_file(0),
+            }),
+            Err(source) => Some(Suspicion::Certain(Fault::NotAnEvent { file, source })),
+            Ok(_) => None,
+        }
+    }
+
+    /// Adds a leaf and whatever it completes above.
+    fn add(&mut self, leaf: Sha256Digest, index: u64) -> Result<(), Unreadable> {
+        let (mut hash, mut index) = (leaf, index);
+        for level in 0_u8..8 {
+            let at = usize::from(level);
+            if level > 0
+                && let Some(stored) = self.load(level, index)?
+                && stored != hash
+            {
+                let first = index << (8 * u32::from(level));
+                let tile = self.stored_file(level);
+                self.suspect(first, Suspicion::Above { tile });
+            }
+            let hashes = &mut self.levels[at].hashes;
+            hashes.push(hash);
+            if hashes.len() < TILE_WIDTH {
+                break;
+            }
+            hash = perfect_root(hashes);
+            hashes.clear();
+            index /= TILE_WIDTH as u64;
+        }
+        Ok(())
+    }
+
+    /// The stored hash `index` of `level`, reading its tile where it begins.
+    fn load(&mut self, level: u8, index: u64) -> Result<Option<Sha256Digest>, Unreadable> {
+        let at = usize::from(level);
+        while self.levels.len() <= at {
+            self.levels.push(Level::default());
+        }
+        let width = TILE_WIDTH as u64;
+        let position = usize::try_from(index % width).unwrap_or(0);
+        if position == 0 {
+            self.levels[at].stored = None;
+            if let Some(tile) = Tile::of_tree(Shelf::Level(level), index / width, self.size) {
+                let first = tile.first_entry();
+                match self.folder.hashes(tile)? {
+                    Found::Whole(hashes) => self.levels[at].stored = Some((tile.to_string(), hashes)),
+                    Found::Missing { file } => {
+                        self.suspect(first, Suspicion::Certain(Fault::Missing { file }));
+                    }
+                    Found::Malformed { file, what } => {
+                        self.suspect(first, Suspicion::Certain(Fault::Malformed { file, what }));
+                    }
+                }
+            }
+        }
+        let stored = self.levels[at].stored.as_ref();
+        Ok(stored.and_then(|(_, hashes)| hashes.get(position).copied()))
+    }
+
+    fn stored_file(&self, level: u8) -> String {
+        let stored = self.levels[usize::from(level)].stored.as_ref();
+        stored.map(|(file, _)| file.clone()).unwrap_or_default()
+    }
+
+    /// Keeps the first suspicion: entries come in order, and what is above them after them.
+    fn suspect(&mut self, first_bad: u64, suspicion: Suspicion) {
+        self.suspicion.get_or_insert((first_bad, suspicion));
+    }
+
+    fn root(&self) -> Sha256Digest {
+        edge_root(self.levels.iter().map(|level| level.hashes.as_slice()))
+    }
+
+    fn integrity(self, root_agrees: Option<bool>, held: Option<&Checkpoint>) -> Integrity {
+        let as_signed = root_agrees == Some(true);
+        let (first_bad, why) = match self.suspicion {
+            None if as_signed => return Integrity::Whole,
+            None => {
+                // What a checkpoint held elsewhere still agrees with is not where it was rewritten.
+                let good = held.filter(|held| self.held_root == Some(*held.root()));
+                (good.map_or(0, Checkpoint::size), Fault::Root)
+            }
+            Some((first_bad, Suspicion::Certain(fault))) => (first_bad, fault),
+            Some((first_bad, Suspicion::Leaf { tile, .. } | Suspicion::Above { tile })) if as_signed => {
+                (first_bad, Fault::HashAltered { file: tile })
+            }
+            Some((first_bad, Suspicion::Leaf { bundle, .. })) => (first_bad, Fault::Altered { file: bundle }),
+            Some((first_bad, Suspicion::Above { tile })) => (first_bad, Fault::Rewritten { file: tile }),
+        };
+        Integrity::Broken { first_bad, why }
+    }
+}
+
+/// What the journal holds beyond the checkpoint.
+#[derive(Default)]
+struct JournalTail {
+    unsigned: u64,
+    torn_bytes: u64,
+    /// The journal begins further on than the checkpoint ends.
+    continues_at: Option<u64>,
+}
+
+impl JournalTail {
+    fn read(folder: &Folder, checkpoint: &Checkpoint, signed: &[u8]) -> Result<Self, Unreadable> {
+        let Some(bytes) = folder.journal()? else {
+            return Ok(Self::default());
+        };
+        let Ok(mut records) = Records::of(&bytes) else {
+            return Ok(Self {
+                torn_bytes: bytes.len() as u64,
+                ..Self::default()
+            });
+        };
+        let mut tail = Self::default();
+        let mut next = checkpoint.size();
+        for event in records.by_ref().map_while(|record| record.event().ok()) {
+            if event.seq == next {
+                next += 1;
+            } else if event.seq > next {
+                // A writer at work may have made a checkpoint since ours was read.
+                if folder.checkpoint()?.as_deref() == Some(signed) {
+                    tail.continues_at = Some(event.seq);
+                }
+                break;
+            }
+        }
+        tail.unsigned = next - checkpoint.size();
+        if tail.continues_at.is_none() {
+            records.by_ref().for_each(drop);
+            let torn = bytes.len() - records.read_bytes();
+            tail.torn_bytes = torn as u64;
+        }
+        Ok(tail)
+    }
+}
