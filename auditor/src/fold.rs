@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 
 use base::Timestamp;
 use evidence::{Event, EventKind};
+use reports::predicate::Period;
 
 use crate::connection::{Connection, Settled};
 use crate::observation::{Gap, Observations, Stretch};
-use crate::period::Period;
 use crate::tally::{Cited, Tally};
 
 /// How far ahead of the auditor a gateway's clock may be before its time is not believed.
@@ -33,6 +33,7 @@ pub struct Fold {
 pub struct LogFold<'f> {
     fold: &'f mut Fold,
     log: usize,
+    audited_to: u64,
     stretch: Stretch,
     open: HashMap<String, Connection>,
     clock: Timestamp,
@@ -51,10 +52,12 @@ impl Fold {
         }
     }
 
-    /// Begins the next log.
-    pub fn log(&mut self, origin: &str) -> LogFold<'_> {
+    /// Begins the next log. An entry at `audited_to` or beyond belongs to this period or a later one
+    /// whatever its time, because the night before had not yet read it.
+    pub fn log(&mut self, origin: &str, audited_to: Option<u64>) -> LogFold<'_> {
         LogFold {
             log: self.observations.logs.len(),
+            audited_to: audited_to.unwrap_or(u64::MAX),
             stretch: Stretch {
                 origin: origin.to_owned(),
                 from: 0,
@@ -83,7 +86,7 @@ impl LogFold<'_> {
         if self.clock >= self.fold.period.to {
             return self.handle_after(entry, event);
         }
-        if self.clock < self.fold.period.from {
+        if self.clock < self.fold.period.from && index < self.audited_to {
             self.stretch.from = index + 1;
             self.stretch.to = index + 1;
             self.handle_before(entry, event);
@@ -103,6 +106,10 @@ impl LogFold<'_> {
         let Period { from, to } = self.fold.period;
         for mut connection in self.take_open() {
             connection.outlives(from, to);
+            if let Some(who) = connection.who() {
+                // Nothing was said in the period; the entry that opened it was still read for it.
+                self.fold.observations.events.entry(who.clone()).or_insert(1);
+            }
             self.count(connection, true);
         }
         self.fold.observations.logs.push(self.stretch);
@@ -203,7 +210,14 @@ impl LogFold<'_> {
                 who,
                 destination,
                 addition,
-            }) => addition.add_to(observations.seen.entry((who, destination)).or_default()),
+            }) => addition.add_to(
+                observations
+                    .seen
+                    .entry(who)
+                    .or_default()
+                    .entry(destination)
+                    .or_default(),
+            ),
             Some(Settled::Stray(stray, share)) => {
                 let tally = Tally::of(&share);
                 observations

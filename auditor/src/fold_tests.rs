@@ -5,7 +5,7 @@ use evidence::EventKind::{Close, Gap, Open, Progress, Start, Stop};
 use proptest::prelude::*;
 
 use crate::script::{Line, about, at, event, visit, who};
-use crate::{Destination, Fold, Observation, Observations, Period};
+use crate::{Destination, Fold, Observation, Observations, Period, Who};
 
 const NIGHT: i64 = 86_400;
 
@@ -19,7 +19,7 @@ fn today() -> Period {
 fn fold(period: Period, logs: &[&[Line]]) -> Observations {
     let mut fold = Fold::new(period, at(10 * NIGHT));
     for (number, lines) in logs.iter().enumerate() {
-        let mut log = fold.log(&format!("acme/gw-{}", number + 1));
+        let mut log = fold.log(&format!("acme/gw-{}", number + 1), None);
         for (index, line) in (0..).zip(*lines) {
             if log.handle_entry(index, &line.0).is_break() {
                 break;
@@ -32,11 +32,18 @@ fn fold(period: Period, logs: &[&[Line]]) -> Observations {
 
 fn seen<'a>(observations: &'a Observations, plugin: &str, target: &str) -> Vec<&'a Observation> {
     let target = Target::from_authority(target.as_bytes()).unwrap();
-    let of = observations
-        .seen
-        .iter()
-        .filter(|((who, destination), _)| who.plugin_id.as_str() == plugin && destination.target == target);
-    of.map(|(_, observation)| observation).collect()
+    let all = all_seen(observations)
+        .into_iter()
+        .filter(|(who, destination, _)| who.plugin_id.as_str() == plugin && destination.target == target);
+    all.map(|(_, _, observation)| observation).collect()
+}
+
+fn all_seen(observations: &Observations) -> Vec<(&Who, &Destination, &Observation)> {
+    let mut all = Vec::new();
+    for (who, seen) in &observations.seen {
+        all.extend(seen.iter().map(|(to, observation)| (who, to, observation)));
+    }
+    all
 }
 
 fn only<'a>(observations: &'a Observations, plugin: &str, target: &str) -> &'a Observation {
@@ -66,10 +73,9 @@ fn the_scheme_is_part_of_the_destination_and_known_when_somebody_spoke() {
     let mut lines = visit(1, "a", "weather", "api.example:443").to_vec();
     lines.push(about(Open, 5, "b", "weather", "api.example:443"));
     let observations = fold(today(), &[&lines]);
-    let schemes: Vec<_> = observations
-        .seen
-        .keys()
-        .map(|(_, to): &(_, Destination)| to.scheme)
+    let schemes: Vec<_> = all_seen(&observations)
+        .iter()
+        .map(|(_, to, _)| to.scheme)
         .collect();
     assert_eq!(schemes, [None, Some(ObservedScheme::Tls)]);
 }
@@ -175,9 +181,31 @@ fn every_entry_falls_into_exactly_one_of_two_nights_even_when_the_clock_is_set_b
         },
         &[&lines],
     );
-    assert_eq!((tonight.seen.len(), tomorrow.seen.len()), (1, 2));
+    assert_eq!((all_seen(&tonight).len(), all_seen(&tomorrow).len()), (1, 2));
     assert_eq!((tonight.logs[0].from, tonight.logs[0].to), (0, 2));
     assert_eq!((tomorrow.logs[0].from, tomorrow.logs[0].to), (2, 6));
+}
+
+#[test]
+fn what_the_night_before_had_not_read_is_part_of_tonight() {
+    let lines = [
+        visit(-100, "a", "weather", "one.example:443"),
+        visit(-50, "b", "weather", "two.example:443"),
+    ]
+    .concat();
+    let mut fold = Fold::new(today(), at(NIGHT));
+    let mut log = fold.log("acme/gw-1", Some(2));
+    for (index, line) in (0..).zip(&lines) {
+        assert!(log.handle_entry(index, &line.0).is_continue());
+    }
+    log.finish();
+    let observations = fold.finish();
+    assert_eq!(all_seen(&observations).len(), 1);
+    assert_eq!((observations.logs[0].from, observations.logs[0].to), (2, 4));
+    assert_eq!(
+        only(&observations, "weather", "two.example:443").tally().first,
+        at(-50)
+    );
 }
 
 #[test]
@@ -188,7 +216,7 @@ fn an_entry_dated_in_the_far_future_hides_nothing() {
         visit(20, "c", "weather", "three.example:443"),
     ]
     .concat();
-    assert_eq!(fold(today(), &[&lines]).seen.len(), 3);
+    assert_eq!(all_seen(&fold(today(), &[&lines])).len(), 3);
 }
 
 #[test]
@@ -359,7 +387,7 @@ proptest! {
             .collect();
         let bytes = |from, to| {
             let observations = fold(Period { from: at(from), to: at(to) }, &[&lines]);
-            observations.seen.values().map(|seen| seen.tally().bytes_out).sum::<u64>()
+            all_seen(&observations).iter().map(|(_, _, seen)| seen.tally().bytes_out).sum::<u64>()
         };
         prop_assert_eq!(bytes(0, cut) + bytes(cut, NIGHT), sent.iter().sum::<u64>());
     }
@@ -378,7 +406,7 @@ proptest! {
             })
             .collect();
         let observations = fold(today(), &[&lines]);
-        for observation in observations.seen.values() {
+        for (_, _, observation) in all_seen(&observations) {
             let tally = observation.tally();
             prop_assert!(tally.first <= tally.last);
             prop_assert!(tally.established + tally.denied <= tally.connections);

@@ -1,20 +1,35 @@
 //! The night: gather, verify, fold, judge, seal, publish, act.
 
+mod charge;
+mod clause;
 mod connection;
 mod crontab;
+mod departure;
+mod doubt;
+mod draft;
 mod fold;
 #[cfg(test)]
 mod fold_tests;
+mod gather;
+mod judge;
 mod observation;
-mod period;
-mod schedule;
+mod publication;
+pub mod schedule;
 #[cfg(test)]
 mod script;
+mod site;
 mod tally;
 
+pub use charge::{Charge, Corroboration};
+pub use clause::{Accused, Measure, Proposal, Restraint, hold_back, propose};
 pub use crontab::InvalidLine;
+pub use doubt::Doubt;
 pub use fold::{Fold, LogFold};
+pub use gather::{Evidence, gather};
+pub use judge::{Case, Judgement};
 pub use observation::{Destination, Gap, InnerName, Observation, Observations, Stray, Stretch, Who};
-pub use period::Period;
+pub use publication::Publication;
+pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
+pub use site::{Artifact, CrlOnFile, Gateway, PreviousReport, Progress, Run, Site, SiteError};
 pub use tally::{Cited, Share, Tally};

@@ -17,6 +17,13 @@ pub struct Who {
     pub run_id: RunId,
 }
 
+impl Who {
+    /// Whether this is a run of the artifact.
+    pub fn is_of(&self, plugin_id: &PluginId, artifact_digest: &ArtifactDigest) -> bool {
+        self.plugin_id == *plugin_id && self.artifact_digest == *artifact_digest
+    }
+}
+
 /// Where to: the target asked for, and what was spoken there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Destination {
@@ -118,7 +125,7 @@ pub struct Stretch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observations {
     /// Who went where.
-    pub seen: BTreeMap<(Who, Destination), Observation>,
+    pub seen: BTreeMap<Who, BTreeMap<Destination, Observation>>,
     /// What could not be ascribed to a run or to a target.
     pub strays: BTreeMap<Stray, Tally>,
     /// What is missing.
@@ -130,15 +137,39 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// What one artifact did, over all its runs.
+    /// What the runs of one artifact did.
     pub fn of_artifact<'a>(
         &'a self,
         plugin_id: &'a PluginId,
-        artifact: &'a ArtifactDigest,
-    ) -> impl Iterator<Item = (&'a Who, &'a Destination, &'a Observation)> {
-        self.seen
-            .iter()
-            .filter(move |((who, _), _)| who.plugin_id == *plugin_id && who.artifact_digest == *artifact)
-            .map(|((who, destination), observation)| (who, destination, observation))
+        artifact_digest: &'a ArtifactDigest,
+    ) -> impl Iterator<Item = (&'a Who, &'a BTreeMap<Destination, Observation>)> {
+        runs_of(&self.seen, plugin_id, artifact_digest)
     }
+
+    /// Events about the runs of one artifact, or about one of them.
+    pub fn events_of(
+        &self,
+        plugin_id: &PluginId,
+        artifact_digest: &ArtifactDigest,
+        run_id: Option<RunId>,
+    ) -> u64 {
+        runs_of(&self.events, plugin_id, artifact_digest)
+            .filter(|(who, _)| run_id.is_none_or(|run| who.run_id == run))
+            .map(|(_, events)| events)
+            .sum()
+    }
+}
+
+fn runs_of<'a, T>(
+    map: &'a BTreeMap<Who, T>,
+    plugin_id: &'a PluginId,
+    artifact_digest: &'a ArtifactDigest,
+) -> impl Iterator<Item = (&'a Who, &'a T)> {
+    let before_all_runs = Who {
+        plugin_id: plugin_id.clone(),
+        artifact_digest: *artifact_digest,
+        run_id: RunId::from_parts(0, [0; 10]),
+    };
+    map.range(before_all_runs..)
+        .take_while(move |(who, _)| who.is_of(plugin_id, artifact_digest))
 }

@@ -11,9 +11,9 @@ use std::fmt;
 use base::Timestamp;
 use jiff::civil;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+use reports::predicate::Period;
 
 use crate::crontab::{self, InvalidLine};
-use crate::period::Period;
 
 /// The longest stretch that a clock was ever set forward by (Samoa, 30 December 2011: one day),
 /// and an hour.
@@ -52,7 +52,7 @@ impl Schedule {
     ///
     /// # Errors
     /// [`InvalidSchedule`], naming the field or the zone.
-    pub fn new(line: &str, zone: &str) -> Result<Self, InvalidSchedule> {
+    pub fn parse(line: &str, zone: &str) -> Result<Self, InvalidSchedule> {
         let wrong = |problem| InvalidSchedule::Line {
             line: base::escape_untrusted(line.as_bytes(), 120),
             problem,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn berlin(line: &str) -> Schedule {
-        Schedule::new(line, "Europe/Berlin").unwrap()
+        Schedule::parse(line, "Europe/Berlin").unwrap()
     }
 
     fn fires(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_whole_day_that_a_country_skipped_is_still_audited_once() {
-        let apia = Schedule::new("0 2 * * *", "Pacific/Apia").unwrap();
+        let apia = Schedule::parse("0 2 * * *", "Pacific/Apia").unwrap();
         assert_eq!(
             fires(&apia, "2011-12-28T20:00:00Z", "2012-01-01T00:00:00Z"),
             ["2011-12-29T12:00", "2011-12-30T12:00", "2011-12-31T12:00"]
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn days_of_the_week_count_from_sunday_as_zero_or_seven() {
-        let utc = |line: &str| Schedule::new(line, "UTC").unwrap();
+        let utc = |line: &str| Schedule::parse(line, "UTC").unwrap();
         let days = |line: &str| fires(&utc(line), "2026-11-21T12:00:00Z", "2026-11-28T12:00:00Z");
         // 22 November 2026 is a Sunday.
         for sunday in ["0 2 * * 0", "0 2 * * 7", "0 2 * * sun"] {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn day_of_month_and_day_of_week_together_mean_either() {
-        let schedule = Schedule::new("0 2 25 * mon", "UTC").unwrap();
+        let schedule = Schedule::parse("0 2 25 * mon", "UTC").unwrap();
         assert_eq!(
             fires(&schedule, "2026-11-21T12:00:00Z", "2026-11-28T12:00:00Z"),
             ["2026-11-23T02:00", "2026-11-25T02:00"]
@@ -316,14 +316,14 @@ mod tests {
 
     #[test]
     fn what_never_comes_and_zones_that_are_not_there_are_refused() {
-        let message = |line: &str, zone: &str| Schedule::new(line, zone).unwrap_err().to_string();
+        let message = |line: &str, zone: &str| Schedule::parse(line, zone).unwrap_err().to_string();
         assert!(message("0 2 30 2 *", "UTC").contains("never comes"));
-        assert!(Schedule::new("0 2 29 2 *", "UTC").is_ok());
+        assert!(Schedule::parse("0 2 29 2 *", "UTC").is_ok());
         assert_eq!(
             message("0 2 * * *", "Europe/Atlantis"),
             "\"Europe/Atlantis\" is not an IANA time zone; write one such as \"Europe/Berlin\" or \"UTC\""
         );
-        assert!(Schedule::new("0 2 * * *", "").is_err());
+        assert!(Schedule::parse("0 2 * * *", "").is_err());
     }
 
     proptest! {
@@ -338,7 +338,7 @@ mod tests {
             start in 1_700_000_000_i64..1_800_000_000,
         ) {
             let line = format!("{minute} {hour} {day} {month} {weekday}");
-            let ours = Schedule::new(&line, "UTC").unwrap();
+            let ours = Schedule::parse(&line, "UTC").unwrap();
             let oracle = CronParser::new().parse(&line).unwrap();
             let mut theirs = chrono::DateTime::from_timestamp(start, 0).unwrap();
             let mut moment = Timestamp::from_unix_us(start * 1_000_000);

@@ -1,0 +1,74 @@
+//! Charges: what automation may rely on.
+//!
+//! A report tells people everything. A machine that takes plugins down may rely on less: only on
+//! breaches, counted so that one connection is one connection under however many reasons it stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{Reason, RunId};
+
+use crate::departure::Departure;
+use crate::observation::Observation;
+
+/// The breaches of one run at one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// The run.
+    pub run_id: RunId,
+    /// Per reason, the connections that reached the destination.
+    pub established: BTreeMap<Reason, u64>,
+    /// Reasons for which more is known than that lookups failed.
+    pub beyond_lookup: BTreeSet<Reason>,
+}
+
+/// What a set of charges amounts to, for a set of reasons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Corroboration {
+    /// The reasons found.
+    pub reasons: BTreeSet<Reason>,
+    /// Connections that reached an undeclared destination.
+    pub connections: u64,
+    /// Runs with more than failed lookups.
+    pub runs: BTreeSet<RunId>,
+}
+
+impl Charge {
+    /// The charge that follows from departures; `None` without a breach.
+    pub(crate) fn of(run_id: RunId, observation: &Observation, departures: &[Departure]) -> Option<Self> {
+        let mut charge = Self {
+            run_id,
+            established: BTreeMap::new(),
+            beyond_lookup: BTreeSet::new(),
+        };
+        for departure in departures.iter().filter(|departure| departure.breach) {
+            let established = charge.established.entry(departure.reason).or_default();
+            // Two names inside one connection are still one connection.
+            *established = (*established + departure.tally.established).min(observation.tally().established);
+            if departure.tally.beyond_lookup() > 0 {
+                charge.beyond_lookup.insert(departure.reason);
+            }
+        }
+        (!charge.established.is_empty()).then_some(charge)
+    }
+}
+
+impl Corroboration {
+    /// What `charges` amount to where only `reasons` count.
+    pub fn of(charges: &[Charge], reasons: &BTreeSet<Reason>) -> Self {
+        let mut sum = Self::default();
+        for charge in charges {
+            let counting = || {
+                charge
+                    .established
+                    .iter()
+                    .filter(|(reason, _)| reasons.contains(reason))
+            };
+            sum.reasons.extend(counting().map(|(reason, _)| *reason));
+            sum.connections += counting().map(|(_, &connections)| connections).max().unwrap_or(0);
+            if charge.beyond_lookup.iter().any(|reason| reasons.contains(reason)) {
+                sum.runs.insert(charge.run_id);
+            }
+        }
+        sum
+    }
+}

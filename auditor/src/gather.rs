@@ -1,0 +1,153 @@
+//! Gathering: every expected log verified, and what is believed folded.
+//!
+//! A log that was tampered with is not folded at all. Perhaps most of it is as it was; nobody could
+//! say which part, and a report must never rest on what somebody chose to leave standing.
+
+use std::path::Path;
+
+use base::Timestamp;
+use evidence::{
+    Checkpoint, Completeness, Integrity, NotVerified, UnverifiedReader, Verification, VerifiedLog,
+    VerifyOptions,
+};
+use reports::predicate::Period;
+
+use crate::doubt::Doubt;
+use crate::fold::Fold;
+use crate::observation::Observations;
+use crate::site::{Gateway, Progress, Site};
+
+/// What all logs of one period say.
+#[derive(Debug)]
+pub struct Evidence {
+    /// Events, folded.
+    pub observations: Observations,
+    /// The logs that were believed, in the order in which the fold counts them.
+    pub logs: Vec<VerifiedLog>,
+    /// What stands in the way of certainty.
+    pub doubts: Vec<Doubt>,
+    /// Gateways that should have handed in a log.
+    pub gateways_expected: u64,
+}
+
+/// Verifies and folds the logs of `gateways` for `period`.
+pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: Timestamp) -> Evidence {
+    gateways.sort_by(|a, b| a.verifier.name().cmp(b.verifier.name()));
+    let mut fold = Fold::new(period, now);
+    let mut logs = Vec::new();
+    let mut doubts = Vec::new();
+    for gateway in &gateways {
+        match open(site, gateway) {
+            Ok(log) => {
+                doubts.extend(read(&mut fold, &log, gateway));
+                doubts.extend(unsigned_tail(&log, &gateway.folder, period));
+                logs.push(log);
+            }
+            Err(doubt) => doubts.push(doubt),
+        }
+    }
+    let observations = fold.finish();
+    let gaps = observations.gaps.iter();
+    doubts.extend(gaps.map(|gap| Doubt::gap(gap, &observations)));
+    Evidence {
+        observations,
+        logs,
+        doubts,
+        gateways_expected: gateways.len() as u64,
+    }
+}
+
+fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Doubt> {
+    let origin = gateway.verifier.name();
+    let held = match &gateway.known_checkpoint {
+        None => None,
+        Some(signed) => match Checkpoint::open(signed.as_bytes(), &gateway.verifier) {
+            Ok(held) => Some(held),
+            // Ours to keep, and spoilt: the log may well be whole, and nobody can tell any more.
+            Err(invalid) => {
+                let cause = format!("the checkpoint kept for this log cannot be read: {invalid}");
+                return Err(Doubt::missing_log(origin, cause));
+            }
+        },
+    };
+    let mut progress = |evidence::Progress { done, total }| {
+        site.note(Progress::Verifying {
+            origin,
+            entries: done,
+            of: total,
+        });
+    };
+    let options = VerifyOptions { held };
+    VerifiedLog::open_with(&gateway.folder, &gateway.verifier, &options, &mut progress).map_err(|error| {
+        match error {
+            NotVerified::Tampered(verification) => tampered(origin, &verification),
+            // Logs do not vanish by themselves: what was there and is not there was taken away.
+            NotVerified::Verify(evidence::VerifyError::NoLog { .. }) if options.held.is_some() => {
+                Doubt::tampered_log(
+                    origin,
+                    "the log was deleted; a checkpoint of it is held elsewhere".to_owned(),
+                    None,
+                )
+            }
+            NotVerified::Verify(error) => Doubt::missing_log(origin, error.to_string()),
+        }
+    })
+}
+
+fn tampered(origin: &str, verification: &Verification) -> Doubt {
+    match &verification.integrity {
+        Integrity::Broken { first_bad, why } => {
+            Doubt::tampered_log(origin, why.to_string(), Some(*first_bad))
+        }
+        Integrity::Whole => {
+            let first_bad = match verification.completeness {
+                Completeness::Cut { found, .. } | Completeness::RolledBack { found, .. } => Some(found),
+                _ => None,
+            };
+            Doubt::tampered_log(origin, verification.completeness.to_string(), first_bad)
+        }
+    }
+}
+
+/// Folds one log. Every entry is proven again as it is read, so what was folded before a failure
+/// stands.
+fn read(fold: &mut Fold, log: &VerifiedLog, gateway: &Gateway) -> Option<Doubt> {
+    let origin = gateway.verifier.name();
+    let mut folding = fold.log(origin, gateway.audited_to);
+    let mut failure = None;
+    for entry in log.events(0..log.checkpoint().size()) {
+        match entry {
+            Ok((index, event)) => {
+                if folding.handle_entry(index, &event).is_break() {
+                    break;
+                }
+            }
+            Err(error) => {
+                failure = Some(Doubt::missing_log(origin, error.to_string()));
+                break;
+            }
+        }
+    }
+    folding.finish();
+    failure
+}
+
+/// Entries of the period that no checkpoint covers yet. They are not believed, so they are missing.
+fn unsigned_tail(log: &VerifiedLog, folder: &Path, period: Period) -> Option<Doubt> {
+    let origin = log.checkpoint().origin().as_str();
+    let waiting = UnverifiedReader::new(folder, log.checkpoint().size()).read_on();
+    let concerned = match waiting {
+        Ok(events) => events
+            .iter()
+            .filter(|(_, event)| period.from <= event.time && event.time < period.to)
+            .count(),
+        Err(error) => return Some(Doubt::missing_log(origin, error.to_string())),
+    };
+    (concerned > 0).then(|| {
+        let cause = format!("{concerned} entries wait for a checkpoint of their gateway");
+        Doubt {
+            missing: Some(concerned as u64),
+            ..Doubt::missing_log(origin, cause)
+        }
+    })
+}

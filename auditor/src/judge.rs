@@ -1,0 +1,262 @@
+//! Judging: observations held against a manifest.
+//!
+//! Two answers are kept apart. The *decision* was the gateway's, per connection: allowed or denied.
+//! The *verdict* is about the owner's word: a denied attempt at an undeclared host is still an attempt
+//! that nobody declared, and a declared host that was denied for other reasons is still declared.
+//! So decisions play no part here; they are counted and shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{ArtifactDigest, PluginId, Reason, RunId, Severity};
+use manifests::{Coverage, Manifest};
+use reports::predicate::{EventReference, Finding, FindingId, FindingKey, Observed, Period, Scope};
+
+use crate::charge::Charge;
+use crate::departure;
+use crate::doubt::Doubt;
+use crate::draft::{About, Draft, Drafts};
+use crate::observation::{Destination, Observation, Observations, Who};
+use crate::tally::Cited;
+
+/// What one report is about, and what there is to say about it.
+#[derive(Clone, Debug)]
+pub struct Case<'a> {
+    /// The plugin.
+    pub plugin_id: &'a PluginId,
+    /// The artifact.
+    pub artifact_digest: &'a ArtifactDigest,
+    /// The run, if the report is about a single one.
+    pub run_id: Option<RunId>,
+    /// The time.
+    pub period: Period,
+    /// The measure.
+    pub manifest: &'a Manifest,
+    /// What was seen; only the case's own runs are looked at.
+    pub observations: &'a Observations,
+    /// What stands in the way of certainty, whomever it concerns.
+    pub doubts: &'a [Doubt],
+    /// Runs of the case that were over or ran all the time, and of which there is no event.
+    pub silent_runs: BTreeSet<RunId>,
+}
+
+/// What observations and manifest together say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Every destination seen.
+    pub observed: Vec<Observed>,
+    /// Declarations that no connection used.
+    pub unused: Vec<String>,
+    /// What no declaration covers, and what makes the evidence doubtful.
+    pub findings: Vec<Finding>,
+    /// What automation may rely on.
+    pub charges: Vec<Charge>,
+    /// Whether a doubt concerns this case.
+    pub doubtful: bool,
+}
+
+impl Case<'_> {
+    /// Holds what was seen against what was declared.
+    pub fn judge(&self) -> Judgement {
+        let mut rows: BTreeMap<&Destination, Observed> = BTreeMap::new();
+        let mut used: BTreeSet<String> = BTreeSet::new();
+        let mut drafts = Drafts::default();
+        let mut charges = Vec::new();
+        for (who, destination, observation) in self.seen() {
+            // A declaration that ran out while a tunnel was open no longer covers it, hence `last`.
+            let at = observation.tally().last;
+            let coverage = self
+                .manifest
+                .coverage(&destination.target, destination.scheme, at);
+            if let Coverage::Covered { entry } = &coverage {
+                used.insert(entry.to_string());
+            }
+            add_row(&mut rows, destination, observation, &coverage);
+            let departures = departure::of(self.manifest, destination, observation, &coverage);
+            charges.extend(Charge::of(who.run_id, observation, &departures));
+            for departure in departures {
+                drafts.add(who.run_id, destination, departure);
+            }
+        }
+        let mut findings = self.findings(drafts);
+        findings.extend(self.doubt_findings());
+        findings.extend(self.silence());
+        Judgement {
+            observed: rows.into_values().collect(),
+            unused: self.unused(&used),
+            findings,
+            charges,
+            doubtful: self.own_doubts().next().is_some(),
+        }
+    }
+
+    fn seen(&self) -> impl Iterator<Item = (&Who, &Destination, &Observation)> {
+        self.observations
+            .of_artifact(self.plugin_id, self.artifact_digest)
+            .filter(|(who, _)| self.run_id.is_none_or(|run| who.run_id == run))
+            .flat_map(|(who, seen)| seen.iter().map(move |(to, observation)| (who, to, observation)))
+    }
+
+    /// A breach at a destination says all that a note with the same reason would say.
+    fn findings(&self, mut drafts: Drafts) -> Vec<Finding> {
+        drafts
+            .notes
+            .retain(|about, _| !drafts.breaches.contains_key(about));
+        let breaches = drafts.breaches.iter().map(|(about, draft)| {
+            let (reason, _) = about;
+            self.finding(about, draft, reason.severity())
+        });
+        let notes = drafts
+            .notes
+            .iter()
+            .map(|(about, draft)| self.finding(about, draft, Severity::Info));
+        breaches.chain(notes).collect()
+    }
+
+    fn finding(&self, (reason, destination): &About, draft: &Draft, severity: Severity) -> Finding {
+        let tally = draft.tally();
+        let mut finding = self.bare_finding(*reason, Some(destination), None, severity);
+        finding.runs = draft.runs.iter().copied().collect();
+        finding.first = tally.first;
+        finding.last = tally.last;
+        finding.connections = tally.connections;
+        finding.refused = tally.denied;
+        finding.nearest_declared.clone_from(&draft.nearest);
+        finding.fix = draft.fix();
+        finding.events = self.references(tally.cited());
+        finding
+    }
+
+    fn own_doubts(&self) -> impl Iterator<Item = &Doubt> {
+        self.doubts.iter().filter(|doubt| doubt.concerns(self.plugin_id))
+    }
+
+    fn doubt_findings(&self) -> Vec<Finding> {
+        let mut by_log: BTreeMap<(Reason, &str), Vec<&Doubt>> = BTreeMap::new();
+        for doubt in self.own_doubts() {
+            by_log
+                .entry((doubt.reason, &doubt.origin))
+                .or_default()
+                .push(doubt);
+        }
+        by_log
+            .into_iter()
+            .map(|((reason, origin), doubts)| {
+                let mut finding = self.bare_finding(reason, None, Some(origin), reason.severity());
+                finding.first = doubts
+                    .iter()
+                    .filter_map(|doubt| doubt.from)
+                    .min()
+                    .unwrap_or(finding.first);
+                finding.last = doubts
+                    .iter()
+                    .filter_map(|doubt| doubt.to)
+                    .max()
+                    .unwrap_or(finding.last);
+                finding.fix = doubts[0].fix();
+                finding.events = self.references(doubts.iter().filter_map(|doubt| doubt.cited).collect());
+                finding
+            })
+            .collect()
+    }
+
+    /// Traffic that was promised and not seen is worth knowing and proves nothing: a run may have had
+    /// no work to do.
+    fn silence(&self) -> Option<Finding> {
+        if self.silent_runs.is_empty() || self.manifest.allowed_egress.is_empty() {
+            return None;
+        }
+        let mut finding = self.bare_finding(Reason::NoCoverage, None, None, Severity::Info);
+        finding.runs = self.silent_runs.iter().copied().collect();
+        finding.fix = "if the run had work to do, see that it uses the proxy settings it was given; \
+                       what goes around the gateway is not seen"
+            .to_owned();
+        Some(finding)
+    }
+
+    fn bare_finding(
+        &self,
+        reason: Reason,
+        destination: Option<&Destination>,
+        origin: Option<&str>,
+        severity: Severity,
+    ) -> Finding {
+        let key = FindingKey {
+            reason,
+            host: destination.map(|to| &to.target.host),
+            port: destination.map(|to| to.target.port),
+            scheme: destination.and_then(|to| to.scheme),
+            origin,
+        };
+        Finding {
+            id: FindingId::of(&self.scope(), &key),
+            reason,
+            severity,
+            host: key.host.cloned(),
+            port: key.port,
+            scheme: key.scheme,
+            origin: origin.map(str::to_owned),
+            runs: Vec::new(),
+            first: self.period.from,
+            last: self.period.to,
+            connections: 0,
+            refused: 0,
+            nearest_declared: None,
+            fix: String::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn unused(&self, used: &BTreeSet<String>) -> Vec<String> {
+        let declared = self.manifest.allowed_egress.iter().map(ToString::to_string);
+        let unused: BTreeSet<String> = declared.filter(|entry| !used.contains(entry)).collect();
+        unused.into_iter().collect()
+    }
+
+    fn references(&self, cited: Vec<Cited>) -> Vec<EventReference> {
+        let reference = |cited: Cited| EventReference {
+            origin: self.observations.logs[cited.log].origin.clone(),
+            index: cited.index,
+        };
+        cited.into_iter().map(reference).collect()
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope {
+            plugin_id: self.plugin_id,
+            artifact_digest: self.artifact_digest,
+            run_id: self.run_id.as_ref(),
+            period: self.period,
+        }
+    }
+}
+
+fn add_row<'a>(
+    rows: &mut BTreeMap<&'a Destination, Observed>,
+    destination: &'a Destination,
+    observation: &Observation,
+    coverage: &Coverage<'_>,
+) {
+    let tally = observation.tally();
+    let matched = match coverage {
+        Coverage::Covered { entry } => Some(entry.to_string()),
+        Coverage::Uncovered { .. } => None,
+    };
+    let row = rows.entry(destination).or_insert_with(|| Observed {
+        host: destination.target.host.clone(),
+        port: destination.target.port,
+        scheme: destination.scheme,
+        connections: 0,
+        refused: 0,
+        bytes_out: 0,
+        bytes_in: 0,
+        matched: matched.clone(),
+    });
+    row.connections += tally.connections;
+    row.refused += tally.denied;
+    row.bytes_out = row.bytes_out.saturating_add(tally.bytes_out);
+    row.bytes_in = row.bytes_in.saturating_add(tally.bytes_in);
+    // Covered in one run and, after the declaration ran out, not in another: then it is not covered.
+    if matched.is_none() {
+        row.matched = None;
+    }
+}

@@ -1,0 +1,182 @@
+//! The site: what a night must know, and what it may do.
+//!
+//! The auditor owns this trait, so that it depends on no registry and no socket, and a test is a site
+//! as good as any. Everything that a site tells is an input of the report: the same answers give the
+//! same bytes.
+
+use std::path::PathBuf;
+
+use base::{ArtifactDigest, ArtifactState, PluginId, Policy, RunId, Sha256Digest, Tier, Timestamp};
+use manifests::Manifest;
+use reports::predicate::{ConformanceReport, Period};
+use seal::note::NoteVerifier;
+
+use crate::clause::Proposal;
+use crate::publication::Publication;
+
+/// What a site says when it cannot answer or do something.
+pub type SiteError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a night must know, and what it may do.
+pub trait Site {
+    /// Every artifact that could have run in the period, whatever its state now.
+    ///
+    /// # Errors
+    /// Whatever the registry says; the night does not begin.
+    fn artifacts(&self, period: Period) -> Result<Vec<Artifact>, SiteError>;
+
+    /// Every run that was under way at some moment of the period.
+    ///
+    /// # Errors
+    /// Whatever the registry says; the night does not begin.
+    fn runs(&self, period: Period) -> Result<Vec<Run>, SiteError>;
+
+    /// Every gateway that should have kept a log in the period.
+    ///
+    /// # Errors
+    /// Whatever the registry says; the night does not begin.
+    fn gateways(&self, period: Period) -> Result<Vec<Gateway>, SiteError>;
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// Whatever reading it says; the night does not begin.
+    fn policy(&self) -> Result<Policy, SiteError>;
+
+    /// The revocation list in force.
+    ///
+    /// # Errors
+    /// Whatever reading it says; the night does not begin.
+    fn crl(&self) -> Result<CrlOnFile, SiteError>;
+
+    /// The report before, about the same artifact or the same run.
+    ///
+    /// # Errors
+    /// Whatever reading it says; this one report is not made.
+    fn previous_report(
+        &self,
+        artifact: &Artifact,
+        run_id: Option<RunId>,
+        period: Period,
+    ) -> Result<Option<PreviousReport>, SiteError>;
+
+    /// Puts the artifact on the revocation list with action `hold`, durably, and gives the list's
+    /// number. Asked twice for the same artifact it gives the same number.
+    ///
+    /// # Errors
+    /// Whatever the list says; the report then records an alert, and the outcome the failure.
+    fn quarantine(&self, proposal: &Proposal) -> Result<u64, SiteError>;
+
+    /// Puts the proposal before a second person.
+    ///
+    /// # Errors
+    /// Whatever the registry says; the outcome records the failure.
+    fn ask_approval(&self, proposal: &Proposal) -> Result<(), SiteError>;
+
+    /// Keeps a sealed report for good and gives the place where people find it.
+    ///
+    /// # Errors
+    /// Whatever the disk says; the night goes on with the other reports and says so at the end.
+    fn publish(&self, publication: &Publication) -> Result<String, SiteError>;
+
+    /// Hears how far the night is. May be shown, never needs to be kept.
+    fn note(&self, _progress: Progress<'_>) {}
+}
+
+/// One artifact on record.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The exact build.
+    pub artifact_digest: ArtifactDigest,
+    /// What its file is called.
+    pub file_name: String,
+    /// The plugin's tier.
+    pub tier: Tier,
+    /// Where the artifact stands.
+    pub state: ArtifactState,
+    /// Whether a run of it is under way now.
+    pub is_running: bool,
+    /// The manifest that was admitted.
+    pub manifest: Manifest,
+    /// The digest of the manifest's signed payload.
+    pub manifest_payload: Sha256Digest,
+    /// The manifest's signed bundle, verbatim.
+    pub manifest_bundle: Vec<u8>,
+    /// The approval's signed bundle, verbatim, where there is one.
+    pub approval_bundle: Option<Vec<u8>>,
+}
+
+/// One run on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The run.
+    pub run_id: RunId,
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// When it was registered.
+    pub started: Timestamp,
+    /// When it ended, if it has.
+    pub ended: Option<Timestamp>,
+}
+
+/// One gateway whose log is expected.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// The folder of its log.
+    pub folder: PathBuf,
+    /// The key that signs its checkpoints, under the log's origin.
+    pub verifier: NoteVerifier,
+    /// The newest signed checkpoint that was seen elsewhere: by a witness, or by the night before. A
+    /// log that does not reach it was cut.
+    pub known_checkpoint: Option<String>,
+    /// One past the last entry that the night before read ([`crate::NightOutcome::logs`]); `None`
+    /// where periods do not adjoin, as in an audit by hand.
+    pub audited_to: Option<u64>,
+}
+
+/// The revocation list in force.
+#[derive(Clone, Debug)]
+pub struct CrlOnFile {
+    /// Its number.
+    pub crl_number: u64,
+    /// The digest of its head's signed payload.
+    pub head_payload: Sha256Digest,
+    /// Its head's signed bundle, verbatim.
+    pub head_bundle: Vec<u8>,
+    /// Its full body, verbatim.
+    pub body: Vec<u8>,
+}
+
+/// The report before this one.
+#[derive(Clone, Debug)]
+pub struct PreviousReport {
+    /// The digest of its signed payload.
+    pub payload: Sha256Digest,
+    /// What it says.
+    pub report: ConformanceReport,
+}
+
+/// How far a night is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A log is being verified.
+    Verifying {
+        /// The log.
+        origin: &'a str,
+        /// Entries verified so far.
+        entries: u64,
+        /// Entries in all.
+        of: u64,
+    },
+    /// Artifacts and runs are being judged and reported on.
+    Reporting {
+        /// Reports done.
+        done: usize,
+        /// Reports in all.
+        of: usize,
+    },
+}
