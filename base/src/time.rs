@@ -23,7 +23,7 @@ pub struct InvalidTimestamp {
 
 const MIN_US: i64 = -62_167_219_200_000_000; // 0000-01-01T00:00:00Z
 const MAX_US: i64 = 253_402_300_799_999_999; // 9999-12-31T23:59:59.999999Z
-const MAX_JIFF_US: i64 = 253_402_207_200_999_999; // the last moment that jiff can name
+const MAX_JIFF_US: i64 = 253_402_207_200_000_000; // the last microsecond that jiff takes
 
 impl Timestamp {
     /// A moment from microseconds since 1970-01-01T00:00:00Z, clamped to what RFC 3339 can write.
@@ -135,6 +135,17 @@ mod tests {
             "now",
         ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_beyond_the_last_one_is_the_last_one_and_can_be_written() {
+        for moment in [
+            Timestamp::from_unix_us(i64::MAX),
+            Timestamp::from_unix_us(0).plus_seconds(i64::MAX),
+            Timestamp::from_unix_us(i64::MIN),
+        ] {
+            assert_eq!(moment.to_string().parse::<Timestamp>().unwrap(), moment);
         }
     }
 
