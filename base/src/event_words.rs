@@ -80,6 +80,8 @@ text_enum! {
         ClientClosed = "client_closed",
         /// Both directions were closed; the server closed first.
         ServerClosed = "server_closed",
+        /// A plain HTTP exchange came to its proper end; the connections under it may live on.
+        Completed = "completed",
         /// The client reset the connection.
         ClientReset = "client_reset",
         /// The server reset the connection.
