@@ -283,3 +283,196 @@ fn check_room(switch: &KillSwitch) -> Result<(), ChangeRefused> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Reason;
+
+    use super::*;
+    use crate::fixture::{Desk, artifact, key, listed, plugin};
+    use crate::{PublishError, preview};
+
+    fn refused(desk: &mut Desk, change: Change) -> ChangeRefused {
+        let numbers = desk.issued.len();
+        match desk.try_publish(&[change]) {
+            Err(PublishError::Change(refused)) => {
+                assert_eq!(desk.issued.len(), numbers);
+                refused
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_hold_can_be_lifted_and_laid_on_again_and_its_entry_stays() {
+        let mut desk = Desk::new();
+        assert_eq!(desk.hold(1), Effect::Changed);
+        assert_eq!(desk.release(1), Effect::Changed);
+        let entry = *desk.list().entry(&listed(1)).unwrap();
+        assert_eq!(
+            (entry.action, entry.reason.reason()),
+            (Action::Release, Some(Reason::FalsePositive))
+        );
+        assert_eq!(desk.list().entries().len(), 1);
+        assert_eq!(desk.hold(1), Effect::Changed);
+        assert_eq!(desk.revoke(1), Effect::Changed);
+    }
+
+    #[test]
+    fn revocation_is_final() {
+        let mut desk = Desk::new();
+        desk.revoke(1);
+        for action in [Action::Hold, Action::Release] {
+            let refusal = refused(&mut desk, Change::entry(action, listed(1), Reason::OwnerRequest));
+            assert_eq!(
+                refusal.to_string(),
+                format!(
+                    "cannot {action} artifact {}: it was revoked at 2026-11-21T10:01:00.000000Z for malware, and \
+                     revocation is final; admit a new build instead",
+                    artifact(1)
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_hold_can_be_released() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        let refusal = refused(&mut desk, Change::release(listed(2), Reason::FalsePositive));
+        assert_eq!(refusal, ChangeRefused::NotHeld { listed: listed(2) });
+        // The same digest as another kind is another thing.
+        let manifest = Listed::Manifest(*artifact(1).sha256());
+        let refusal = refused(
+            &mut desk,
+            Change::release(manifest.clone(), Reason::FalsePositive),
+        );
+        assert_eq!(refusal, ChangeRefused::NotHeld { listed: manifest });
+    }
+
+    #[test]
+    fn doing_what_is_done_changes_nothing_and_names_the_first_act() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        let first = *desk.list().entry(&listed(1)).unwrap();
+        let again = desk.publish(&[Change::hold(listed(1), Reason::Malware)]);
+        assert_eq!(again, [Effect::Unchanged { entry: Some(first) }]);
+        assert_eq!(desk.list().entry(&listed(1)), Some(&first));
+        assert_eq!(desk.newest().delta(), Some(&b""[..]));
+        desk.release(1);
+        assert!(matches!(desk.release(1), Effect::Unchanged { entry: Some(_) }));
+        desk.revoke(1);
+        assert!(matches!(desk.revoke(1), Effect::Unchanged { entry: Some(_) }));
+    }
+
+    #[test]
+    fn changes_are_made_all_or_none() {
+        let mut desk = Desk::new();
+        desk.revoke(1);
+        let before = desk.list().clone();
+        let changes = [
+            Change::hold(listed(2), Reason::UndeclaredHost),
+            Change::release(listed(1), Reason::FalsePositive),
+        ];
+        assert!(matches!(
+            preview(Some(desk.list()), &changes),
+            Err(ChangeRefused::Final { .. })
+        ));
+        assert!(desk.try_publish(&changes).is_err());
+        assert_eq!(desk.list(), &before);
+    }
+
+    #[test]
+    fn later_changes_of_one_list_see_the_earlier_ones() {
+        let mut desk = Desk::new();
+        let changes = [
+            Change::hold(listed(1), Reason::UndeclaredHost),
+            Change::hold(listed(1), Reason::UndeclaredHost),
+            Change::revoke(listed(1), Reason::Malware),
+        ];
+        let previewed = preview(None, &changes).unwrap();
+        assert!(matches!(
+            previewed[..],
+            [Effect::Changed, Effect::Unchanged { .. }, Effect::Changed]
+        ));
+        desk.publish(&changes);
+        assert_eq!(desk.list().entries().len(), 1);
+        assert_eq!(desk.list().head().inline.len(), 2);
+        assert!(preview(Some(desk.list()), &[Change::hold(listed(1), Reason::Malware)]).is_err());
+    }
+
+    #[test]
+    fn the_kill_switch_adds_up_and_lets_nobody_slip_out_of_everything() {
+        let only = |id: &str| KillScope::Plugins([plugin(id)].into());
+        let mut desk = Desk::new();
+        assert_eq!(
+            desk.publish(&[Change::KillOff(KillScope::Everything)]),
+            [Effect::Unchanged { entry: None }]
+        );
+        desk.publish(&[Change::KillOn(only("a")), Change::KillOn(only("b"))]);
+        assert_eq!(desk.list().kill_switch().to_string(), "on for a, b");
+        assert_eq!(
+            desk.publish(&[Change::KillOn(only("a"))]),
+            [Effect::Unchanged { entry: None }]
+        );
+        desk.publish(&[Change::KillOff(only("a"))]);
+        assert_eq!(desk.list().kill_switch().to_string(), "on for b");
+        desk.publish(&[Change::KillOn(KillScope::Everything)]);
+        let refusal = refused(&mut desk, Change::KillOff(only("b")));
+        assert!(
+            refusal
+                .to_string()
+                .starts_with("cannot turn the kill switch off for b alone")
+        );
+        // It outlives a refresh, and goes off only when told to.
+        desk.publish(&[]);
+        assert_eq!(desk.list().kill_switch(), &KillSwitch::Everything);
+        desk.publish(&[Change::KillOff(KillScope::Everything)]);
+        assert_eq!(desk.list().kill_switch(), &KillSwitch::Off);
+    }
+
+    #[test]
+    fn a_kill_switch_names_one_to_a_thousand_and_twenty_four_plugins() {
+        let many = |count: usize, prefix: &str| {
+            KillScope::Plugins(
+                (0..count)
+                    .map(|index| plugin(&format!("{prefix}{index}")))
+                    .collect(),
+            )
+        };
+        let mut desk = Desk::new();
+        for count in [0, MAX_KILLED_PLUGINS + 1] {
+            let refusal = refused(&mut desk, Change::KillOn(many(count, "p")));
+            assert_eq!(refusal, ChangeRefused::ScopeSize { plugins: count });
+        }
+        desk.publish(&[Change::KillOn(many(MAX_KILLED_PLUGINS, "p"))]);
+        let refusal = refused(&mut desk, Change::KillOn(many(1, "q")));
+        assert_eq!(
+            refusal,
+            ChangeRefused::ScopeSize {
+                plugins: MAX_KILLED_PLUGINS + 1
+            }
+        );
+    }
+
+    #[test]
+    fn each_thing_is_listed_by_its_own_digest() {
+        let signer = key(7).public().fingerprint();
+        for (listed, kind, digest) in [
+            (listed(1), Kind::Artifact, *artifact(1).sha256()),
+            (Listed::Signer(signer), Kind::Signer, *signer.sha256()),
+            (
+                Listed::Manifest(*artifact(2).sha256()),
+                Kind::Manifest,
+                *artifact(2).sha256(),
+            ),
+            (
+                Listed::Plugin(plugin("acme.weather")),
+                Kind::Plugin,
+                Sha256Digest::of(b"acme.weather"),
+            ),
+        ] {
+            assert_eq!((listed.kind(), listed.digest()), (kind, digest));
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The kill switch: stop some plugins, or everything, before any lookup.
 //!
-//! It stands in the head, so flipping it is one signed document of a few hundred bytes. What it
-//! stops is not revoked: when it goes off, everything is as it was.
+//! It stands in the head, so flipping it needs no second file. What it stops is not revoked: when it
+//! goes off, everything is as it was.
 
 use std::collections::BTreeSet;
 use std::fmt;

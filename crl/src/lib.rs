@@ -45,6 +45,8 @@ mod why;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod golden;
 
 pub use accepted::{Accepted, Seen};
 pub use change::{Change, ChangeRefused, Effect, Listed};
@@ -56,7 +58,7 @@ pub use kill_switch::{InvalidKillSwitch, KillScope, KillSwitch, MAX_KILLED_PLUGI
 pub use list::List;
 pub use publish::{PublishError, Published, Terms, preview, publish};
 pub use reader::{Examined, MAX_CLOCK_SKEW_S, Reader};
-pub use reason_code::ReasonCode;
+pub use reason_code::{InvalidReasonCode, ReasonCode};
 pub use refused::ListRefused;
 pub use set::RevocationSet;
 pub use standing::{Listing, Question, Standing};

@@ -263,3 +263,124 @@ fn sign(head: &Head, key: &SigningKey) -> Result<(Vec<u8>, Sha256Digest), Publis
     Head::from_statement(&opened.statement).map_err(PublishError::Head)?;
     Ok((bundle, opened.payload_digest()))
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Reason;
+
+    use super::*;
+    use crate::Listed;
+    use crate::fixture::{Desk, artifact, at, key, listed};
+
+    #[test]
+    fn the_first_list_has_number_one_and_nothing_before_it() {
+        let mut desk = Desk::new();
+        desk.publish(&[]);
+        let head = desk.list().head();
+        assert_eq!((head.crl_number, head.entries), (1, 0));
+        assert_eq!((head.base_crl_number, head.prev_head_sha256), (None, None));
+        assert_eq!((desk.newest().body(), desk.newest().delta()), (&b""[..], None));
+    }
+
+    #[test]
+    fn a_refresh_says_the_same_under_a_new_number_and_is_due_later() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        let before = desk.list().clone();
+        desk.publish(&[]);
+        let after = desk.list();
+        assert_eq!(after.entries(), before.entries());
+        assert_eq!(after.crl_number(), 2);
+        assert_eq!(after.head().prev_head_sha256, Some(before.head_sha256()));
+        assert!(after.head().next_update > before.head().next_update);
+        assert_eq!(after.head().inline, before.head().inline);
+    }
+
+    #[test]
+    fn the_head_repeats_the_last_256_changes() {
+        let mut desk = Desk::new();
+        let change = |byte: u16| {
+            let digest = Sha256Digest::of(&byte.to_be_bytes());
+            Change::hold(Listed::Manifest(digest), Reason::SdkDrift)
+        };
+        desk.publish(&(0..255).map(change).collect::<Vec<_>>());
+        desk.publish(&[change(255), change(256)]);
+        let inline = &desk.list().head().inline;
+        assert_eq!(inline.len(), MAX_INLINE);
+        assert_eq!(inline[0].entry.digest, Sha256Digest::of(&1u16.to_be_bytes()));
+        assert_eq!(inline[255].entry.digest, Sha256Digest::of(&256u16.to_be_bytes()));
+        assert_eq!((inline[253].crl_number, inline[254].crl_number), (1, 2));
+    }
+
+    #[test]
+    fn terms_that_cannot_be_kept_are_refused() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        let publish = |change: &dyn Fn(&mut Terms<'static>)| {
+            let mut terms = desk.terms();
+            change(&mut terms);
+            publish(Some(desk.list()), &[], &terms, &key(1)).map(|published| published.list().clone())
+        };
+        assert!(matches!(
+            publish(&|t| t.issuer = "evil"),
+            Err(PublishError::Issuer { .. })
+        ));
+        assert!(matches!(
+            publish(&|t| t.root_version = 2),
+            Err(PublishError::OlderRoot {
+                previous: 3,
+                found: 2
+            })
+        ));
+        assert!(publish(&|t| t.root_version = 4).is_ok());
+        for validity in [Duration::ZERO, Duration::from_millis(999)] {
+            assert!(matches!(
+                publish(&|t| t.validity = validity),
+                Err(PublishError::Validity { .. })
+            ));
+        }
+        assert!(publish(&|t| t.validity = Duration::MAX).is_ok());
+        for moment in ["1969-12-31T23:59:59Z", "2106-02-07T06:28:16Z"] {
+            assert!(matches!(
+                publish(&|t| t.now = at(moment)),
+                Err(PublishError::Moment(_))
+            ));
+        }
+        assert!(matches!(
+            publish(&|t| t.root_version = u64::MAX),
+            Err(PublishError::Seal(_))
+        ));
+        let nobody = Terms {
+            issuer: "",
+            ..desk.terms()
+        };
+        assert!(matches!(
+            super::publish(None, &[], &nobody, &key(1)),
+            Err(PublishError::Head(_))
+        ));
+    }
+
+    #[test]
+    fn a_clock_that_jumped_back_stops_no_revocation() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        desk.now = at("2025-01-01T00:00:00Z");
+        assert_eq!(desk.revoke(1), Effect::Changed);
+        assert_eq!(desk.list().crl_number(), 2);
+    }
+
+    #[test]
+    fn either_kind_of_key_signs() {
+        let desk = Desk::new();
+        let p256 = SigningKey::p256_from_seed(&[1; 32]).unwrap();
+        let published = publish(
+            None,
+            &[Change::hold(listed(1), Reason::Malware)],
+            &desk.terms(),
+            &p256,
+        )
+        .unwrap();
+        assert_eq!(published.accepted().signer(), p256.public().fingerprint());
+        assert_eq!(published.list().entries().naming(artifact(1).sha256()).len(), 1);
+    }
+}

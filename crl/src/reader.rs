@@ -7,7 +7,7 @@
 
 use base::{Sha256Digest, Timestamp};
 use seal::trust::{Role, TrustRoot};
-use seal::{Fingerprint, PredicateType};
+use seal::{Fingerprint, PredicateType, Subject};
 
 use crate::freshness::is_future;
 use crate::head::{body_file, delta_file};
@@ -202,8 +202,8 @@ impl Examined {
     /// # Errors
     /// [`ListRefused::BodyHash`], [`ListRefused::Body`] or [`ListRefused::EntryCount`].
     pub fn with_body(&self, body: &[u8]) -> Result<Accepted, ListRefused> {
-        self.check_hash(body)?;
         let file = self.body_file();
+        check_hash(&file, self.head.body_sha256(), body)?;
         let entries = Entries::parse(body).map_err(|source| ListRefused::Body {
             file: file.clone(),
             source,
@@ -230,7 +230,7 @@ impl Examined {
     /// alone, and the result must hash to the full body.
     ///
     /// # Errors
-    /// [`ListRefused::DeltaBase`], [`ListRefused::Body`], or as [`Examined::with_body`].
+    /// [`ListRefused::DeltaBase`], or as [`Examined::with_body`].
     pub fn with_delta(&self, delta: &[u8], base: &List) -> Result<Accepted, ListRefused> {
         let held = base.crl_number();
         let Some(file) = self
@@ -243,6 +243,8 @@ impl Examined {
                 held,
             });
         };
+        let signed = self.head.files.delta.as_ref().and_then(Subject::sha256);
+        check_hash(&file, signed.expect("checked when the head was read"), delta)?;
         let changed = Entries::parse(delta).map_err(|source| ListRefused::Body { file, source })?;
         let mut accepted = self.with_body(&base.entries().with(&changed).to_bytes())?;
         accepted.delta = Some(delta.to_vec());
@@ -257,22 +259,27 @@ impl Examined {
     pub fn with_inline(&self, base: &List) -> Result<Accepted, ListRefused> {
         let changed = List::inline_after(&self.head, base.crl_number());
         let body = base.entries().with(&changed).to_bytes();
-        self.check_hash(&body).map_err(|_| ListRefused::InlineGap {
-            crl_number: self.head.crl_number,
-            held: base.crl_number(),
-        })?;
-        self.with_body(&body)
-    }
-
-    fn check_hash(&self, body: &[u8]) -> Result<(), ListRefused> {
-        let (expected, found) = (self.head.body_sha256(), Sha256Digest::of(body));
-        if expected == found {
-            return Ok(());
-        }
-        Err(ListRefused::BodyHash {
-            file: self.body_file(),
-            expected,
-            found,
+        self.with_body(&body).map_err(|refused| match refused {
+            ListRefused::BodyHash { .. } => ListRefused::InlineGap {
+                crl_number: self.head.crl_number,
+                held: base.crl_number(),
+            },
+            other => other,
         })
     }
 }
+
+fn check_hash(file: &str, expected: Sha256Digest, bytes: &[u8]) -> Result<(), ListRefused> {
+    let found = Sha256Digest::of(bytes);
+    if expected == found {
+        return Ok(());
+    }
+    Err(ListRefused::BodyHash {
+        file: file.to_owned(),
+        expected,
+        found,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -125,3 +125,117 @@ impl Listing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Reason;
+
+    use super::*;
+    use crate::fixture::{Desk, artifact, at, key, plugin};
+    use crate::{Change, KillScope, Listed, RevocationSet};
+
+    const ASKED: u8 = 1;
+
+    fn standing_after(changes: &[Change]) -> Standing {
+        let mut desk = Desk::new();
+        desk.publish(changes);
+        let weather = plugin("acme.weather");
+        let question = Question {
+            artifact: artifact(ASKED),
+            manifest: Some(*artifact(2).sha256()),
+            signer: Some(key(3).public().fingerprint()),
+            plugin: &weather,
+        };
+        RevocationSet::from(desk.list()).standing(&question)
+    }
+
+    fn everything() -> [Listed; 4] {
+        [
+            Listed::Artifact(artifact(ASKED)),
+            Listed::Manifest(*artifact(2).sha256()),
+            Listed::Signer(key(3).public().fingerprint()),
+            Listed::Plugin(plugin("acme.weather")),
+        ]
+    }
+
+    #[test]
+    fn an_entry_for_any_part_of_the_question_decides() {
+        assert!(standing_after(&[]).is_silent());
+        for listed in everything() {
+            let held = standing_after(&[Change::hold(listed.clone(), Reason::SdkDrift)]);
+            let expected = Listing {
+                crl_number: 1,
+                kind: listed.kind(),
+                digest: listed.digest(),
+                reason: Reason::SdkDrift.into(),
+                since: at("2026-11-21T10:01:00Z"),
+            };
+            assert_eq!(held, Standing::Held(expected));
+            let revoked = standing_after(&[Change::revoke(listed, Reason::SdkDrift)]);
+            assert_eq!(revoked, Standing::Revoked(expected));
+        }
+    }
+
+    #[test]
+    fn entries_for_others_and_entries_of_another_kind_decide_nothing() {
+        for listed in [
+            Listed::Artifact(artifact(2)),
+            Listed::Manifest(*artifact(ASKED).sha256()),
+            Listed::Signer(key(4).public().fingerprint()),
+            Listed::Plugin(plugin("acme.weathe")),
+        ] {
+            assert!(standing_after(&[Change::revoke(listed, Reason::Malware)]).is_silent());
+        }
+    }
+
+    #[test]
+    fn a_released_hold_is_silent() {
+        let artifact = Listed::Artifact(artifact(ASKED));
+        let changes = [
+            Change::hold(artifact.clone(), Reason::UndeclaredHost),
+            Change::release(artifact, Reason::FalsePositive),
+        ];
+        assert!(standing_after(&changes).is_silent());
+    }
+
+    #[test]
+    fn revocation_goes_before_quarantine_and_the_narrowest_is_named() {
+        let [artifact, manifest, signer, plugin] = everything();
+        let standing = standing_after(&[
+            Change::hold(artifact.clone(), Reason::UndeclaredHost),
+            Change::revoke(plugin, Reason::Malware),
+            Change::revoke(signer.clone(), Reason::KeyCompromise),
+        ]);
+        assert!(matches!(standing, Standing::Revoked(listing) if listing.kind == Kind::Signer));
+        let standing = standing_after(&[
+            Change::hold(signer, Reason::KeyCompromise),
+            Change::hold(manifest, Reason::Superseded),
+            Change::hold(artifact, Reason::UndeclaredHost),
+        ]);
+        assert!(matches!(standing, Standing::Held(listing) if listing.kind == Kind::Artifact));
+    }
+
+    #[test]
+    fn the_kill_switch_goes_before_everything_and_stops_whom_it_names() {
+        let revoke = Change::revoke(Listed::Artifact(artifact(ASKED)), Reason::Malware);
+        let only = |id: &str| Change::KillOn(KillScope::Plugins([plugin(id)].into()));
+        assert_eq!(
+            standing_after(&[revoke.clone(), Change::KillOn(KillScope::Everything)]),
+            Standing::Killed {
+                crl_number: 1,
+                everything: true
+            }
+        );
+        assert_eq!(
+            standing_after(&[revoke.clone(), only("acme.weather")]),
+            Standing::Killed {
+                crl_number: 1,
+                everything: false
+            }
+        );
+        assert!(matches!(
+            standing_after(&[revoke, only("other")]),
+            Standing::Revoked(_)
+        ));
+    }
+}

@@ -153,3 +153,99 @@ impl fmt::Display for Sentence<'_> {
         write!(f, "{kind} {name} {what} since {since} for {reason}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base::Reason;
+
+    use super::*;
+    use crate::fixture::{Desk, artifact, key, listed, plugin};
+    use crate::{Change, KillScope, Listed};
+
+    #[test]
+    fn a_held_build_is_explained_with_its_history() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        desk.release(1);
+        desk.hold(1);
+        let digest = artifact(1);
+        assert_eq!(
+            desk.list().why(digest.sha256()).to_string(),
+            format!(
+                "{digest}: artifact {digest} is held, until it is released, since 2026-11-21T10:03:00.000000Z for \
+                 undeclared_host (revocation list 3 of acme)\n  \
+                 list 1: hold of the artifact at 2026-11-21T10:01:00.000000Z for undeclared_host\n  \
+                 list 2: release of the artifact at 2026-11-21T10:02:00.000000Z for false_positive\n  \
+                 list 3: hold of the artifact at 2026-11-21T10:03:00.000000Z for undeclared_host\n"
+            )
+        );
+    }
+
+    #[test]
+    fn silence_and_a_lifted_hold_are_told_apart() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        desk.release(1);
+        let words = |byte| desk.list().why(artifact(byte).sha256()).to_string();
+        assert!(words(2).contains("not on the list; nothing is held against it"));
+        assert!(words(1).contains("a hold was lifted; nothing is held against it"));
+        assert!(words(1).contains("also listed, without deciding: artifact"));
+    }
+
+    #[test]
+    fn the_entry_that_is_named_is_the_one_that_decides() {
+        let mut desk = Desk::new();
+        let signer = key(3).public().fingerprint();
+        desk.publish(&[
+            Change::hold(listed(1), Reason::UndeclaredHost),
+            Change::revoke(Listed::Signer(signer), Reason::KeyCompromise),
+        ]);
+        let weather = plugin("acme.weather");
+        let question = Question {
+            artifact: artifact(1),
+            manifest: None,
+            signer: Some(signer),
+            plugin: &weather,
+        };
+        let why = desk.list().why_question(&question);
+        assert!(matches!(&why.deciding, Deciding::Entry(entry) if entry.kind == Kind::Signer));
+        let words = why.to_string();
+        // A key is named as `ssh-keygen -lf` names it.
+        assert!(
+            words.contains(&format!("signer {signer} is revoked for good since")),
+            "{words}"
+        );
+        assert!(
+            words.contains("also listed, without deciding: artifact"),
+            "{words}"
+        );
+        let json = serde_json::to_value(&why).unwrap();
+        assert_eq!(json["deciding"]["by"], "entry");
+        assert_eq!(json["deciding"]["reason"], "key_compromise");
+    }
+
+    #[test]
+    fn the_kill_switch_is_named_where_it_decides_and_mentioned_where_it_might() {
+        let mut desk = Desk::new();
+        desk.hold(1);
+        desk.publish(&[Change::KillOn(KillScope::Plugins([plugin("a")].into()))]);
+        assert_eq!(
+            desk.list().why_plugin(&plugin("a")).deciding,
+            Deciding::KillSwitch
+        );
+        assert_eq!(desk.list().why_plugin(&plugin("b")).deciding, Deciding::Nothing);
+        let words = desk.list().why(artifact(1).sha256()).to_string();
+        assert!(
+            words.contains("is held") && words.contains("the kill switch is on for a"),
+            "{words}"
+        );
+        desk.publish(&[Change::KillOn(KillScope::Everything)]);
+        assert_eq!(
+            desk.list().why(artifact(7).sha256()).to_string(),
+            format!(
+                "{}: stopped by the kill switch, which is on for everything (revocation list 3 of acme)\n",
+                artifact(7)
+            )
+        );
+    }
+}
