@@ -226,6 +226,28 @@ impl World {
         Ok(())
     }
 
+    /// Starts the server through another command line: `wrapper` is given the binary and its
+    /// arguments, and must end up as that very process.
+    ///
+    /// # Errors
+    /// As for [`World::serve`].
+    pub fn serve_through(&mut self, wrapper: &[&str]) -> Result<()> {
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .arg(bailiwick())
+            .arg("--config")
+            .arg(self.config())
+            .arg("serve");
+        self.prepare_client(&mut command);
+        self.server = Some(Server::start(
+            &mut command,
+            self.admin()?,
+            self.path("serve.log"),
+        )?);
+        Ok(())
+    }
+
     /// The running server.
     ///
     /// # Errors

@@ -1,7 +1,29 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
+mod bad_documents;
+mod bad_evidence;
+mod clients;
+mod demo;
+mod life;
+mod outages;
+mod stock;
+mod story;
+mod tokens;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bailiwick_tests::run_scenarios(&[])
+    let code = bailiwick_tests::run_scenarios(&[
+        ("demo", demo::SCENARIOS),
+        ("stock", stock::SCENARIOS),
+        ("story", story::SCENARIOS),
+        ("clients", clients::SCENARIOS),
+        ("life", life::SCENARIOS),
+        ("tokens", tokens::SCENARIOS),
+        ("bad_documents", bad_documents::SCENARIOS),
+        ("bad_evidence", bad_evidence::SCENARIOS),
+        ("outages", outages::SCENARIOS),
+    ]);
+    demo::clean();
+    code
 }

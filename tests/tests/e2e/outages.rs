@@ -1,0 +1,170 @@
+//! What outages get: a mail server that is down, a disk that is full.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use bailiwick_tests::{Peer, Plugin, Scenario, World, wait_until};
+
+use crate::demo::files;
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "mail_waits_for_its_server_and_is_sent_once",
+        needs: &[Peer::Curl],
+        run: mail_server_down,
+    },
+    Scenario {
+        name: "a_full_disk_stops_traffic_rather_than_evidence",
+        needs: &[Peer::Curl, Peer::Tmpfs],
+        run: full_disk,
+    },
+    Scenario {
+        name: "a_dead_upstream_is_recorded_as_what_it_is",
+        needs: &[Peer::Curl],
+        run: dead_upstream,
+    },
+];
+
+fn leak(world: &World, plugin: &Plugin) -> Result<()> {
+    world
+        .run_plugin(
+            plugin,
+            ["curl", "-fsS", "--max-time", "60", "https://paste.example/"],
+        )?
+        .expect(0)?;
+    Ok(())
+}
+
+fn pending(world: &World) -> Result<u64> {
+    world.ok(["status"])?["mails"]["pending"]
+        .as_u64()
+        .context("status counts pending mails")
+}
+
+fn mail_server_down() -> Result<()> {
+    let mut world = World::new()?;
+    world.origin(&["paste.example"])?;
+    // Reserved by us until the server comes up, so that nobody else answers there.
+    let reserved = TcpListener::bind(("127.0.0.1", 0))?;
+    let address: SocketAddr = reserved.local_addr()?;
+    drop(reserved);
+    world.send_mail_to(address)?;
+    world.serve()?;
+    let plugin = world.plugin("acme.weather").declares(&[]).admit("medium")?;
+    leak(&world, &plugin)?;
+    leak(&world, &plugin)?;
+    world.cli(["audit"])?.expect(1)?;
+    let waiting = pending(&world)?;
+    assert!(waiting >= 2, "owner and security wait for their mail: {waiting}");
+
+    // The outbox outlives the process.
+    world.kill_server()?;
+    world.start_mail_at(address)?;
+    world.serve()?;
+    wait_until("the outbox to empty", || {
+        pending(&world).is_ok_and(|count| count == 0)
+    })?;
+    let mut ids: Vec<_> = world
+        .mails()
+        .iter()
+        .map(|mail| mail.header("Message-ID"))
+        .collect();
+    assert!(ids.len() as u64 >= waiting, "{ids:?}");
+    ids.sort();
+    let count = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "a mail was sent twice");
+    Ok(())
+}
+
+/// A log folder of two megabytes, in a mount namespace that ends with the server.
+fn full_disk() -> Result<()> {
+    let mut world = World::new()?;
+    world.origin(&["api.weather.example"])?;
+    let log = world.site().join("data/log");
+    std::fs::create_dir_all(&log)?;
+    let mount = format!(
+        "mount -t tmpfs -o size=2m tmpfs '{}' && exec \"$@\"",
+        log.display()
+    );
+    world.serve_through(&["unshare", "--mount", "--", "sh", "-c", &mount, "sh"])?;
+    let plugin = world
+        .plugin("acme.weather")
+        .declares(&["api.weather.example"])
+        .admit("high")?;
+    let fetch = |world: &World| {
+        let url = "https://api.weather.example/";
+        world.run_plugin(
+            &plugin,
+            ["curl", "-sS", "-o", "/dev/null", "--max-time", "60", url],
+        )
+    };
+    fetch(&world)?.expect(0)?;
+
+    // The server's own view of its disk, which we may look into.
+    let inside = PathBuf::from(format!("/proc/{}/root", world.server()?.id())).join(log.strip_prefix("/")?);
+    let filler = inside.join("filler");
+    fill(&filler)?;
+    let refused = fetch(&world)?;
+    assert_ne!(refused.status, Some(0), "no connection without a record");
+    assert!(refused.stderr.contains("503"), "{}", refused.stderr);
+
+    std::fs::remove_file(&filler)?;
+    wait_until("the gateway to record again", || {
+        fetch(&world).is_ok_and(|run| run.status == Some(0))
+    })?;
+    assert!(world.admin_page("/healthz")?.starts_with("HTTP/1.1 200"));
+    // Nothing half-written: what is there verifies, outside the namespace too.
+    world.ok(["audit", "--dry-run"])?;
+    let copy = log.join("gw-1");
+    for file in files(&inside.join("gw-1")) {
+        let target = copy.join(file.strip_prefix(inside.join("gw-1"))?);
+        std::fs::create_dir_all(target.parent().context("inside the folder")?)?;
+        std::fs::copy(&file, target)?;
+    }
+    world.stop()?;
+    let verified = world.cli(["evidence", "verify"])?.expect(0)?.json()?;
+    assert_eq!(verified["logs"][0]["integrity"], "whole", "{verified:#}");
+    Ok(())
+}
+
+/// Writes until nothing more fits.
+fn fill(file: &Path) -> Result<()> {
+    let mut filler = OpenOptions::new().create(true).append(true).open(file)?;
+    for size in [64 * 1024, 4096, 1] {
+        while filler.write_all(&vec![0; size]).is_ok() {}
+    }
+    Ok(())
+}
+
+fn dead_upstream() -> Result<()> {
+    let mut world = World::new()?;
+    let nobody = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+    world.configure(|config| {
+        let hosts = config["gateway"]["resolver"]["hosts"]
+            .as_table_mut()
+            .context("hosts")?;
+        hosts.insert("api.weather.example".into(), vec![nobody.to_string()].into());
+        Ok(())
+    })?;
+    world.serve()?;
+    let plugin = world
+        .plugin("acme.weather")
+        .declares(&["api.weather.example"])
+        .admit("high")?;
+    let run = world.run_plugin(
+        &plugin,
+        ["curl", "-sS", "--max-time", "60", "https://api.weather.example/"],
+    )?;
+    assert_ne!(run.status, Some(0));
+    assert!(run.stderr.contains("502"), "{}", run.stderr);
+    world.wait_for_event("the failed connection", |event| {
+        event["outcome"] == "connect_failed"
+    })?;
+    // An attempt is not an established connection, and a declared one is no breach.
+    world.cli(["audit"])?.expect(0)?;
+    Ok(())
+}
