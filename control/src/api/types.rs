@@ -95,6 +95,8 @@ pub struct Admitted {
     pub artifact: ArtifactView,
     /// Artifacts that became `superseded`.
     pub superseded: Vec<ArtifactDigest>,
+    /// What people should know although it was no reason to refuse.
+    pub notices: Vec<String>,
 }
 
 /// One artifact.

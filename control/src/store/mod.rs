@@ -18,8 +18,8 @@ use base::{ArtifactDigest, ArtifactState, PluginId, RunId, Sha256Digest, Tier, T
 use crate::words::MailState;
 
 pub use records::{
-    Act, AdmissionRecord, ArtifactRecord, Counts, LeasedMail, MailFate, MailRecord, NewAdmission, NewMail,
-    NightRecord, PluginRecord, ReportRecord, RunFilter, RunRecord,
+    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, Counts, LeasedMail, MailFate, MailRecord,
+    NewAdmission, NewMail, NightRecord, PluginRecord, ReportRecord, RunFilter, RunRecord,
 };
 
 /// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
@@ -166,6 +166,8 @@ operations! {
     read "list artifacts" artifacts(plugin_id: Option<PluginId>) -> Vec<ArtifactRecord>;
     /// One artifact.
     read "look up an artifact" artifact(artifact_digest: ArtifactDigest) -> Option<ArtifactRecord>;
+    /// What a list could name, of every artifact.
+    read "list artifacts" artifact_names() -> Vec<ArtifactNames>;
     /// Every passage of one artifact through the gate, the earliest first: which manifest held when.
     read "list admissions" admissions(artifact_digest: ArtifactDigest) -> Vec<AdmissionRecord>;
 

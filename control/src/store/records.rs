@@ -44,6 +44,24 @@ pub struct ArtifactRecord {
     pub admission: AdmissionRecord,
 }
 
+/// Everything by which a revocation list could name an artifact, and its manifest: what is needed of
+/// all artifacts at once, without their bundles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactNames {
+    /// Its digest.
+    pub artifact_digest: ArtifactDigest,
+    /// Its plugin.
+    pub plugin_id: PluginId,
+    /// Where it stands.
+    pub state: ArtifactState,
+    /// The SHA-256 of its manifest's payload.
+    pub manifest_payload_sha256: Sha256Digest,
+    /// Who signed the manifest.
+    pub signer: Fingerprint,
+    /// The manifest, as canonical JSON.
+    pub manifest_json: String,
+}
+
 /// One passage through the load gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionRecord {

@@ -137,6 +137,9 @@ async fn a_second_passage_keeps_the_first_and_a_tier_that_nobody_changed() {
         artifact.admission.manifest_payload_sha256,
         Sha256Digest::of(b"wider")
     );
+    let names = store.artifact_names().await.unwrap();
+    assert_eq!(names.len(), 1);
+    assert_eq!(names[0].manifest_payload_sha256, Sha256Digest::of(b"wider"));
     let plugin = store.plugin(plugin()).await.unwrap().unwrap();
     assert_eq!(plugin.tier, Some(Tier::Medium));
     assert_eq!(plugin.owner_name.as_deref(), Some("Weather team"));

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::acts::append;
 use crate::store::sqlite::row::{count, integer, moment, optional_text, text};
-use crate::store::{Act, AdmissionRecord, ArtifactRecord, NewAdmission, PluginRecord};
+use crate::store::{Act, AdmissionRecord, ArtifactNames, ArtifactRecord, NewAdmission, PluginRecord};
 
 /// An artifact with its latest admission.
 const ARTIFACT: &str = "SELECT a.*, d.manifest_json, d.manifest_payload_sha256, d.manifest_bundle,
@@ -144,6 +144,27 @@ pub(in crate::store) fn admissions(
     db.prepare_cached("SELECT * FROM admissions WHERE artifact_digest = ?1 ORDER BY admission_id")?
         .query_map([artifact_digest.to_string()], admission_record)?
         .collect()
+}
+
+pub(in crate::store) fn artifact_names(db: &Connection) -> rusqlite::Result<Vec<ArtifactNames>> {
+    // max() in an aggregate picks the row that the other columns come from (SQLite, "bare columns").
+    db.prepare_cached(
+        "SELECT a.artifact_digest, a.plugin_id, a.state, d.manifest_payload_sha256, d.signer,
+            d.manifest_json, max(d.admission_id)
+         FROM artifacts a JOIN admissions d ON d.artifact_digest = a.artifact_digest
+         GROUP BY a.artifact_digest ORDER BY a.artifact_digest",
+    )?
+    .query_map([], |row| {
+        Ok(ArtifactNames {
+            artifact_digest: text(row, "artifact_digest")?,
+            plugin_id: text(row, "plugin_id")?,
+            state: text(row, "state")?,
+            manifest_payload_sha256: text(row, "manifest_payload_sha256")?,
+            signer: text(row, "signer")?,
+            manifest_json: row.get("manifest_json")?,
+        })
+    })?
+    .collect()
 }
 
 fn plugin_record(row: &Row<'_>) -> rusqlite::Result<PluginRecord> {

@@ -1,0 +1,136 @@
+//! Runs: registered before they start, so that the gateway never has to guess whose traffic it sees.
+
+use base::RunId;
+use seal::token::{RunClaims, mint};
+use seal::trust::Role;
+
+use super::names::check_who;
+use super::{Office, OfficeError, authorise, new_run_id};
+use crate::api::types::{
+    EndRunRequest, RunList, RunQuery, RunStarted, RunView, SafeModeRequest, StartRunRequest, StatusView,
+};
+use crate::store::{RunFilter, RunRecord};
+use crate::words::Action;
+
+/// The longest that a token may be good for: thirty days.
+const MAX_RUN_S: u32 = 30 * 24 * 3600;
+/// Runs listed at most.
+const MAX_LISTED: u32 = 10_000;
+
+impl Office {
+    /// Registers a run, if the artifact may be loaded at this moment, and mints its token.
+    ///
+    /// # Errors
+    /// [`OfficeError::Gate`] or [`OfficeError::State`] where it may not; [`OfficeError::Unknown`]
+    /// where it was never admitted.
+    pub async fn start_run(&self, request: StartRunRequest) -> Result<RunStarted, OfficeError> {
+        check_who(&request.who)?;
+        let valid_for_s = request.valid_for_s.unwrap_or(self.inner.settings.run_valid_for_s);
+        if !(1..=MAX_RUN_S).contains(&valid_for_s) {
+            return Err(OfficeError::Request {
+                what: format!("a run's token is valid for 1 to {MAX_RUN_S} seconds, not {valid_for_s}"),
+            });
+        }
+        self.renew_list().await?;
+        let record = self.known_artifact(request.artifact_digest).await?;
+        let (admission, tier) = self.ask_again(&record).await?;
+        if !record.state.may_run() {
+            return Err(OfficeError::State { state: record.state });
+        }
+        let now = self.now();
+        authorise(&self.trust_root().await?, &self.inner.keys.run, Role::Run, now)?;
+        let claims = RunClaims {
+            run_id: new_run_id(now)?,
+            plugin_id: admission.signed.manifest.plugin_id,
+            artifact_digest: record.artifact_digest,
+            // Tokens count in whole seconds; the registry says the same.
+            expires: base::Timestamp::from_unix_us(now.unix_s() * 1_000_000)
+                .plus_seconds(i64::from(valid_for_s)),
+        };
+        let token = mint(&claims, &self.inner.keys.run)?;
+        self.inner
+            .store
+            .start_run(RunRecord {
+                run_id: claims.run_id,
+                artifact_digest: claims.artifact_digest,
+                plugin_id: claims.plugin_id.clone(),
+                started_at: now,
+                expires_at: claims.expires,
+                ended_at: None,
+                exit_status: None,
+                started_by: request.who,
+            })
+            .await?;
+        Ok(RunStarted {
+            run_id: claims.run_id,
+            plugin_id: claims.plugin_id,
+            artifact_digest: claims.artifact_digest,
+            token,
+            expires_at: claims.expires,
+            tier,
+            gateways: self.gateways().await,
+        })
+    }
+
+    /// Ends a run: its token is refused from now on, and what it still has open is cut.
+    ///
+    /// # Errors
+    /// [`OfficeError::Unknown`] where there is no such run.
+    pub async fn end_run(&self, run_id: RunId, request: EndRunRequest) -> Result<RunView, OfficeError> {
+        let office = self.clone();
+        self.to_the_end(async move {
+            let inner = &office.inner;
+            let ended = inner
+                .store
+                .end_run(run_id, office.now(), request.exit_status)
+                .await?;
+            let record = ended.ok_or_else(|| OfficeError::Unknown {
+                what: "run",
+                name: run_id.to_string(),
+                command: "runs",
+            })?;
+            inner.gateways.end_run(run_id).await;
+            Ok(RunView::new(&record, office.now()))
+        })
+        .await
+    }
+
+    /// Runs, the latest first.
+    ///
+    /// # Errors
+    /// [`OfficeError::Store`].
+    pub async fn runs(&self, query: RunQuery) -> Result<RunList, OfficeError> {
+        let now = self.now();
+        let filter = RunFilter {
+            plugin_id: query.plugin_id,
+            live_from: query.live.then_some(now),
+            limit: Some(query.limit.unwrap_or(100).min(MAX_LISTED)),
+            ..RunFilter::default()
+        };
+        let runs = self.inner.store.runs(filter).await?;
+        Ok(RunList {
+            runs: runs.iter().map(|run| RunView::new(run, now)).collect(),
+        })
+    }
+
+    /// Makes the load gate refuse everything, or work as usual again. What runs goes on.
+    ///
+    /// # Errors
+    /// [`OfficeError::Store`].
+    pub async fn set_safe_mode(&self, request: SafeModeRequest) -> Result<StatusView, OfficeError> {
+        check_who(&request.who)?;
+        super::names::check_note(request.note.as_deref())?;
+        let (value, action) = match request.on {
+            true => ("on", Action::SafeModeOn),
+            false => ("off", Action::SafeModeOff),
+        };
+        if self.safe_mode().await? != request.on {
+            let act = super::act(self.now(), &request.who, action, "*", request.note);
+            self.inner
+                .store
+                .set_setting(super::SAFE_MODE, value.to_owned(), Some(act))
+                .await?;
+        }
+        self.status().await
+    }
+}
