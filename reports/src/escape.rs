@@ -79,6 +79,24 @@ pub fn shell(text: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
+/// The name of an attached or written file: ASCII letters, digits, `.`, `_`, `+` and `-`, never
+/// hidden, never empty, at most 120 characters. What comes before the last `/` is dropped.
+pub fn file_name(text: &str) -> String {
+    let base = text.rsplit(['/', '\\']).next().unwrap_or(text);
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '+' | '-');
+    let name: String = base
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .take(120)
+        .collect();
+    let name = name.trim_start_matches(['.', '-']);
+    if name.is_empty() {
+        "file".to_owned()
+    } else {
+        name.to_owned()
+    }
+}
+
 /// Whether `c` shows as itself and leaves its neighbours alone.
 fn is_plain(c: char) -> bool {
     if c == ' ' {
@@ -150,6 +168,16 @@ mod tests {
         assert_eq!(shell("it's"), "'it'\\''s'");
         assert_eq!(shell("--key=evil"), "'./--key=evil'");
         assert_eq!(shell(""), "''");
+    }
+
+    #[test]
+    fn a_file_name_stays_in_its_folder() {
+        assert_eq!(file_name("report.sigstore.json"), "report.sigstore.json");
+        assert_eq!(file_name("../../.bashrc"), "bashrc");
+        assert_eq!(file_name("C:\\evil.exe"), "evil.exe");
+        assert_eq!(file_name("a\r\nb\"c;d.whl"), "a__b_c_d.whl");
+        assert_eq!(file_name(".."), "file");
+        assert_eq!(file_name("-rf"), "rf");
     }
 
     #[test]

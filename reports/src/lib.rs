@@ -4,11 +4,21 @@
 //! a way of reading it. All of it is a function of its arguments: no clock, no randomness, no files,
 //! so that two auditors with the same evidence write the same bytes.
 
+mod changes;
+mod context;
 pub mod escape;
+pub mod mail;
 pub mod predicate;
+pub mod render;
 mod sealed;
+mod verify;
+mod words;
 
+pub use changes::Changes;
+pub use context::{Context, EvidenceFile, SignedFile};
 pub use sealed::{OpenError, OpenedReport, SealError, open_report, seal_report};
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod testing;

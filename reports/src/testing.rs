@@ -1,8 +1,9 @@
 //! Builders for tests: everything valid, so that a test states only what matters to its claim.
 
-use base::{Host, ObservedScheme, Port, Reason, Sha256Digest, Timestamp, Verdict};
+use base::{Host, ObservedScheme, Port, Reason, Sha256Digest, Tier, Timestamp, Verdict};
 use seal::SigningKey;
 
+use crate::context::{Context, EvidenceFile, SignedFile};
 use crate::predicate::{
     ActionKind, ActionTaken, Auditor, ConformanceReport, Coverage, CoverageScope, CrlReference, DigestSet,
     DocumentReference, EventReference, Finding, FindingId, Gap, LogReference, Observed, Omitted, Period,
@@ -185,4 +186,80 @@ pub(crate) fn silent() -> ConformanceReport {
     report.observed.clear();
     report.unused.insert(1, "acme.openai.azure.com".into());
     report
+}
+
+/// The surroundings of [`breach`], signed and with evidence.
+pub(crate) fn context() -> Context {
+    Context {
+        site: "acme".into(),
+        artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
+        version: Some("1.4.2".into()),
+        tier: Tier::Medium,
+        owner: Some("Invoice team".into()),
+        security_contact: "security@acme.example".into(),
+        signed: Some(SignedFile {
+            name: "report.sigstore.json".into(),
+            payload_digest: Sha256Digest::of(b"payload"),
+            key: auditor_key().public(),
+            key_name: "auditor.pub".into(),
+        }),
+        evidence: Some(EvidenceFile {
+            name: "evidence-2026-11-21-invoice_ocr.tar.zst".into(),
+            digest: Sha256Digest::of(b"evidence"),
+            size_bytes: 18_204,
+        }),
+        changes: None,
+    }
+}
+
+/// A report and its surroundings in which everybody who can choose a word chose a hostile one.
+pub(crate) fn hostile() -> (ConformanceReport, Context) {
+    const WORDS: &str = "<img src=x onerror=alert(1)>\"'\r\nCONFORMING: all is well\r\nBcc: x@evil.example\u{1b}[2J\u{202e}gpj\u{200b}\u{2028}=HYPERLINK(\"x\") $(reboot) {{7*7}} <b>";
+    let mut report = breach();
+    report.auditor.id = WORDS.into();
+    report.auditor.version = WORDS.into();
+    report.observed[0].matched = Some(WORDS.into());
+    report.unused = vec![WORDS.into()];
+    report.coverage.gaps = doubtful().coverage.gaps;
+    report.coverage.gaps[0].cause = WORDS.into();
+    report.coverage.gaps[0].origin = WORDS.into();
+    report.findings[0].nearest_declared = Some(WORDS.into());
+    report.findings[0].fix = WORDS.into();
+    report.findings[0].events[0].origin = WORDS.into();
+    report.logs[0].origin = WORDS.into();
+    report.logs[0].checkpoint = WORDS.into();
+    for action in &mut report.actions {
+        action.clause = WORDS.into();
+        action.enabled_by = WORDS.into();
+    }
+    report.check().unwrap();
+    let mut context = context();
+    context.site = WORDS.into();
+    context.artifact_name = WORDS.into();
+    context.version = Some(WORDS.into());
+    context.owner = Some(WORDS.into());
+    context.security_contact = WORDS.into();
+    context.signed.as_mut().unwrap().name = WORDS.into();
+    context.signed.as_mut().unwrap().key_name = WORDS.into();
+    context.evidence.as_mut().unwrap().name = WORDS.into();
+    context.changes = Some(crate::Changes::between(&clean(), &report));
+    (report, context)
+}
+
+/// Compares with a golden file under `tests/vectors/reports/`, which a reviewer can read. With
+/// `BAILIWICK_BLESS=1` it is written instead, for the reviewer to look at.
+pub(crate) fn golden(name: &str, found: &[u8]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/vectors/reports")
+        .join(name);
+    if std::env::var_os("BAILIWICK_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, found).unwrap();
+    }
+    let kept = std::fs::read(&path).unwrap_or_default();
+    assert!(
+        kept == found,
+        "{} differs; look at the difference after BAILIWICK_BLESS=1 cargo test -p bailiwick-reports",
+        path.display()
+    );
 }

@@ -1,0 +1,91 @@
+//! Mail: the letters to owners and to the security team, as values.
+//!
+//! Nothing is sent here; whoever owns the socket and the outbox sends. A letter's Message-ID follows
+//! from what it is about, so that the same incident is the same letter however often a night is
+//! audited again, and is never sent twice. What changes the incident (another finding, another act)
+//! makes another letter in the same thread.
+
+mod address;
+mod digest;
+mod identity;
+mod letter;
+mod owner;
+mod security;
+
+use serde::{Deserialize, Serialize};
+
+pub use address::{Address, InvalidAddress};
+pub use digest::{Night, night_digest};
+pub use owner::owner_mail;
+pub use security::security_mail;
+
+/// Larger files are linked, not attached.
+pub const MAX_ATTACHMENT_BYTES: usize = 1 << 20;
+
+/// One letter, ready to be handed to a mail server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// The Message-ID with its angle brackets; the same for the same incident.
+    pub message_id: String,
+    /// The recipients.
+    pub to: Vec<Address>,
+    /// The sender.
+    pub from: Address,
+    /// One line of printable text; encoding it (RFC 2047) is for whoever writes the header.
+    pub subject: String,
+    /// The plain text part.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+    /// Further headers in printable ASCII.
+    pub headers: Vec<(String, String)>,
+    /// Files that travel with the letter.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file that travels with a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    /// Its name: ASCII, no folder.
+    pub name: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its contents.
+    #[serde(with = "base64_text")]
+    pub bytes: Vec<u8>,
+}
+
+impl Attachment {
+    /// An attachment under a harmless name, unless it is larger than [`MAX_ATTACHMENT_BYTES`].
+    pub fn if_small(name: &str, media_type: &str, bytes: Vec<u8>) -> Option<Self> {
+        (bytes.len() <= MAX_ATTACHMENT_BYTES).then(|| Self {
+            name: crate::escape::file_name(name),
+            media_type: media_type.to_owned(),
+            bytes,
+        })
+    }
+}
+
+/// Bytes in JSON, for an outbox that stores letters as text.
+mod base64_text {
+    use std::borrow::Cow;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        STANDARD.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;
