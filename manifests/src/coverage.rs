@@ -234,3 +234,175 @@ fn address_bits(address: std::net::IpAddr) -> (bool, u128) {
         std::net::IpAddr::V6(v6) => (true, v6.to_bits()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-21T00:00:00Z";
+
+    fn declarations(entries: &[&str]) -> Vec<Declaration> {
+        entries
+            .iter()
+            .map(|entry| Declaration::of(entry.parse().unwrap()))
+            .collect()
+    }
+
+    fn ask<'m>(declared: &'m [Declaration], target: &str, observed: Option<ObservedScheme>) -> Coverage<'m> {
+        let target = Target::from_authority(target.as_bytes()).unwrap();
+        coverage(declared, &target, observed, NOW.parse().unwrap())
+    }
+
+    fn miss(entries: &[&str], target: &str) -> (Reason, Option<String>, String) {
+        match ask(&declarations(entries), target, Some(ObservedScheme::Tls)) {
+            Coverage::Uncovered {
+                reason,
+                nearest,
+                hint,
+            } => (reason, nearest, hint),
+            Coverage::Covered { entry } => panic!("{entry} covers {target}"),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_declaration_is_the_one_that_matches() {
+        let declared = declarations(&[
+            "**.example.com",
+            "*.example.com:*",
+            "*.example.com",
+            "a.example.com",
+        ]);
+        for (target, expected) in [
+            ("a.example.com:443", "a.example.com"),
+            ("b.example.com:443", "*.example.com"),
+            ("b.example.com:8443", "*.example.com:*"),
+            ("a.b.example.com:443", "**.example.com"),
+        ] {
+            match ask(&declared, target, None) {
+                Coverage::Covered { entry } => assert_eq!(entry.to_string(), expected),
+                missed => panic!("{target}: {missed:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_way_to_miss_has_its_reason_its_nearest_entry_and_one_line_to_mend_it() {
+        for (entries, target, reason, nearest, hint) in [
+            (
+                &["*.api.example"][..],
+                "paste.example:443",
+                Reason::UndeclaredHost,
+                Some("*.api.example"),
+                "add \"paste.example\" and re-sign, or stop connecting",
+            ),
+            (
+                &["b.example.net", "*.example.com"],
+                "example.com:443",
+                Reason::UndeclaredHost,
+                Some("*.example.com"),
+                "\"*.example.com\" does not cover example.com itself; declare the apex too: add \"example.com\" and re-sign",
+            ),
+            (
+                &["*.example.com"],
+                "a.b.example.com:443",
+                Reason::UndeclaredHost,
+                Some("*.example.com"),
+                "\"*.example.com\" covers exactly one label; add \"a.b.example.com\" and re-sign, or declare \"**.example.com\"",
+            ),
+            (
+                &["other.example", "api.example.com"],
+                "apl.example.com:443",
+                Reason::UndeclaredHost,
+                Some("api.example.com"),
+                "add \"apl.example.com\" and re-sign, or stop connecting",
+            ),
+            (
+                &["example.com"],
+                "example.com:8443",
+                Reason::UndeclaredPort,
+                Some("example.com"),
+                "\"example.com\" declares port 443 alone; write \"example.com:443,8443\" and re-sign, or stop using port 8443",
+            ),
+            (
+                &["tcp://example.com:22"],
+                "example.com:8443",
+                Reason::UndeclaredPort,
+                Some("tcp://example.com:22"),
+                "\"tcp://example.com:22\" declares port 22 alone; add \"example.com:8443\" and re-sign, or stop using port 8443",
+            ),
+            (
+                &["tcp://example.com:443"],
+                "example.com:443",
+                Reason::UndeclaredScheme,
+                Some("tcp://example.com:443"),
+                "\"tcp://example.com:443\" declares tcp and tls was observed; add \"example.com\" and re-sign, or speak tcp",
+            ),
+            (
+                &["example.com", "10.0.0.0/8", "192.0.0.0/23"],
+                "192.0.2.7:443",
+                Reason::IpLiteral,
+                Some("192.0.0.0/23"),
+                "an address is covered by an address or network alone; connect by a declared name, or add \"192.0.2.7\" and re-sign",
+            ),
+            (
+                &["10.0.0.0/8"],
+                "10.0.0.1:22",
+                Reason::UndeclaredPort,
+                Some("10.0.0.0/8"),
+                "\"10.0.0.0/8\" declares port 443 alone; write \"10.0.0.0/8:22,443\" and re-sign, or stop using port 22",
+            ),
+            (
+                &["example.com"],
+                "192.0.2.7:443",
+                Reason::IpLiteral,
+                None,
+                "an address is covered by an address or network alone; connect by a declared name, or add \"192.0.2.7\" and re-sign",
+            ),
+            (
+                &[],
+                "example.com:443",
+                Reason::UndeclaredHost,
+                None,
+                "add \"example.com\" and re-sign, or stop connecting",
+            ),
+        ] {
+            let found = miss(entries, target);
+            assert_eq!(found.0, reason, "{target}");
+            assert_eq!(found.1.as_deref(), nearest, "{target}");
+            assert_eq!(found.2, hint);
+        }
+    }
+
+    #[test]
+    fn a_declaration_covers_nothing_from_the_moment_it_expires() {
+        let mut declared = declarations(&["example.com"]);
+        let target = Target::from_authority(b"example.com:443").unwrap();
+        declared[0].expires = Some("2027-01-01T00:00:00Z".parse().unwrap());
+        let at = |moment: &str| coverage(&declared, &target, None, moment.parse().unwrap());
+        assert!(at("2026-12-31T23:59:59.999999Z").is_covered());
+        match at("2027-01-01T00:00:00Z") {
+            Coverage::Uncovered {
+                reason,
+                nearest,
+                hint,
+            } => {
+                assert_eq!(reason, Reason::UndeclaredHost);
+                assert_eq!(nearest.as_deref(), Some("example.com"));
+                assert_eq!(
+                    hint,
+                    "\"example.com\" expired at 2027-01-01T00:00:00.000000Z; renew its \"expires\" and re-sign"
+                );
+            }
+            Coverage::Covered { .. } => panic!("expired and still covering"),
+        }
+    }
+
+    #[test]
+    fn where_nobody_spoke_yet_host_and_port_decide() {
+        let declared = declarations(&["example.com"]);
+        assert!(ask(&declared, "example.com:443", None).is_covered());
+        assert!(ask(&declared, "example.com:443", Some(ObservedScheme::Tls)).is_covered());
+        assert!(!ask(&declared, "example.com:443", Some(ObservedScheme::Ssh)).is_covered());
+        assert!(!ask(&declared, "example.com:80", None).is_covered());
+    }
+}

@@ -4,7 +4,7 @@
 //! [`egress`] is the grammar of one promised destination, [`Manifest`] the whole promise, and
 //! [`Manifest::coverage`] the question that every audit asks. [`sign`] binds a manifest to an
 //! artifact, [`approve`] adds the platform's own signature, and [`gate::admit`] decides whether the
-//! artifact may be loaded.
+//! artifact may be loaded. [`lint`] and [`diff`] are for the people who write and review manifests.
 //!
 //! Nothing here opens a file except [`artifact`], which is the edge.
 
@@ -12,8 +12,10 @@ pub mod approval;
 pub mod artifact;
 mod coverage;
 mod declaration;
+pub mod diff;
 pub mod egress;
 pub mod gate;
+pub mod lint;
 mod manifest;
 mod nearest;
 mod signed;

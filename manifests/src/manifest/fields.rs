@@ -118,7 +118,7 @@ pub(crate) fn list<T: FromStr<Err: Display>>(path: &str, value: &Value) -> Resul
 pub(crate) fn phrase(path: &str, value: &Value) -> Result<String, ManifestError> {
     let text = text(path, value)?;
     let fits = !text.trim().is_empty() && text.chars().count() <= MAX_PHRASE;
-    if fits && !text.chars().any(char::is_control) {
+    if fits && !text.chars().any(is_unprintable) {
         Ok(text.to_owned())
     } else {
         Err(ManifestError::value(
@@ -126,6 +126,15 @@ pub(crate) fn phrase(path: &str, value: &Value) -> Result<String, ManifestError>
             format_args!("write 1 to {MAX_PHRASE} printable characters on one line"),
         ))
     }
+}
+
+/// Control characters, and the marks that make text read in another order than it is stored.
+fn is_unprintable(character: char) -> bool {
+    let reorders = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    );
+    character.is_control() || reorders
 }
 
 /// A list of texts as JSON.

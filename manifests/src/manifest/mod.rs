@@ -429,3 +429,284 @@ impl BoundDocument {
         json!({"name": self.name, "digest": {"sha256": self.digest.to_hex()}})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn classic() -> Value {
+        json!({
+            "plugin_id": "azure_openai_embeddings",
+            "artifact_digest": DIGEST,
+            "allowed_egress": ["acme.openai.azure.com"],
+            "data_classes": ["official", "secret"],
+            "sdk_allowlist": ["openai>=2.0,<3.0"],
+            "built_by": "ci/elspeth",
+            "built_at": "2025-10-15T10:32:01Z",
+        })
+    }
+
+    fn with(field: &str, value: Value) -> Value {
+        let mut manifest = classic();
+        manifest[field] = value;
+        manifest
+    }
+
+    fn refusal(value: &Value) -> ManifestError {
+        Manifest::from_value(value).unwrap_err()
+    }
+
+    #[test]
+    fn the_seven_classic_fields_are_enough_and_each_is_needed() {
+        let manifest = Manifest::from_value(&classic()).unwrap();
+        assert_eq!(manifest.plugin_id.as_str(), "azure_openai_embeddings");
+        assert_eq!(manifest.version, None);
+        for field in classic().as_object().unwrap().keys() {
+            let mut value = classic();
+            value.as_object_mut().unwrap().remove(field);
+            let field = field.clone();
+            assert_eq!(refusal(&value), ManifestError::Missing { field });
+        }
+    }
+
+    #[test]
+    fn a_draft_may_lack_the_digest_alone() {
+        let mut value = classic();
+        value.as_object_mut().unwrap().remove("artifact_digest");
+        let draft = Manifest::draft_from_value(&value).unwrap();
+        assert_eq!(draft.artifact_digest, None);
+        value.as_object_mut().unwrap().remove("built_by");
+        assert!(Manifest::draft_from_value(&value).is_err());
+    }
+
+    #[test]
+    fn an_empty_allowlist_declares_nothing_and_an_absent_one_is_no_manifest() {
+        let manifest = Manifest::from_value(&with("allowed_egress", json!([]))).unwrap();
+        assert!(manifest.allowed_egress.is_empty());
+        let mut absent = classic();
+        absent.as_object_mut().unwrap().remove("allowed_egress");
+        assert_eq!(
+            refusal(&absent).to_string(),
+            "the manifest lacks \"allowed_egress\"; write [] to declare that nothing is connected to"
+        );
+        for other in [json!(null), json!("*"), json!({}), json!(true)] {
+            assert_eq!(
+                refusal(&with("allowed_egress", other)).code(),
+                "manifest_field_type"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_the_nearest_known_name() {
+        for (field, message) in [
+            (
+                "alowed_egress",
+                "the manifest has an unknown field \"alowed_egress\"; did you mean \"allowed_egress\"?",
+            ),
+            (
+                "built_by_whom",
+                "the manifest has an unknown field \"built_by_whom\"; remove it",
+            ),
+        ] {
+            assert_eq!(refusal(&with(field, json!([]))).to_string(), message);
+        }
+        let nested = with("limits", json!({"memmory": "1GiB"}));
+        assert_eq!(
+            refusal(&nested).to_string(),
+            "the manifest has an unknown field \"limits.memmory\"; did you mean \"memory\"?"
+        );
+        let entry = with(
+            "allowed_egress",
+            json!([{"to": "a.example", "expire": "2027-01-01T00:00:00Z"}]),
+        );
+        assert_eq!(
+            refusal(&entry).to_string(),
+            "the manifest has an unknown field \"allowed_egress[0].expire\"; did you mean \"expires\"?"
+        );
+    }
+
+    fn full() -> Value {
+        json!({
+            "manifest_version": 1, "egress_grammar": "bw-egress/1",
+            "plugin_id": "azure_openai_embeddings", "version": "1.4.2",
+            "artifact_digest": DIGEST,
+            "owner": {"name": "Embeddings team", "email": "embeddings@acme.example"},
+            "allowed_egress": [
+                "acme.openai.azure.com",
+                {"to": "*.blob.acme.example:443", "purpose": "model cache", "data_classes": ["official"]},
+                {"to": "http://a.example", "methods": ["GET", "HEAD"], "expires": "2027-01-01T00:00:00Z"},
+            ],
+            "data_classes": ["official", "secret"], "retention": "P30D", "redaction": "hash-identifiers",
+            "sdk_allowlist": ["openai>=2.0,<3.0"],
+            "limits": {"memory": "512MiB", "cpu": "1", "wall_time": "15m", "connections_per_minute": 600},
+            "capabilities": [],
+            "permissions": {"fs.read": [], "fs.write": [], "proc.exec": [], "secrets.read": []},
+            "host_version": ">=1.0",
+            "sbom": {"name": "bom.cdx.json", "digest": {"sha256": &DIGEST[7..]}},
+            "provenance": {"name": "provenance.sigstore.json", "digest": {"sha256": &DIGEST[7..]}},
+            "built_by": "ci/elspeth", "built_at": "2025-10-15T10:32:01Z",
+        })
+    }
+
+    #[test]
+    fn every_field_is_read_and_written_back_as_the_same_promise() {
+        let manifest = Manifest::from_value(&full()).unwrap();
+        assert_eq!(Manifest::from_value(&manifest.to_value()).unwrap(), manifest);
+        let limits = manifest.limits.as_ref().unwrap();
+        assert_eq!(limits.memory.unwrap().bytes, 512 << 20);
+        assert_eq!(limits.wall_time.as_ref().unwrap().whole_seconds(), Some(900));
+        let written = manifest.to_value();
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&written).len(), names(&full()).len());
+        assert_eq!(written["allowed_egress"][1]["to"], "*.blob.acme.example");
+        assert_eq!(written["limits"]["wall_time"], "PT15M");
+        assert_eq!(written["sbom"], full()["sbom"]);
+        assert_eq!(written["permissions"], full()["permissions"]);
+    }
+
+    #[test]
+    fn a_value_that_a_field_cannot_have_is_refused_with_the_path_of_the_field() {
+        for (field, value, path) in [
+            ("plugin_id", json!("Bad Id"), "plugin_id"),
+            ("version", json!("1 2"), "version"),
+            ("artifact_digest", json!("sha256:00"), "artifact_digest"),
+            ("artifact_digest", json!(DIGEST.to_uppercase()), "artifact_digest"),
+            (
+                "owner",
+                json!({"name": "x", "email": "a@b\r\nBcc: c@d"}),
+                "owner.email",
+            ),
+            (
+                "owner",
+                json!({"name": "x\u{202e}", "email": "a@b.example"}),
+                "owner.name",
+            ),
+            ("allowed_egress", json!(["a.example", "*"]), "allowed_egress[1]"),
+            (
+                "allowed_egress",
+                json!([{"to": "a.example", "methods": []}]),
+                "allowed_egress[0].methods",
+            ),
+            (
+                "allowed_egress",
+                json!([{"to": "a.example", "methods": ["get"]}]),
+                "allowed_egress[0].methods[0]",
+            ),
+            (
+                "allowed_egress",
+                json!([{"to": "a.example", "expires": "tomorrow"}]),
+                "allowed_egress[0].expires",
+            ),
+            ("allowed_egress", json!([7]), "allowed_egress[0]"),
+            ("data_classes", json!(["official", ""]), "data_classes[1]"),
+            ("retention", json!("30 days"), "retention"),
+            ("sdk_allowlist", json!(["openai^2"]), "sdk_allowlist[0]"),
+            ("limits", json!({"memory": "lots"}), "limits.memory"),
+            (
+                "limits",
+                json!({"connections_per_minute": 0}),
+                "limits.connections_per_minute",
+            ),
+            ("limits", json!({"wall_time": "P1M"}), "limits.wall_time"),
+            ("permissions", json!({"fs.read": [1]}), "permissions.fs.read[0]"),
+            ("host_version", json!("^1"), "host_version"),
+            (
+                "sbom",
+                json!({"name": "../x", "digest": {"sha256": &DIGEST[7..]}}),
+                "sbom.name",
+            ),
+            (
+                "sbom",
+                json!({"name": "x", "digest": {"sha256": DIGEST}}),
+                "sbom.digest.sha256",
+            ),
+            ("built_by", json!(" "), "built_by"),
+            ("built_by", json!("a\nb"), "built_by"),
+            ("built_at", json!("2025-10-15"), "built_at"),
+        ] {
+            let message = refusal(&with(field, value.clone())).to_string();
+            assert!(
+                message.starts_with(&format!("{path}: ")),
+                "{field} = {value}: {message}"
+            );
+            assert!(!message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_later_format_is_refused_and_not_guessed() {
+        for (field, value) in [
+            ("manifest_version", json!(2)),
+            ("egress_grammar", json!("bw-egress/2")),
+        ] {
+            assert_eq!(
+                refusal(&with(field, value)).code(),
+                "manifest_version_unsupported"
+            );
+        }
+        for (field, value) in [("manifest_version", json!("1")), ("egress_grammar", json!(1))] {
+            assert_eq!(refusal(&with(field, value)).code(), "manifest_field_type");
+        }
+    }
+
+    #[test]
+    fn a_document_that_could_be_read_in_two_ways_has_a_code_of_its_own() {
+        let text = classic().to_string();
+        let parse = |bytes: &[u8]| Manifest::parse(bytes).map_err(|error| error.code());
+        assert!(parse(text.as_bytes()).is_ok());
+        let twice = text.replacen('{', "{\"allowed_egress\":[\"b.example\"],", 1);
+        assert_eq!(parse(twice.as_bytes()), Err("manifest_duplicate_key"));
+        assert_eq!(
+            parse(format!("\u{feff}{text}").as_bytes()),
+            Err("manifest_byte_order_mark")
+        );
+        assert_eq!(
+            parse(&text.as_bytes()[..text.len() - 1]),
+            Err("manifest_not_json")
+        );
+        assert_eq!(parse("[".repeat(100).as_bytes()), Err("manifest_too_deep"));
+        assert_eq!(parse(&vec![b' '; 10 << 20]), Err("manifest_too_large"));
+        assert_eq!(parse(b"[]"), Err("manifest_field_type"));
+    }
+
+    #[test]
+    fn more_declarations_than_anybody_reviews_are_refused() {
+        let entries: Vec<String> = (0..=MAX_DECLARATIONS).map(|n| format!("h{n}.example")).collect();
+        assert!(Manifest::from_value(&with("allowed_egress", json!(entries[1..]))).is_ok());
+        assert_eq!(
+            refusal(&with("allowed_egress", json!(entries))).code(),
+            "manifest_field_value"
+        );
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-9i64..9).prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            Just(json!("a.example")),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("to|name|email|cpu|digest|sha256|[a-z]{1,4}", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_of_any_field_makes_the_reader_panic(field in prop::sample::select(FIELDS), value in any_json()) {
+            if let Ok(manifest) = Manifest::from_value(&with(field, value)) {
+                prop_assert_eq!(Manifest::from_value(&manifest.to_value()).unwrap(), manifest);
+            }
+        }
+    }
+}
