@@ -537,6 +537,15 @@ pub struct KillView {
     pub error: Option<String>,
 }
 
+/// The answer to `GET /v1/crl/why/{target}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhyView {
+    /// The explanation for people, with line breaks.
+    pub text: String,
+    /// The same for programs: which entry decides, all entries that name the target, their history.
+    pub why: Value,
+}
+
 /// `POST /v1/safe-mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

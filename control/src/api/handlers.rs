@@ -1,0 +1,225 @@
+//! The handlers: from HTTP to the office and back, and nothing else.
+
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Desk;
+use super::failure::{Body, Failure, LargeBody, Query};
+use super::types::{
+    ActQuery, AdmitRequest, AuditRequest, ChangeRequest, EndRunRequest, KillRequest, MailQuery, Queued,
+    ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest,
+};
+use crate::office::OfficeError;
+
+type Answer<T> = Result<Json<T>, Failure>;
+
+/// Which list a raw document belongs to.
+const CRL_NUMBER: HeaderName = HeaderName::from_static("x-bailiwick-crl-number");
+
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+pub(super) async fn readyz(State(desk): State<Desk>) -> Response {
+    match desk.office.unready().await {
+        None => "ready\n".into_response(),
+        // Unauthenticated callers learn that it is not ready; the status says why.
+        Some(why) => {
+            tracing::debug!(why, "not ready");
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+        }
+    }
+}
+
+pub(super) async fn crl_head(State(desk): State<Desk>) -> Response {
+    let accepted = desk.office.list();
+    raw(
+        "application/vnd.dev.sigstore.bundle.v0.3+json",
+        accepted.list().crl_number(),
+        accepted.head().to_vec(),
+    )
+}
+
+pub(super) async fn crl_body(State(desk): State<Desk>) -> Response {
+    let accepted = desk.office.list();
+    raw(
+        "application/octet-stream",
+        accepted.list().crl_number(),
+        accepted.body().to_vec(),
+    )
+}
+
+fn raw(media_type: &'static str, crl_number: u64, bytes: Vec<u8>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, media_type.to_owned()),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+        (CRL_NUMBER, crl_number.to_string()),
+    ];
+    (headers, bytes).into_response()
+}
+
+pub(super) async fn admit(
+    State(desk): State<Desk>,
+    LargeBody(request): LargeBody<AdmitRequest>,
+) -> Answer<super::types::Admitted> {
+    Ok(Json(desk.office.admit(request).await?))
+}
+
+pub(super) async fn plugins(State(desk): State<Desk>) -> Answer<super::types::PluginList> {
+    Ok(Json(desk.office.plugins().await?))
+}
+
+pub(super) async fn plugin(
+    State(desk): State<Desk>,
+    Path(plugin_id): Path<String>,
+) -> Answer<super::types::PluginView> {
+    Ok(Json(desk.office.plugin(&parse(&plugin_id)?).await?))
+}
+
+pub(super) async fn artifact(
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+) -> Answer<super::types::ArtifactDetail> {
+    Ok(Json(desk.office.artifact(parse(&digest)?).await?))
+}
+
+pub(super) async fn set_tier(
+    State(desk): State<Desk>,
+    Body(request): Body<SetTierRequest>,
+) -> Answer<super::types::PluginView> {
+    Ok(Json(desk.office.set_tier(request).await?))
+}
+
+pub(super) async fn runs(
+    State(desk): State<Desk>,
+    Query(query): Query<RunQuery>,
+) -> Answer<super::types::RunList> {
+    Ok(Json(desk.office.runs(query).await?))
+}
+
+pub(super) async fn start_run(
+    State(desk): State<Desk>,
+    Body(request): Body<StartRunRequest>,
+) -> Answer<super::types::RunStarted> {
+    Ok(Json(desk.office.start_run(request).await?))
+}
+
+pub(super) async fn end_run(
+    State(desk): State<Desk>,
+    Path(run_id): Path<String>,
+    Body(request): Body<EndRunRequest>,
+) -> Answer<super::types::RunView> {
+    Ok(Json(desk.office.end_run(parse(&run_id)?, request).await?))
+}
+
+pub(super) async fn crl(State(desk): State<Desk>) -> Answer<crl::ListView> {
+    Ok(Json(desk.office.list_view()))
+}
+
+pub(super) async fn why(
+    State(desk): State<Desk>,
+    Path(target): Path<String>,
+) -> Answer<super::types::WhyView> {
+    let why = desk.office.why(&parse(&target)?).await?;
+    Ok(Json(super::types::WhyView {
+        text: why.to_string(),
+        why: serde_json::to_value(&why).unwrap_or_default(),
+    }))
+}
+
+pub(super) async fn change_list(
+    State(desk): State<Desk>,
+    Body(request): Body<ChangeRequest>,
+) -> Answer<super::types::ListPublished> {
+    Ok(Json(desk.office.change_list(request).await?))
+}
+
+pub(super) async fn kill(
+    State(desk): State<Desk>,
+    Body(request): Body<KillRequest>,
+) -> Answer<super::types::ListPublished> {
+    Ok(Json(desk.office.kill(request).await?))
+}
+
+pub(super) async fn audit(
+    State(desk): State<Desk>,
+    Body(request): Body<AuditRequest>,
+) -> Answer<super::types::AuditSummary> {
+    let audit = desk.nights.audit(request).await;
+    Ok(Json(audit.map_err(OfficeError::from)?))
+}
+
+pub(super) async fn reports(
+    State(desk): State<Desk>,
+    Query(query): Query<ReportQuery>,
+) -> Answer<super::types::ReportList> {
+    Ok(Json(desk.office.reports(query).await?))
+}
+
+pub(super) async fn report(
+    State(desk): State<Desk>,
+    Path(report_id): Path<String>,
+) -> Answer<super::types::ReportDetail> {
+    Ok(Json(desk.office.report(parse(&report_id)?).await?))
+}
+
+pub(super) async fn send_report(
+    State(desk): State<Desk>,
+    Path(report_id): Path<String>,
+    Body(request): Body<SendRequest>,
+) -> Answer<Queued> {
+    let record = desk.office.known_report(parse(&report_id)?).await?;
+    let sent = desk.nights.send_report(record, request.who).await;
+    Ok(Json(Queued {
+        mails: sent.map_err(OfficeError::from)?,
+    }))
+}
+
+pub(super) async fn mails(
+    State(desk): State<Desk>,
+    Query(query): Query<MailQuery>,
+) -> Answer<super::types::MailList> {
+    Ok(Json(desk.office.mails(query).await?))
+}
+
+pub(super) async fn mail_again(
+    State(desk): State<Desk>,
+    Path(mail_id): Path<String>,
+    Body(request): Body<SendRequest>,
+) -> Answer<super::types::MailList> {
+    Ok(Json(
+        desk.office.mail_again(parse(&mail_id)?, &request.who).await?,
+    ))
+}
+
+pub(super) async fn acts(
+    State(desk): State<Desk>,
+    Query(query): Query<ActQuery>,
+) -> Answer<super::types::ActList> {
+    Ok(Json(desk.office.acts(query).await?))
+}
+
+pub(super) async fn safe_mode(
+    State(desk): State<Desk>,
+    Body(request): Body<SafeModeRequest>,
+) -> Answer<super::types::StatusView> {
+    Ok(Json(desk.office.set_safe_mode(request).await?))
+}
+
+pub(super) async fn status(State(desk): State<Desk>) -> Answer<super::types::StatusView> {
+    Ok(Json(desk.office.status().await?))
+}
+
+/// A path's parameter, as the type whose text it is.
+fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|error: T::Err| {
+        OfficeError::Request {
+            what: format!("the path does not name what it should: {error}"),
+        }
+        .into()
+    })
+}
