@@ -43,7 +43,7 @@ pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: 
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
                 logs.push(log);
             }
-            Err(doubt) => doubts.push(doubt),
+            Err(doubt) => doubts.push(*doubt),
         }
     }
     let observations = fold.finish();
@@ -57,7 +57,7 @@ pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: 
     }
 }
 
-fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Doubt> {
+fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {
     let origin = gateway.verifier.name();
     let held = match &gateway.known_checkpoint {
         None => None,
@@ -66,7 +66,7 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Doubt> {
             // Ours to keep, and spoilt: the log may well be whole, and nobody can tell any more.
             Err(invalid) => {
                 let cause = format!("the checkpoint kept for this log cannot be read: {invalid}");
-                return Err(Doubt::missing_log(origin, cause));
+                return Err(Box::new(Doubt::missing_log(origin, cause)));
             }
         },
     };
@@ -78,19 +78,17 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Doubt> {
         });
     };
     let options = VerifyOptions { held };
-    VerifiedLog::open_with(&gateway.folder, &gateway.verifier, &options, &mut progress).map_err(|error| {
-        match error {
+    let opened = VerifiedLog::open_with(&gateway.folder, &gateway.verifier, &options, &mut progress);
+    opened.map_err(|error| {
+        Box::new(match error {
             NotVerified::Tampered(verification) => tampered(origin, &verification),
             // Logs do not vanish by themselves: what was there and is not there was taken away.
             NotVerified::Verify(evidence::VerifyError::NoLog { .. }) if options.held.is_some() => {
-                Doubt::tampered_log(
-                    origin,
-                    "the log was deleted; a checkpoint of it is held elsewhere".to_owned(),
-                    None,
-                )
+                let cause = "the log was deleted; a checkpoint of it is held elsewhere";
+                Doubt::tampered_log(origin, cause.to_owned(), None)
             }
             NotVerified::Verify(error) => Doubt::missing_log(origin, error.to_string()),
-        }
+        })
     })
 }
 

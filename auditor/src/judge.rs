@@ -126,7 +126,7 @@ impl Case<'_> {
         finding
     }
 
-    fn own_doubts(&self) -> impl Iterator<Item = &Doubt> {
+    pub(crate) fn own_doubts(&self) -> impl Iterator<Item = &Doubt> {
         self.doubts.iter().filter(|doubt| doubt.concerns(self.plugin_id))
     }
 

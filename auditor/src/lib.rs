@@ -12,12 +12,19 @@ mod fold;
 mod fold_tests;
 mod gather;
 mod judge;
+mod night;
+#[cfg(test)]
+mod night_tests;
 mod observation;
+mod outcome;
 mod publication;
+mod report;
 pub mod schedule;
 #[cfg(test)]
 mod script;
 mod site;
+#[cfg(test)]
+mod stage;
 mod tally;
 
 pub use charge::{Charge, Corroboration};
@@ -27,8 +34,10 @@ pub use doubt::Doubt;
 pub use fold::{Fold, LogFold};
 pub use gather::{Evidence, gather};
 pub use judge::{Case, Judgement};
+pub use night::{Auditor, Night, NightError};
 pub use observation::{Destination, Gap, InnerName, Observation, Observations, Stray, Stretch, Who};
-pub use publication::Publication;
+pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
+pub use publication::{BUNDLE_NAME, EvidenceBundle, Publication};
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
 pub use site::{Artifact, CrlOnFile, Gateway, PreviousReport, Progress, Run, Site, SiteError};

@@ -1,7 +1,16 @@
 //! Publications: one report in every form that somebody reads.
 
-use base::{Sha256Digest, Verdict};
+use base::Sha256Digest;
 use reports::predicate::ConformanceReport;
+use reports::{Changes, Context, EvidenceFile, SealError, SignedFile};
+use seal::PredicateType;
+use seal::envelope::{EnvelopeError, Unverified};
+
+use crate::night::Auditor;
+use crate::site::{Artifact, PreviousReport};
+
+/// What the signed bundle's file is called.
+pub const BUNDLE_NAME: &str = "report.sigstore.json";
 
 /// One sealed report, ready to be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +19,7 @@ pub struct Publication {
     pub report: ConformanceReport,
     /// What the artifact's file is called.
     pub artifact_name: String,
-    /// The signed bundle, `report.sigstore.json`.
+    /// The signed bundle, for a file called [`BUNDLE_NAME`].
     pub bundle: Vec<u8>,
     /// The digest of the payload that was signed: how the next report names this one.
     pub payload: Sha256Digest,
@@ -18,17 +27,93 @@ pub struct Publication {
     pub html: String,
     /// The page, for a terminal.
     pub text: String,
-    /// The evidence bundle's file name.
-    pub evidence_name: String,
-    /// The evidence bundle.
-    pub evidence: Vec<u8>,
+    /// The evidence bundle, bound to the report by its digest; `None` where there is none.
+    pub evidence: Option<EvidenceBundle>,
     /// What surrounds the report, for whoever writes letters about it.
-    pub context: reports::Context,
+    pub context: Context,
 }
 
-impl Publication {
-    /// The verdict.
-    pub fn verdict(&self) -> Verdict {
-        self.report.verdict
+/// The evidence bundle of one report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceBundle {
+    /// Its file name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a report was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PublishError {
+    /// It contradicts itself, or does not fit.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// What was just sealed does not open.
+    #[error("the sealed report does not open again: {0}")]
+    Envelope(#[from] EnvelopeError),
+}
+
+/// Everything that goes into one publication.
+pub(crate) struct Sealing<'a> {
+    pub(crate) auditor: &'a Auditor,
+    pub(crate) artifact: &'a Artifact,
+    pub(crate) previous: Option<&'a PreviousReport>,
+}
+
+impl Sealing<'_> {
+    /// Seals `report`, bound to `evidence`.
+    pub(crate) fn seal(
+        &self,
+        report: ConformanceReport,
+        evidence: Option<EvidenceBundle>,
+    ) -> Result<Publication, PublishError> {
+        let file = evidence.as_ref().map(|bundle| EvidenceFile {
+            name: bundle.name.clone(),
+            digest: Sha256Digest::of(&bundle.bytes),
+            size_bytes: bundle.bytes.len() as u64,
+        });
+        let subject = file.as_ref().map(|file| (file.name.as_str(), &file.digest));
+        let bundle = reports::seal_report(&report, &self.artifact.file_name, subject, &self.auditor.key)?;
+        let payload = Unverified::parse(&bundle)?
+            .verify([&self.auditor.key.public()], PredicateType::ConformanceReport)?
+            .payload_digest();
+        let context = self.context(&report, payload, file);
+        Ok(Publication {
+            html: reports::render::html(&report, &context),
+            text: reports::render::text(&report, &context),
+            artifact_name: self.artifact.file_name.clone(),
+            bundle,
+            payload,
+            evidence,
+            context,
+            report,
+        })
+    }
+
+    fn context(
+        &self,
+        report: &ConformanceReport,
+        payload: Sha256Digest,
+        file: Option<EvidenceFile>,
+    ) -> Context {
+        let manifest = &self.artifact.manifest;
+        Context {
+            site: self.auditor.site.clone(),
+            artifact_name: self.artifact.file_name.clone(),
+            version: manifest.version.clone(),
+            tier: self.artifact.tier,
+            owner: manifest.owner.as_ref().map(|owner| owner.name.clone()),
+            security_contact: self.auditor.security_contact.clone(),
+            signed: Some(SignedFile {
+                name: BUNDLE_NAME.to_owned(),
+                payload_digest: payload,
+                key: self.auditor.key.public(),
+                key_name: self.auditor.key_name.clone(),
+            }),
+            evidence: file,
+            changes: self
+                .previous
+                .map(|previous| Changes::between(&previous.report, report)),
+        }
     }
 }

@@ -1,0 +1,114 @@
+//! Reports: a judgement, put into the form that gets signed.
+
+use std::collections::BTreeMap;
+
+use base::Sha256Digest;
+use reports::predicate::{
+    ActionTaken, Auditor, ConformanceReport, Coverage, CoverageScope, CrlReference, DigestSet,
+    DocumentReference, Gap, LogReference, Omitted, PolicyReference,
+};
+
+use crate::gather::Evidence;
+use crate::judge::{Case, Judgement};
+
+/// What all reports of one night have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Letterhead {
+    pub(crate) auditor: Auditor,
+    pub(crate) policy: PolicyReference,
+    pub(crate) crl: CrlReference,
+}
+
+/// What a report says beside the judgement.
+#[derive(Clone, Debug)]
+pub(crate) struct Particulars {
+    pub(crate) manifest: Sha256Digest,
+    pub(crate) previous: Option<Sha256Digest>,
+    pub(crate) runs: u64,
+    pub(crate) actions: Vec<ActionTaken>,
+}
+
+/// Writes the report. Its verdict is the one that follows from what it says; there is no other.
+pub(crate) fn write(
+    letterhead: &Letterhead,
+    case: &Case<'_>,
+    evidence: &Evidence,
+    judgement: &Judgement,
+    particulars: Particulars,
+) -> ConformanceReport {
+    let events = case
+        .observations
+        .events_of(case.plugin_id, case.artifact_digest, case.run_id);
+    let mut report = ConformanceReport {
+        verdict: base::Verdict::Inconclusive,
+        plugin_id: case.plugin_id.clone(),
+        artifact_digest: *case.artifact_digest,
+        run_id: case.run_id,
+        period: case.period,
+        auditor: letterhead.auditor.clone(),
+        previous_report: particulars.previous.map(DocumentReference::new),
+        manifest: DocumentReference::new(particulars.manifest),
+        policy: letterhead.policy,
+        crl: letterhead.crl,
+        coverage: Coverage {
+            scope: CoverageScope::ProxiedOnly,
+            runs: particulars.runs,
+            events,
+            gateways_expected: evidence.gateways_expected,
+            gateways_seen: evidence.logs.len() as u64,
+            gaps: gaps(case),
+        },
+        logs: logs(evidence, judgement),
+        observed: judgement.observed.clone(),
+        unused: judgement.unused.clone(),
+        findings: judgement.findings.clone(),
+        actions: particulars.actions,
+        omitted: Omitted::default(),
+    };
+    report.fit();
+    report.verdict = report.verdict_that_follows();
+    report
+}
+
+fn gaps(case: &Case<'_>) -> Vec<Gap> {
+    case.own_doubts()
+        .map(|doubt| Gap {
+            origin: doubt.origin.clone(),
+            cause: base::escape_untrusted(doubt.cause.as_bytes(), 500),
+            index: doubt.index,
+            from: doubt.from,
+            to: doubt.to,
+            missing: doubt.missing,
+        })
+        .collect()
+}
+
+/// The stretches read, wide enough to hold every entry cited: a tunnel may have been opened before
+/// the period, and a gateway may say after it what it lost.
+fn logs(evidence: &Evidence, judgement: &Judgement) -> Vec<LogReference> {
+    let mut cited: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for event in judgement.findings.iter().flat_map(|finding| &finding.events) {
+        let (low, high) = cited.entry(&event.origin).or_insert((event.index, event.index));
+        *low = event.index.min(*low);
+        *high = event.index.max(*high);
+    }
+    let stretches = evidence.observations.logs.iter().zip(&evidence.logs);
+    stretches
+        .map(|(stretch, log)| {
+            let (low, high) = cited
+                .get(stretch.origin.as_str())
+                .map_or((stretch.from, stretch.to), |&(low, high)| (low, high + 1));
+            LogReference {
+                origin: stretch.origin.clone(),
+                from: stretch.from.min(low),
+                to: stretch.to.max(high),
+                checkpoint: log.signed_checkpoint().to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Names a document by the SHA-256 of its canonical form.
+pub(crate) const fn digest_set(sha256: Sha256Digest) -> DigestSet {
+    DigestSet { sha256 }
+}

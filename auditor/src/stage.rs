@@ -1,0 +1,367 @@
+//! A site in memory with real logs on disk, for tests. Everything is valid until a test says otherwise.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base::{ArtifactDigest, ArtifactState, Policy, RunId, Sha256Digest, Tier, Timestamp, Verdict};
+use evidence::{LogWriter, Origin};
+use manifests::Manifest;
+use reports::predicate::Period;
+use seal::envelope::Unverified;
+use seal::note::NoteVerifier;
+use seal::{PredicateType, SigningKey};
+use serde_json::json;
+
+use crate::script::{Line, artifact, at, run, visit};
+use crate::site::{Artifact, CrlOnFile, Gateway, PreviousReport, Run, Site, SiteError};
+use crate::{Auditor, Night, NightOutcome, Proposal, Publication};
+
+/// The length of the period that tests audit.
+pub(crate) const NIGHT_S: i64 = 86_400;
+
+/// A night in the making.
+pub(crate) struct Stage {
+    folder: tempfile::TempDir,
+    pub(crate) auditor: Auditor,
+    pub(crate) artifacts: Vec<Artifact>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) policy: Policy,
+    /// Checkpoints that somebody else holds, by gateway.
+    pub(crate) held: BTreeMap<usize, String>,
+    pub(crate) audited_to: Cell<Option<u64>>,
+    lines: Vec<Vec<Line>>,
+    /// Lines of the log that are appended and not under a checkpoint.
+    pub(crate) unsigned: Vec<Line>,
+    written: Cell<bool>,
+    next_id: u32,
+    crl_number: Cell<u64>,
+    pub(crate) quarantined: RefCell<Vec<Proposal>>,
+    pub(crate) asked: RefCell<Vec<Proposal>>,
+    pub(crate) published: RefCell<Vec<Publication>>,
+    pub(crate) fails_to_quarantine: bool,
+    pub(crate) fails_to_publish: Cell<bool>,
+}
+
+pub(crate) fn today() -> Period {
+    Period {
+        from: at(0),
+        to: at(NIGHT_S),
+    }
+}
+
+pub(crate) fn gateway_key(number: usize) -> SigningKey {
+    SigningKey::ed25519_from_seed(&[u8::try_from(number).unwrap(); 32])
+}
+
+pub(crate) fn manifest(plugin: &str, egress: &[&str]) -> Manifest {
+    let value = json!({
+        "plugin_id": plugin,
+        "version": "1.0.0",
+        "artifact_digest": artifact(plugin),
+        "owner": {"name": "The owners", "email": "owners@acme.example"},
+        "allowed_egress": egress,
+        "data_classes": ["official"],
+        "sdk_allowlist": [],
+        "built_by": "ci",
+        "built_at": "2026-11-01T00:00:00Z",
+    });
+    Manifest::from_value(&value).unwrap()
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let key = SigningKey::ed25519_from_seed(&[200; 32]);
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            auditor: Auditor {
+                site: "acme".to_owned(),
+                id: "auditor".to_owned(),
+                version: "0.1.0".to_owned(),
+                key_name: "auditor.pub".to_owned(),
+                security_contact: "security@acme.example".to_owned(),
+                trust_root: trust_root(&key),
+                key,
+            },
+            artifacts: Vec::new(),
+            runs: Vec::new(),
+            policy: Policy::initial("ops"),
+            held: BTreeMap::new(),
+            audited_to: Cell::new(None),
+            lines: vec![Vec::new()],
+            unsigned: Vec::new(),
+            written: Cell::new(false),
+            next_id: 0,
+            crl_number: Cell::new(41),
+            quarantined: RefCell::default(),
+            asked: RefCell::default(),
+            published: RefCell::default(),
+            fails_to_quarantine: false,
+            fails_to_publish: Cell::new(false),
+        }
+    }
+
+    /// A plugin in the medium tier with one artifact and one run, declaring `egress`.
+    pub(crate) fn declares(mut self, plugin: &str, egress: &[&str]) -> Self {
+        let manifest = manifest(plugin, egress);
+        let owner = SigningKey::ed25519_from_seed(&[100; 32]);
+        let file_name = format!("{plugin}-1.0.0.whl");
+        let text = base::json::canonical(&manifest.to_value()).unwrap();
+        let bundle = manifests::sign(&text, &file_name, &artifact(plugin), &owner).unwrap();
+        let opened = Unverified::parse(&bundle)
+            .unwrap()
+            .verify([&owner.public()], PredicateType::PluginManifest)
+            .unwrap();
+        self.artifacts.push(Artifact {
+            plugin_id: plugin.parse().unwrap(),
+            artifact_digest: artifact(plugin),
+            file_name,
+            tier: Tier::Medium,
+            state: ArtifactState::Admitted,
+            is_running: true,
+            manifest,
+            manifest_payload: opened.payload_digest(),
+            manifest_bundle: bundle,
+            approval_bundle: None,
+        });
+        self.runs(plugin, 1)
+    }
+
+    /// One run more, from before the period until shortly before its end.
+    pub(crate) fn runs(mut self, plugin: &str, number: u8) -> Self {
+        self.runs.push(Run {
+            run_id: run(plugin, number),
+            plugin_id: plugin.parse().unwrap(),
+            artifact_digest: artifact(plugin),
+            started: at(-60),
+            ended: Some(at(NIGHT_S - 60)),
+        });
+        self
+    }
+
+    pub(crate) fn tier(mut self, tier: Tier) -> Self {
+        self.artifacts.last_mut().unwrap().tier = tier;
+        self
+    }
+
+    /// A connection that came and went.
+    pub(crate) fn observes(mut self, plugin: &str, target: &str) -> Self {
+        self.next_id += 1;
+        let id = format!("c{}", self.next_id);
+        let lines = visit(i64::from(self.next_id) * 10, &id, plugin, target);
+        self.lines[0].extend(lines);
+        self
+    }
+
+    /// An event of the first gateway, as it is.
+    pub(crate) fn line(mut self, line: Line) -> Self {
+        self.lines[0].push(line);
+        self
+    }
+
+    /// One more gateway, with these events.
+    pub(crate) fn gateway(mut self, lines: &[Line]) -> Self {
+        let name = format!("gw-{}", self.lines.len() + 1);
+        let own = |line: &Line| line.clone().with(|event| event.gateway = name.clone());
+        let lines = lines.iter().map(own).collect();
+        self.lines.push(lines);
+        self
+    }
+
+    pub(crate) fn change(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    pub(crate) fn night(&self) -> Night<'_> {
+        Night {
+            auditor: &self.auditor,
+            period: today(),
+            now: at(NIGHT_S + 60),
+            plugin_id: None,
+            run_id: None,
+            draft: None,
+            dry_run: false,
+        }
+    }
+
+    pub(crate) fn audit(&self) -> NightOutcome {
+        self.night().run(self).unwrap()
+    }
+
+    /// Audits, and gives the verdict on the plugin's artifact.
+    pub(crate) fn verdict(&self, plugin: &str) -> Verdict {
+        self.report(plugin, None).verdict
+    }
+
+    pub(crate) fn report(&self, plugin: &str, run: Option<RunId>) -> crate::Reported {
+        let outcome = self.audit();
+        assert_eq!(outcome.troubles, Vec::<String>::new());
+        outcome
+            .report(&plugin.parse().unwrap(), &artifact(plugin), run)
+            .unwrap()
+            .clone()
+    }
+
+    pub(crate) fn log_folder(&self, gateway: usize) -> PathBuf {
+        self.folder.path().join(format!("gw-{gateway}"))
+    }
+
+    /// The signed checkpoint of a gateway, as a witness would keep it.
+    pub(crate) fn checkpoint(&self, gateway: usize) -> String {
+        self.write_logs();
+        fs::read_to_string(self.log_folder(gateway).join("checkpoint")).unwrap()
+    }
+
+    /// Every file of entries in a gateway's log.
+    pub(crate) fn entry_files(&self, gateway: usize) -> Vec<PathBuf> {
+        self.write_logs();
+        let mut files = Vec::new();
+        collect(&self.log_folder(gateway).join("tile/entries"), &mut files);
+        assert!(!files.is_empty());
+        files
+    }
+
+    pub(crate) fn write_logs(&self) {
+        if self.written.replace(true) {
+            return;
+        }
+        for (at, lines) in self.lines.iter().enumerate() {
+            let number = at + 1;
+            let origin: Origin = format!("acme/gw-{number}").parse().unwrap();
+            let folder = self.log_folder(number);
+            fs::create_dir_all(&folder).unwrap();
+            let (mut log, _) = LogWriter::open(&folder, &origin, gateway_key(number)).unwrap();
+            let mut events: Vec<_> = lines.iter().map(|line| line.0.clone()).collect();
+            log.append(&mut events).unwrap();
+            log.checkpoint().unwrap();
+            if number == 1 && !self.unsigned.is_empty() {
+                let mut events: Vec<_> = self.unsigned.iter().map(|line| line.0.clone()).collect();
+                log.append(&mut events).unwrap();
+            }
+        }
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+}
+
+fn trust_root(auditor: &SigningKey) -> Vec<u8> {
+    use seal::trust::{Role, Signer, TrustRoot};
+    let root_key = SigningKey::ed25519_from_seed(&[201; 32]);
+    let root = TrustRoot::first(vec![root_key.public()], 1, at(1000 * NIGHT_S)).with_signer(Signer {
+        name: "auditor".to_owned(),
+        key: auditor.public(),
+        role: Role::Auditor,
+        scopes: vec!["*".parse().unwrap()],
+        valid_from: at(-1000),
+        valid_until: None,
+    });
+    root.sign(&[&root_key]).unwrap()
+}
+
+impl Site for Stage {
+    fn artifacts(&self, _: Period) -> Result<Vec<Artifact>, SiteError> {
+        let mut artifacts = self.artifacts.clone();
+        for artifact in &mut artifacts {
+            let held = self.quarantined.borrow();
+            if held
+                .iter()
+                .any(|proposal| proposal.artifact_digest == artifact.artifact_digest)
+            {
+                artifact.state = ArtifactState::Quarantined;
+            }
+        }
+        Ok(artifacts)
+    }
+
+    fn runs(&self, period: Period) -> Result<Vec<Run>, SiteError> {
+        let overlaps = |run: &&Run| run.started < period.to && run.ended.is_none_or(|end| end >= period.from);
+        Ok(self.runs.iter().filter(overlaps).cloned().collect())
+    }
+
+    fn gateways(&self, _: Period) -> Result<Vec<Gateway>, SiteError> {
+        self.write_logs();
+        let gateway = |number: usize| Gateway {
+            folder: self.log_folder(number),
+            verifier: NoteVerifier::new(&format!("acme/gw-{number}"), &gateway_key(number).public()).unwrap(),
+            known_checkpoint: self.held.get(&number).cloned(),
+            audited_to: self.audited_to.get(),
+        };
+        Ok((1..=self.lines.len()).map(gateway).collect())
+    }
+
+    fn policy(&self) -> Result<Policy, SiteError> {
+        Ok(self.policy.clone())
+    }
+
+    fn crl(&self) -> Result<CrlOnFile, SiteError> {
+        Ok(CrlOnFile {
+            crl_number: self.crl_number.get(),
+            head_payload: Sha256Digest::of(b"head"),
+            head_bundle: b"{}".to_vec(),
+            body: Vec::new(),
+        })
+    }
+
+    fn previous_report(
+        &self,
+        artifact: &Artifact,
+        run_id: Option<RunId>,
+        period: Period,
+    ) -> Result<Option<PreviousReport>, SiteError> {
+        let published = self.published.borrow();
+        let before = published.iter().rev().find(|publication| {
+            let report = &publication.report;
+            report.artifact_digest == artifact.artifact_digest
+                && report.run_id == run_id
+                && report.period.to <= period.from
+        });
+        Ok(before.map(|publication| PreviousReport {
+            payload: publication.payload,
+            report: publication.report.clone(),
+        }))
+    }
+
+    fn quarantine(&self, proposal: &Proposal) -> Result<u64, SiteError> {
+        if self.fails_to_quarantine {
+            return Err("the disk is full".into());
+        }
+        self.quarantined.borrow_mut().push(proposal.clone());
+        self.crl_number.set(self.crl_number.get() + 1);
+        Ok(self.crl_number.get())
+    }
+
+    fn ask_approval(&self, proposal: &Proposal) -> Result<(), SiteError> {
+        self.asked.borrow_mut().push(proposal.clone());
+        Ok(())
+    }
+
+    fn publish(&self, publication: &Publication) -> Result<String, SiteError> {
+        if self.fails_to_publish.replace(false) {
+            return Err("the disk is full".into());
+        }
+        self.published.borrow_mut().push(publication.clone());
+        Ok(format!("reports/{}", publication.payload))
+    }
+}
+
+/// The digest by which tests name an artifact.
+pub(crate) fn digest(plugin: &str) -> ArtifactDigest {
+    artifact(plugin)
+}
+
+/// A moment of the day, for tests that only name the hour.
+pub(crate) fn hour(hour: i64) -> Timestamp {
+    at(hour * 3600)
+}
