@@ -4,6 +4,7 @@ mod bad_documents;
 mod bad_evidence;
 mod clients;
 mod demo;
+mod golden;
 mod life;
 mod outages;
 mod stock;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let code = bailiwick_tests::run_scenarios(&[
         ("demo", demo::SCENARIOS),
+        ("golden", golden::SCENARIOS),
         ("stock", stock::SCENARIOS),
         ("story", story::SCENARIOS),
         ("clients", clients::SCENARIOS),
