@@ -42,6 +42,8 @@ pub struct GateRequest<'a> {
     pub sidecar: Option<&'a [u8]>,
     /// The approval, if there is one.
     pub approval: Option<&'a [u8]>,
+    /// When the approval was first seen; for the certifier's key what `first_seen` is for the owner's.
+    pub approval_first_seen: Option<Timestamp>,
     /// Digest of the SBOM that the manifest names, if that file is there.
     pub sbom: Option<&'a Sha256Digest>,
     /// What was admitted of this plugin before, if anything.
@@ -136,14 +138,20 @@ impl GatePolicy {
     }
 }
 
+impl GateRequest<'_> {
+    /// The moment at which a key must have been valid. Nothing was seen after now.
+    fn witnessed(&self, first_seen: Option<Timestamp>) -> Timestamp {
+        first_seen.map_or(self.now, |seen| seen.min(self.now))
+    }
+}
+
 /// Decides whether an artifact may be loaded.
 ///
 /// # Errors
 /// [`GateRefusal`]: the first step that failed.
 pub fn admit(request: &GateRequest<'_>) -> Result<Admission, GateRefusal> {
     let bundle = request.bundle.ok_or(GateRefusal::ManifestMissing)?;
-    let key_valid_at = request.first_seen.unwrap_or(request.now);
-    let signed = SignedManifest::open(bundle, request.trust, key_valid_at)?;
+    let signed = SignedManifest::open(bundle, request.trust, request.witnessed(request.first_seen))?;
     check_sidecar(request.sidecar, &signed)?;
     if signed.artifact != *request.artifact {
         return Err(GateRefusal::ArtifactMismatch {
@@ -151,7 +159,7 @@ pub fn admit(request: &GateRequest<'_>) -> Result<Admission, GateRefusal> {
             found: *request.artifact,
         });
     }
-    let approval = check_approval(request, &signed, key_valid_at)?;
+    let approval = check_approval(request, &signed)?;
     check_sbom(request.sbom, &signed.manifest)?;
     let mut notices = check_floor(request.floor, &signed)?;
     let (crl_number, stale) = check_revocations(request, &signed)?;
@@ -203,11 +211,11 @@ fn check_sidecar(sidecar: Option<&[u8]>, signed: &SignedManifest) -> Result<(), 
 fn check_approval(
     request: &GateRequest<'_>,
     signed: &SignedManifest,
-    key_valid_at: Timestamp,
 ) -> Result<Option<Approval>, GateRefusal> {
     match request.approval {
         Some(bundle) => {
-            let approval = Approval::open(bundle, signed, request.trust, key_valid_at, request.now)?;
+            let at = request.witnessed(request.approval_first_seen);
+            let approval = Approval::open(bundle, signed, request.trust, at, request.now)?;
             Ok(Some(approval))
         }
         None if request.policy.approval_required => Err(GateRefusal::ApprovalMissing {
