@@ -4,6 +4,8 @@ mod checkpoint;
 mod disk;
 mod edge;
 mod event;
+#[cfg(test)]
+mod faults;
 mod folder;
 mod journal;
 pub mod merkle;
