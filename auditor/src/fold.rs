@@ -107,8 +107,8 @@ impl LogFold<'_> {
         for mut connection in self.take_open() {
             connection.outlives(from, to);
             if let Some(who) = connection.who() {
-                // Nothing was said in the period; the entry that opened it was still read for it.
-                self.fold.observations.events.entry(who.clone()).or_insert(1);
+                // Nothing was said since; the entry that opened it was read for this period too.
+                self.fold.observations.count_event(who);
             }
             self.count(connection, true);
         }
@@ -180,7 +180,7 @@ impl LogFold<'_> {
         let mut connection = known.unwrap_or_else(|| Connection::new(entry));
         connection.handle_within(entry, event);
         if let Some(who) = connection.who() {
-            *self.fold.observations.events.entry(who.clone()).or_default() += 1;
+            self.fold.observations.count_event(who);
         }
         connection
     }

@@ -91,8 +91,7 @@ impl Case<'_> {
 
     fn seen(&self) -> impl Iterator<Item = (&Who, &Destination, &Observation)> {
         self.observations
-            .of_artifact(self.plugin_id, self.artifact_digest)
-            .filter(|(who, _)| self.run_id.is_none_or(|run| who.run_id == run))
+            .seen_by(self.plugin_id, self.artifact_digest, self.run_id)
             .flat_map(|(who, seen)| seen.iter().map(move |(to, observation)| (who, to, observation)))
     }
 

@@ -1,4 +1,13 @@
-//! The night: gather, verify, fold, judge, seal, publish, act.
+//! The night: gather, verify, fold, judge, act, seal, publish.
+//!
+//! [`schedule`] says when a night is due and which were missed. [`Night::run`] asks a [`Site`] what it
+//! must know, verifies every gateway's log and believes nothing else ([`gather`]), folds events into
+//! observations ([`Fold`]), holds them against what each owner declared ([`Case::judge`]), lets the
+//! policy's clauses act on what is proven ([`propose`]), and has one signed report published per
+//! artifact and per run.
+//!
+//! No clock, no socket and no randomness: `now` is handed in, and the same answers of the site with
+//! the same logs give the same bytes. Files are read through the edge of `evidence` alone.
 
 mod charge;
 mod clause;

@@ -147,9 +147,11 @@ impl Night<'_> {
         artifacts.sort_by(|a, b| (&a.plugin_id, a.artifact_digest).cmp(&(&b.plugin_id, b.artifact_digest)));
         let policy = site.policy().map_err(asked("the policy"))?;
         policy.check()?;
+        let mut runs = site.runs(self.period).map_err(asked("the runs"))?;
+        runs.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(Records {
             artifacts,
-            runs: site.runs(self.period).map_err(asked("the runs"))?,
+            runs,
             policy,
             crl: site.crl().map_err(asked("the revocation list"))?,
         })
@@ -190,7 +192,7 @@ impl Night<'_> {
                 (Some(draft), Some(payload)) => (draft, payload),
                 _ => (&artifact.manifest, artifact.manifest_payload),
             };
-            let runs = self.runs_of(artifact, records, evidence);
+            let runs = Self::runs_of(artifact, records, evidence);
             let has_run = self.run_id.is_none_or(|run| runs.contains_key(&run));
             if has_run && (artifact.state.may_run() || !runs.is_empty()) {
                 dockets.push(Docket {
@@ -218,21 +220,18 @@ impl Night<'_> {
 
     /// Runs on record, and runs that only the evidence knows.
     fn runs_of<'a>(
-        &self,
         artifact: &Artifact,
         records: &'a Records,
         evidence: &Evidence,
     ) -> BTreeMap<RunId, Option<&'a Run>> {
-        let seen = evidence.observations.events.keys();
-        let mut runs: BTreeMap<RunId, Option<&Run>> = seen
-            .filter(|who| who.is_of(&artifact.plugin_id, &artifact.artifact_digest))
-            .map(|who| (who.run_id, None))
-            .collect();
-        for run in &records.runs {
-            if run.plugin_id == artifact.plugin_id && run.artifact_digest == artifact.artifact_digest {
-                runs.insert(run.run_id, Some(run));
-            }
-        }
+        let (plugin, digest) = (&artifact.plugin_id, &artifact.artifact_digest);
+        let seen = evidence.observations.runs_of(plugin, digest);
+        let mut runs: BTreeMap<RunId, Option<&Run>> = seen.map(|run| (run, None)).collect();
+        let first = records.runs.partition_point(|run| run.order() < (plugin, digest));
+        let on_record = records.runs[first..]
+            .iter()
+            .take_while(|run| run.order() == (plugin, digest));
+        runs.extend(on_record.map(|run| (run.run_id, Some(run))));
         runs
     }
 
@@ -249,11 +248,14 @@ impl Night<'_> {
                 run.started <= self.period.from || run.ended.is_some_and(|end| end < self.period.to);
             had_time && !evidence.observations.events.contains_key(&who)
         };
-        let silent_runs: BTreeSet<RunId> = docket
-            .runs
-            .values()
-            .flatten()
-            .filter(|run| run_id.is_none_or(|only| only == run.run_id) && is_silent(run))
+        let on_record = |run: &RunId| docket.runs.get(run).copied().flatten();
+        let candidates: Vec<&Run> = match &run_id {
+            Some(run) => on_record(run).into_iter().collect(),
+            None => docket.runs.values().copied().flatten().collect(),
+        };
+        let silent_runs = candidates
+            .into_iter()
+            .filter(|run| is_silent(run))
             .map(|run| run.run_id)
             .collect();
         Case {

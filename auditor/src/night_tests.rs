@@ -103,6 +103,16 @@ fn the_same_night_is_the_same_bytes() {
         night.published.take()
     };
     assert_eq!(publications(), publications());
+
+    // Nor does it matter in which order the site answers.
+    let shuffled = story()
+        .gateway(&visit(5, "x", "embeddings", "b.openai.azure.com:443"))
+        .change(|stage| {
+            stage.artifacts.reverse();
+            stage.runs.reverse();
+        });
+    shuffled.audit();
+    assert_eq!(publications(), shuffled.published.take());
 }
 
 #[test]

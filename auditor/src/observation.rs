@@ -137,39 +137,61 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// What the runs of one artifact did.
-    pub fn of_artifact<'a>(
+    /// What one run of an artifact did, or what all of its runs did.
+    pub fn seen_by<'a>(
         &'a self,
         plugin_id: &'a PluginId,
         artifact_digest: &'a ArtifactDigest,
+        run_id: Option<RunId>,
     ) -> impl Iterator<Item = (&'a Who, &'a BTreeMap<Destination, Observation>)> {
-        runs_of(&self.seen, plugin_id, artifact_digest)
+        runs_of(&self.seen, plugin_id, artifact_digest, run_id)
     }
 
-    /// Events about the runs of one artifact, or about one of them.
+    /// The runs of an artifact that there are events about.
+    pub fn runs_of<'a>(
+        &'a self,
+        plugin_id: &'a PluginId,
+        artifact_digest: &'a ArtifactDigest,
+    ) -> impl Iterator<Item = RunId> + 'a {
+        runs_of(&self.events, plugin_id, artifact_digest, None).map(|(who, _)| who.run_id)
+    }
+
+    /// How many events there are about one run of an artifact, or about all of its runs.
     pub fn events_of(
         &self,
         plugin_id: &PluginId,
         artifact_digest: &ArtifactDigest,
         run_id: Option<RunId>,
     ) -> u64 {
-        runs_of(&self.events, plugin_id, artifact_digest)
-            .filter(|(who, _)| run_id.is_none_or(|run| who.run_id == run))
+        runs_of(&self.events, plugin_id, artifact_digest, run_id)
             .map(|(_, events)| events)
             .sum()
     }
+
+    /// Counts an event about `who`.
+    pub(crate) fn count_event(&mut self, who: &Who) {
+        match self.events.get_mut(who) {
+            Some(events) => *events += 1,
+            None => {
+                self.events.insert(who.clone(), 1);
+            }
+        }
+    }
 }
 
+/// Runs of one artifact stand together, so finding them does not mean looking at all others.
 fn runs_of<'a, T>(
     map: &'a BTreeMap<Who, T>,
     plugin_id: &'a PluginId,
     artifact_digest: &'a ArtifactDigest,
+    run_id: Option<RunId>,
 ) -> impl Iterator<Item = (&'a Who, &'a T)> {
-    let before_all_runs = Who {
+    let first = Who {
         plugin_id: plugin_id.clone(),
         artifact_digest: *artifact_digest,
-        run_id: RunId::from_parts(0, [0; 10]),
+        run_id: run_id.unwrap_or_else(|| RunId::from_parts(0, [0; 10])),
     };
-    map.range(before_all_runs..)
-        .take_while(move |(who, _)| who.is_of(plugin_id, artifact_digest))
+    map.range(first..).take_while(move |(who, _)| {
+        who.is_of(plugin_id, artifact_digest) && run_id.is_none_or(|run| who.run_id == run)
+    })
 }

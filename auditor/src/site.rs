@@ -123,6 +123,13 @@ pub struct Run {
     pub ended: Option<Timestamp>,
 }
 
+impl Run {
+    /// Runs of one artifact stand together in this order.
+    pub(crate) fn order(&self) -> (&PluginId, &ArtifactDigest) {
+        (&self.plugin_id, &self.artifact_digest)
+    }
+}
+
 /// One gateway whose log is expected.
 #[derive(Clone, Debug)]
 pub struct Gateway {
