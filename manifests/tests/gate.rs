@@ -62,10 +62,10 @@ struct Load {
     signer: u8,
     owner_scope: &'static str,
     owner_valid_until: Option<Timestamp>,
+    certifier_valid_from: Timestamp,
     bundle: Option<Vec<u8>>,
     no_bundle: bool,
     first_seen: Option<Timestamp>,
-    approval_first_seen: Option<Timestamp>,
     sidecar: Option<Vec<u8>>,
     approval: Option<Vec<u8>>,
     sbom: Option<Sha256Digest>,
@@ -90,10 +90,10 @@ impl Load {
             signer: OWNER,
             owner_scope: "acme.*",
             owner_valid_until: None,
+            certifier_valid_from: at("2026-01-01T00:00:00Z"),
             bundle: None,
             no_bundle: false,
             first_seen: None,
-            approval_first_seen: None,
             sidecar: None,
             approval: None,
             sbom: None,
@@ -119,9 +119,13 @@ impl Load {
             valid_until: self.owner_valid_until,
             ..signer(OWNER, Role::Owner, self.owner_scope)
         };
+        let certifier = Signer {
+            valid_from: self.certifier_valid_from,
+            ..signer(CERTIFIER, Role::Certifier, "acme.*")
+        };
         TrustRoot::first(vec![key(1).public()], 1, at("2031-01-01T00:00:00Z"))
             .with_signer(owner)
-            .with_signer(signer(CERTIFIER, Role::Certifier, "acme.*"))
+            .with_signer(certifier)
     }
 
     fn signed_bundle(&self) -> Vec<u8> {
@@ -177,7 +181,6 @@ impl Load {
             first_seen: self.first_seen,
             sidecar: self.sidecar.as_deref(),
             approval: self.approval.as_deref(),
-            approval_first_seen: self.approval_first_seen,
             sbom: self.sbom.as_ref(),
             floor: self.floor.as_ref(),
             policy: self.policy,
@@ -534,23 +537,16 @@ fn a_key_that_expired_since_still_counts_where_the_signing_was_witnessed() {
 }
 
 #[test]
-fn the_certifiers_key_is_asked_for_the_time_of_the_approval_and_not_of_the_manifest() {
-    let seen = |manifest: &str, approval: Option<&str>| {
+fn the_certifiers_key_is_asked_for_the_same_moment() {
+    let seen = |moment: &str| {
         code(|load| {
             load.approval = Some(load.approved_by(CERTIFIER, |_| {}));
-            load.first_seen = Some(at(manifest));
-            load.approval_first_seen = approval.map(at);
+            load.first_seen = Some(at(moment));
+            load.certifier_valid_from = at("2026-07-01T00:00:00Z");
         })
     };
-    assert_eq!(seen("2026-06-01T00:00:00Z", None), "admitted");
-    assert_eq!(
-        seen("2026-06-01T00:00:00Z", Some("2026-07-01T00:00:00Z")),
-        "admitted"
-    );
-    assert_eq!(
-        seen("2026-06-01T00:00:00Z", Some("2025-12-31T00:00:00Z")),
-        "approval_signer_not_valid_then"
-    );
+    assert_eq!(seen("2026-07-01T00:00:00Z"), "admitted");
+    assert_eq!(seen("2026-06-30T23:59:59Z"), "approval_signer_not_valid_then");
 }
 
 #[test]

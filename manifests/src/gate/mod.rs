@@ -35,15 +35,15 @@ pub struct GateRequest<'a> {
     pub artifact: &'a ArtifactDigest,
     /// The signed manifest, if there is one.
     pub bundle: Option<&'a [u8]>,
-    /// When the signed manifest was first seen, if somebody trustworthy wrote that down. A key that
-    /// expired since then still counts; without it the key must be valid now.
+    /// When these very documents, the signed manifest and the approval, were first seen together, if
+    /// somebody trustworthy wrote that down. A key that expired since then still counts; without it
+    /// both keys must be valid now. Leave it out where either document is new: else an expired
+    /// certifier's key could approve a manifest that is long known.
     pub first_seen: Option<Timestamp>,
     /// `PLUGIN_MANIFEST.json` as it lies beside the artifact, if it does.
     pub sidecar: Option<&'a [u8]>,
     /// The approval, if there is one.
     pub approval: Option<&'a [u8]>,
-    /// When the approval was first seen; for the certifier's key what `first_seen` is for the owner's.
-    pub approval_first_seen: Option<Timestamp>,
     /// Digest of the SBOM that the manifest names, if that file is there.
     pub sbom: Option<&'a Sha256Digest>,
     /// What was admitted of this plugin before, if anything.
@@ -139,9 +139,9 @@ impl GatePolicy {
 }
 
 impl GateRequest<'_> {
-    /// The moment at which a key must have been valid. Nothing was seen after now.
-    fn witnessed(&self, first_seen: Option<Timestamp>) -> Timestamp {
-        first_seen.map_or(self.now, |seen| seen.min(self.now))
+    /// The moment at which keys must have been valid. Nothing was seen after now.
+    fn keys_valid_at(&self) -> Timestamp {
+        self.first_seen.map_or(self.now, |seen| seen.min(self.now))
     }
 }
 
@@ -151,7 +151,7 @@ impl GateRequest<'_> {
 /// [`GateRefusal`]: the first step that failed.
 pub fn admit(request: &GateRequest<'_>) -> Result<Admission, GateRefusal> {
     let bundle = request.bundle.ok_or(GateRefusal::ManifestMissing)?;
-    let signed = SignedManifest::open(bundle, request.trust, request.witnessed(request.first_seen))?;
+    let signed = SignedManifest::open(bundle, request.trust, request.keys_valid_at())?;
     check_sidecar(request.sidecar, &signed)?;
     if signed.artifact != *request.artifact {
         return Err(GateRefusal::ArtifactMismatch {
@@ -214,8 +214,13 @@ fn check_approval(
 ) -> Result<Option<Approval>, GateRefusal> {
     match request.approval {
         Some(bundle) => {
-            let at = request.witnessed(request.approval_first_seen);
-            let approval = Approval::open(bundle, signed, request.trust, at, request.now)?;
+            let approval = Approval::open(
+                bundle,
+                signed,
+                request.trust,
+                request.keys_valid_at(),
+                request.now,
+            )?;
             Ok(Some(approval))
         }
         None if request.policy.approval_required => Err(GateRefusal::ApprovalMissing {
