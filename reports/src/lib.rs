@@ -4,6 +4,7 @@
 //! a way of reading it. All of it is a function of its arguments: no clock, no randomness, no files,
 //! so that two auditors with the same evidence write the same bytes.
 
+pub mod bundle;
 mod changes;
 mod context;
 pub mod escape;

@@ -51,7 +51,7 @@ pub(crate) fn cosign(bundle: &str, key: &str, file: &str) -> String {
 /// `cosign verify-blob-attestation` for any of our documents.
 pub(crate) fn cosign_type(bundle: &str, key: &str, predicate_type: &str, file: &str) -> String {
     format!(
-        "cosign verify-blob-attestation --bundle {} --key {} \\\n  --insecure-ignore-tlog \\\n  --type {} \\\n  {}",
+        "cosign verify-blob-attestation --bundle {} \\\n  --key {} --insecure-ignore-tlog \\\n  --type {} \\\n  {}",
         shell(bundle),
         shell(key),
         shell(predicate_type),

@@ -48,9 +48,9 @@ mod tests {
         assert!(at("id=\"findings\"") < at("id=\"destinations\""));
         assert!(page.contains("tiers.medium.on_breach") && page.contains("dana@acme.example"));
         assert!(page.contains("add &#34;api.randomsite.com&#34; to allowed_egress"));
-        assert!(
-            page.contains("cosign verify-blob-attestation --bundle report.sigstore.json --key auditor.pub")
-        );
+        assert!(page.contains(
+            "cosign verify-blob-attestation --bundle report.sigstore.json \\\n  --key auditor.pub"
+        ));
     }
 
     #[test]

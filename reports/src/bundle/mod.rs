@@ -1,0 +1,104 @@
+//! The evidence bundle: what a stranger needs to check a report without asking anybody.
+//!
+//! A `tar.zst` whose bytes follow from its contents: names in order, no times, no owners. The report
+//! binds its digest, so it is made before the report is sealed and does not hold the report. Only
+//! what the caller hands in goes in, and never another plugin's events.
+
+mod layout;
+mod read;
+mod verify_md;
+mod write;
+
+use evidence::InvalidEvent;
+use seal::PublicKey;
+use seal::note::NoteVerifier;
+use seal::trust::Role;
+
+use crate::predicate::{ConformanceReport, EventReference};
+
+pub use read::{MAX_BUNDLE_BYTES, MAX_CONTENT_BYTES, MAX_ENTRIES, ReadBundleError, read_bundle};
+pub use write::{WriteBundleError, write_bundle};
+
+/// What goes into a bundle. Whatever is empty or absent is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    /// The artifact's file name, for the commands in `VERIFY.md`.
+    pub artifact_name: String,
+    /// The manifest's signed bundle.
+    pub manifest: Vec<u8>,
+    /// The platform's approvals.
+    pub approvals: Vec<Vec<u8>>,
+    /// The events that findings cite.
+    pub events: Vec<CitedEvent>,
+    /// The signed checkpoints, with their cosignatures, by origin.
+    pub checkpoints: Vec<(String, String)>,
+    /// The head of the revocation list in force.
+    pub crl_head: Vec<u8>,
+    /// Its body.
+    pub crl_body: Vec<u8>,
+    /// The trust root.
+    pub trust_root: Vec<u8>,
+    /// The keys that signed what is in here, and the auditor's.
+    pub keys: Vec<NamedKey>,
+    /// The keys of the logs.
+    pub log_keys: Vec<NoteVerifier>,
+    /// The policy in force, canonical.
+    pub policy: Vec<u8>,
+    /// What the auditor had before it when it judged.
+    pub report_inputs: Vec<u8>,
+    /// Who was told what and when, one JSON object per line.
+    pub notifications: Vec<u8>,
+}
+
+/// An event that a finding cites, as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CitedEvent {
+    /// Where it stands.
+    pub reference: EventReference,
+    /// The entry's exact bytes.
+    pub entry: Vec<u8>,
+    /// Its proof (C2SP tlog-proof); absent where the log does not verify.
+    pub proof: Option<String>,
+}
+
+/// A public key and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedKey {
+    /// What it signs.
+    pub role: Role,
+    /// Its holder, for the file's name.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+}
+
+/// Why an event does not belong into a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misplaced {
+    /// The bytes are no event.
+    #[error(transparent)]
+    Event(#[from] InvalidEvent),
+    /// The event names another plugin or build.
+    #[error("it belongs to another plugin or build")]
+    Foreign,
+    /// The entry says that it stands somewhere else.
+    #[error("it says that its index is {seq}")]
+    Index {
+        /// What it says.
+        seq: u64,
+    },
+}
+
+/// What the evidence bundle of `report` is called: the day, the plugin, the build, the run.
+pub fn bundle_name(report: &ConformanceReport) -> String {
+    let run = report.run_id.map_or(String::new(), |run| format!("-{run}"));
+    format!(
+        "evidence-{}-{}-{}{run}.tar.zst",
+        report.period.from.utc_day(),
+        report.plugin_id,
+        report.artifact_digest.short()
+    )
+}
+
+#[cfg(test)]
+mod tests;

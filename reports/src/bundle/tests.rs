@@ -1,0 +1,353 @@
+use std::collections::BTreeMap;
+
+use evidence::{Event, EventKind};
+use proptest::prelude::*;
+use seal::SigningKey;
+
+use super::write::{compress, tar_of};
+use super::*;
+use crate::testing::{auditor_key, breach, golden, time};
+
+fn event(report: &ConformanceReport, index: u64) -> CitedEvent {
+    let mut event = Event::new(EventKind::Open, time("2026-11-21T09:14:07.512Z"), "gw-1");
+    event.seq = index;
+    event.plugin_id = Some(report.plugin_id.clone());
+    event.artifact_digest = Some(report.artifact_digest);
+    event.destination_host = Some("api.randomsite.com".parse().unwrap());
+    CitedEvent {
+        reference: EventReference {
+            origin: "acme/gw-1".into(),
+            index,
+        },
+        entry: event.to_entry().unwrap(),
+        proof: Some(format!("c2sp.org/tlog-proof@v1\nindex {index}\n")),
+    }
+}
+
+fn contents(report: &ConformanceReport) -> Contents {
+    let key = |seed| SigningKey::ed25519_from_seed(&[seed; 32]).public();
+    let named = |role, name: &str, key| NamedKey {
+        role,
+        name: name.into(),
+        key,
+    };
+    Contents {
+        artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
+        manifest: b"{\"manifest\":1}".to_vec(),
+        approvals: vec![b"{\"approval\":1}".to_vec()],
+        events: vec![event(report, 321)],
+        checkpoints: vec![("acme/gw-1".into(), report.logs[0].checkpoint.clone())],
+        crl_head: b"{\"crl\":42}".to_vec(),
+        crl_body: vec![7; 80],
+        trust_root: b"{\"root\":1}\n".to_vec(),
+        keys: vec![
+            named(Role::Auditor, "auditor", auditor_key().public()),
+            named(Role::Owner, "owner", key(1)),
+            named(Role::Certifier, "certifier", key(2)),
+            named(Role::Crl, "crl", key(3)),
+        ],
+        log_keys: vec![NoteVerifier::new("acme/gw-1", &key(4)).unwrap()],
+        policy: b"{\"version\":7}".to_vec(),
+        report_inputs: b"{\"runs\":118}".to_vec(),
+        notifications: b"{\"to\":\"owner\"}\n".to_vec(),
+    }
+}
+
+fn written() -> Vec<u8> {
+    write_bundle(&breach(), &contents(&breach())).unwrap()
+}
+
+/// A bundle around an archive that a test bent.
+fn bent(
+    change: impl FnOnce(&mut tar::Builder<Vec<u8>>),
+) -> Result<BTreeMap<String, Vec<u8>>, ReadBundleError> {
+    let mut archive = tar::Builder::new(Vec::new());
+    change(&mut archive);
+    read_bundle(&compress(&archive.into_inner().unwrap()).unwrap())
+}
+
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_entry_type(kind);
+    header
+}
+
+/// Writes the name past the library's own checks, as an attacker would.
+fn named(mut header: tar::Header, name: &[u8]) -> tar::Header {
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn what_went_in_comes_out_and_nothing_else() {
+    let files = read_bundle(&written()).unwrap();
+    let names: Vec<_> = files.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "PLUGIN_MANIFEST.sigstore.json",
+            "VERIFY.md",
+            "approvals/01.sigstore.json",
+            "checkpoints/acme~gw-1.checkpoint",
+            "crl/crl.bin",
+            "crl/crl.sigstore.json",
+            "events/acme~gw-1/321.json",
+            "events/acme~gw-1/321.json.tlog-proof",
+            "keys/acme~gw-1.vkey",
+            "keys/auditor.pub",
+            "keys/certifier.pub",
+            "keys/crl.pub",
+            "keys/owner.pub",
+            "notifications.jsonl",
+            "policy.json",
+            "report-inputs.json",
+            "root.json",
+        ]
+    );
+    assert_eq!(files["events/acme~gw-1/321.json"], event(&breach(), 321).entry);
+    assert_eq!(files["crl/crl.bin"], vec![7; 80]);
+}
+
+#[test]
+fn the_same_contents_are_the_same_bytes_in_any_order() {
+    let report = breach();
+    let mut shuffled = contents(&report);
+    shuffled.keys.rotate_left(2);
+    let mut twice = contents(&report);
+    twice.events.push(event(&report, 321));
+    // VERIFY.md names the first key of a role, so the order of roles does not matter either.
+    assert_eq!(write_bundle(&report, &shuffled).unwrap(), written());
+    assert_eq!(write_bundle(&report, &twice).unwrap(), written());
+}
+
+#[test]
+fn the_archive_and_its_guide_are_as_they_were() {
+    let files = read_bundle(&written()).unwrap();
+    golden("VERIFY.md", &files["VERIFY.md"]);
+    golden("evidence.tar", &tar_of(&files).unwrap());
+}
+
+#[test]
+fn the_guide_names_only_what_is_there() {
+    let report = breach();
+    let mut little = contents(&report);
+    little.manifest.clear();
+    little.approvals.clear();
+    little.crl_body.clear();
+    little.log_keys.clear();
+    let files = read_bundle(&write_bundle(&report, &little).unwrap()).unwrap();
+    let guide = String::from_utf8(files["VERIFY.md"].clone()).unwrap();
+    assert!(guide.contains("conformance-report/v1"));
+    assert!(!guide.contains("plugin-manifest/v1") && !guide.contains("spicy -verify"));
+    assert!(guide.contains("without proof"));
+    assert!(!files.contains_key("PLUGIN_MANIFEST.sigstore.json"));
+}
+
+#[test]
+fn another_plugins_event_never_goes_in() {
+    let report = breach();
+    let refused = |change: &dyn Fn(&mut Event)| {
+        let mut contents = contents(&report);
+        let mut event = Event::from_entry(&contents.events[0].entry).unwrap();
+        change(&mut event);
+        contents.events[0].entry = event.to_entry().unwrap();
+        match write_bundle(&report, &contents) {
+            Err(WriteBundleError::Event { source, .. }) => Some(source),
+            _ => None,
+        }
+    };
+    assert_eq!(refused(&|_| {}), None);
+    assert_eq!(
+        refused(&|e| e.plugin_id = Some("other".parse().unwrap())),
+        Some(Misplaced::Foreign)
+    );
+    let other = base::ArtifactDigest::new(base::Sha256Digest::of(b"other"));
+    assert_eq!(
+        refused(&|e| e.artifact_digest = Some(other)),
+        Some(Misplaced::Foreign)
+    );
+    assert_eq!(refused(&|e| e.seq = 322), Some(Misplaced::Index { seq: 322 }));
+    // A gap is nobody's.
+    assert_eq!(
+        refused(&|e| (e.plugin_id, e.artifact_digest) = (None, None)),
+        None
+    );
+}
+
+#[test]
+fn a_cited_event_must_be_there_and_be_an_event() {
+    let report = breach();
+    let mut missing = contents(&report);
+    missing.events.clear();
+    assert!(matches!(
+        write_bundle(&report, &missing),
+        Err(WriteBundleError::Missing { index: 321, .. })
+    ));
+    let mut broken = contents(&report);
+    broken.events[0].entry.push(b' ');
+    assert!(matches!(
+        write_bundle(&report, &broken),
+        Err(WriteBundleError::Event {
+            source: Misplaced::Event(_),
+            ..
+        })
+    ));
+    let mut clash = contents(&report);
+    clash.keys[1].name = "auditor".into();
+    assert!(matches!(
+        write_bundle(&report, &clash),
+        Err(WriteBundleError::Twice { .. })
+    ));
+}
+
+#[test]
+fn an_archive_that_leads_out_of_its_folder_is_refused() {
+    for name in [
+        &b"../evil"[..],
+        b"/etc/passwd",
+        b"a/../../b",
+        b".hidden",
+        b"a\nb",
+        b"\xff",
+    ] {
+        let read = bent(|archive| {
+            let header = named(header(tar::EntryType::Regular, 1), name);
+            archive.append(&header, &b"x"[..]).unwrap();
+        });
+        assert!(matches!(read, Err(ReadBundleError::Name { .. })), "{name:?}");
+    }
+}
+
+#[test]
+fn an_archive_with_anything_but_plain_files_is_refused() {
+    use tar::EntryType as Kind;
+    for kind in [
+        Kind::Symlink,
+        Kind::Link,
+        Kind::Directory,
+        Kind::Fifo,
+        Kind::Char,
+        Kind::GNULongName,
+        Kind::XHeader,
+        Kind::GNUSparse,
+    ] {
+        let read = bent(|archive| {
+            let mut header = header(kind, 0);
+            header.set_link_name_literal("/etc/passwd").unwrap();
+            archive.append(&named(header, b"link"), &b""[..]).unwrap();
+        });
+        assert!(read.is_err(), "{kind:?}");
+    }
+}
+
+#[test]
+fn an_archive_written_otherwise_is_refused() {
+    let with = |change: fn(&mut tar::Header)| {
+        bent(|archive| {
+            let mut header = header(tar::EntryType::Regular, 1);
+            change(&mut header);
+            archive.append(&named(header, b"a"), &b"x"[..]).unwrap();
+        })
+    };
+    assert!(with(|_| {}).is_ok());
+    assert!(matches!(with(|h| h.set_mtime(1)), Err(ReadBundleError::NotOurs)));
+    assert!(matches!(with(|h| h.set_uid(1000)), Err(ReadBundleError::NotOurs)));
+    assert!(matches!(
+        with(|h| h.set_mode(0o4755)),
+        Err(ReadBundleError::NotOurs)
+    ));
+    let two = |first: &'static [u8], second: &'static [u8]| {
+        bent(|archive| {
+            for name in [first, second] {
+                let header = named(header(tar::EntryType::Regular, 1), name);
+                archive.append(&header, &b"x"[..]).unwrap();
+            }
+        })
+    };
+    assert!(two(b"a", b"b").is_ok());
+    assert!(matches!(two(b"b", b"a"), Err(ReadBundleError::NotOurs)));
+    assert!(matches!(two(b"a", b"a"), Err(ReadBundleError::NotOurs)));
+}
+
+#[test]
+fn nothing_may_follow_the_end() {
+    let mut trailing = written();
+    trailing.extend_from_slice(b"hidden");
+    assert!(matches!(
+        read_bundle(&trailing),
+        Err(ReadBundleError::Trailer { bytes: 6 })
+    ));
+    let mut twice = written();
+    twice.extend_from_slice(&written());
+    assert!(matches!(
+        read_bundle(&twice),
+        Err(ReadBundleError::Trailer { .. })
+    ));
+    let files = read_bundle(&written()).unwrap();
+    let mut padded = tar_of(&files).unwrap();
+    padded.extend_from_slice(&[0; 512]);
+    assert!(matches!(
+        read_bundle(&compress(&padded).unwrap()),
+        Err(ReadBundleError::NotOurs)
+    ));
+}
+
+#[test]
+fn a_bomb_is_refused_before_it_goes_off() {
+    let bomb = compress(&vec![0; MAX_CONTENT_BYTES + 512]).unwrap();
+    assert!(bomb.len() < 100_000);
+    assert!(matches!(
+        read_bundle(&bomb),
+        Err(ReadBundleError::TooLarge { what: "bytes", .. })
+    ));
+}
+
+#[test]
+fn a_truncated_bundle_is_never_read() {
+    let whole = written();
+    for end in (0..whole.len()).step_by(13) {
+        assert!(read_bundle(&whole[..end]).is_err(), "cut at {end}");
+    }
+}
+
+#[test]
+fn a_bundle_is_called_after_day_plugin_build_and_run() {
+    let mut report = breach();
+    assert_eq!(
+        bundle_name(&report),
+        "evidence-2026-11-21-invoice_ocr-c7c5c1d70c5d.tar.zst"
+    );
+    report.run_id = Some(report.findings[0].runs[0]);
+    assert!(bundle_name(&report).ends_with("-019aa3f0-1c00-7000-8000-000000000001.tar.zst"));
+}
+
+proptest! {
+    #[test]
+    fn any_files_round_trip(files in prop::collection::btree_map("[a-z]{1,8}(/[a-z]{1,8})?", prop::collection::vec(any::<u8>(), 0..700), 0..6)) {
+        let bytes = compress(&tar_of(&files).unwrap()).unwrap();
+        prop_assert_eq!(read_bundle(&bytes).unwrap(), files);
+    }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read_bundle(&bytes);
+        let _ = read_bundle(&compress(&bytes).unwrap());
+    }
+
+    #[test]
+    fn one_changed_byte_is_never_read_as_something_else(at in any::<prop::sample::Index>(), flip in 1u8..=255) {
+        let whole = written();
+        let mut changed = whole.clone();
+        let index = at.index(changed.len());
+        changed[index] ^= flip;
+        if let Ok(files) = read_bundle(&changed) {
+            prop_assert_eq!(files, read_bundle(&whole).unwrap());
+        }
+    }
+}
