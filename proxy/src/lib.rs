@@ -1,1 +1,64 @@
 //! The egress gateway: it names, asks, relays and writes down.
+//!
+//! One connection, in the order in which the rooms of this crate see it:
+//!
+//! | step | module |
+//! |---|---|
+//! | it **enters**, and its first byte tells the protocol | `listener`, `entrance` |
+//! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `socks5` |
+//! | it is **named** | [`identity`], [`token_runs`] |
+//! | it is put into the **live table**, so that a kill can end it from here on | `live` |
+//! | it is **ruled on** | [`ruling`] |
+//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] |
+//! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
+//! | it is **relayed**, and watched without being held back | `connect`, `forward`, `tunnel`, `relay`, `sniff` |
+//! | its end is written down, exactly once | `attempt` |
+//!
+//! This crate judges nobody. It asks two questions through traits that it owns, [`Runs`] (whose run
+//! is this?) and [`Rulings`] (may it connect?), and writes the answers into the evidence log. It
+//! depends on neither `manifests` nor `control`.
+
+mod admin;
+mod attempt;
+mod client;
+mod client_hello;
+mod connect;
+mod core;
+mod dial;
+mod entrance;
+mod floor;
+mod forward;
+mod framing;
+mod gateway;
+mod head;
+mod http1;
+pub mod identity;
+mod listener;
+mod live;
+mod metrics;
+mod names;
+pub mod recorder;
+mod refusal;
+mod relay;
+mod request;
+mod response;
+pub mod ruling;
+pub mod settings;
+pub mod sink;
+mod sniff;
+mod socks5;
+pub mod token_runs;
+mod tunnel;
+
+pub use gateway::{Gateway, KillReceipt, StartError};
+pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
+pub use live::KillScope;
+pub use recorder::{
+    Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
+};
+pub use ruling::{Ruling, Rulings};
+pub use settings::{
+    Limits, ListenAddress, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed,
+};
+pub use sink::{EventSink, MemorySink, SinkError};
+pub use token_runs::TokenRuns;

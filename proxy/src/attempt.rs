@@ -1,0 +1,421 @@
+//! Attempts: one try of a plugin to reach a destination, from the ruling to the close.
+//!
+//! An attempt writes its own record. What nobody may forget is therefore in one place: an `open` is
+//! on record before a name is looked up or a byte leaves, and what was opened is closed exactly once,
+//! even if the task that held it dies.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::{
+    Attribution, Decision, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target, Transport,
+};
+use evidence::{Event, EventKind, Timeout};
+use tokio::net::TcpStream;
+
+use crate::core::Core;
+use crate::dial::{DialError, dial};
+use crate::identity::{Identity, IdentityRefusal};
+use crate::live::Cut;
+use crate::names::Lookup;
+use crate::refusal::{Failure, Refusal};
+use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
+use crate::ruling::Ruling;
+use crate::sniff::Seen;
+
+/// Addresses and aliases that an event lists; an entry has a largest size.
+const MAX_ADDRESSES: usize = 16;
+const MAX_ALIASES: usize = 4;
+
+/// A connection that was ruled on and recorded as open.
+pub(crate) struct Attempt {
+    core: Arc<Core>,
+    target: Target,
+    /// What every event of this attempt says; grows as more is known.
+    facts: Box<Event>,
+    started: Instant,
+    closed: bool,
+}
+
+/// How a destination was reached; enough to describe a connection that is used again.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    dns_result: DnsResult,
+    resolved_ips: Vec<IpAddr>,
+    cname_chain: Vec<String>,
+    dialed_ip: IpAddr,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) reason: Option<RefusalReason>,
+    pub(crate) bytes_out: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) seen: Seen,
+    /// What the client declared about its contents, where it did.
+    pub(crate) declared: Option<&'static str>,
+}
+
+impl Attempt {
+    /// Asks whether `identity` may connect to `target`, and records the answer. The connection must
+    /// be in the live table by now.
+    ///
+    /// # Errors
+    /// The refusal, which is on record.
+    pub(crate) async fn admit(
+        core: &Arc<Core>,
+        identity: Option<&Identity>,
+        target: &Target,
+        notes: Notes,
+    ) -> Result<Self, Refusal> {
+        let started = Instant::now();
+        let mut facts = core.event(EventKind::Open);
+        facts.connection_id = Some(core.connection_ids.next());
+        facts.transport = Some(Transport::Tcp);
+        describe_target(&mut facts, target, notes);
+        describe_identity(&mut facts, identity);
+        let ruling = core.rulings.rule(identity, target);
+        describe_ruling(&mut facts, &ruling);
+        if ruling.decision == Decision::Deny {
+            let reason = ruling.reason.unwrap_or(RefusalReason::Tier);
+            record_refusal(core, facts, reason).await;
+            return Err(Refusal::ruled(target, reason, &ruling));
+        }
+        // An address needs no lookup to be seen for what it is.
+        if let Host::Ip(ip) = &target.host
+            && let Err(below) = core.floor.check(SocketAddr::new(*ip, target.port.get()))
+        {
+            record_refusal(core, facts, RefusalReason::Floor).await;
+            let why = format!("{target} is not dialled: {below}");
+            return Err(Refusal::new(RefusalReason::Floor, &why));
+        }
+        let recorded = core.recorder.record_and_wait(facts.clone()).await;
+        core.metrics.queued(started.elapsed());
+        if recorded.is_err() {
+            // Written as soon as anything can be; the client need not wait for it.
+            core.recorder
+                .record(refused(core, facts, RefusalReason::EvidenceUnavailable));
+            return Err(Refusal::evidence());
+        }
+        core.metrics.opened.inc();
+        Ok(Self {
+            core: Arc::clone(core),
+            target: target.clone(),
+            facts: Box::new(facts),
+            started,
+            closed: false,
+        })
+    }
+
+    /// Looks the name up, holds the answers against the floor and dials what is left. On failure the
+    /// attempt is closed and the answer for the client comes back.
+    pub(crate) async fn reach(mut self, cut: &Cut) -> Result<(Self, TcpStream, Route), Refusal> {
+        let reached = match cut.or(self.try_to_reach()).await {
+            Ok(reached) => reached,
+            Err(cause) => Err(Failure::Cut(cause)),
+        };
+        match reached {
+            Ok((stream, route)) => Ok((self, stream, route)),
+            Err(failure) => Err(self.fail(failure, Ending::default())),
+        }
+    }
+
+    async fn try_to_reach(&mut self) -> Result<(TcpStream, Route), Failure> {
+        let core = Arc::clone(&self.core);
+        let lookup = core.names.look_up(&self.target).await;
+        self.describe_lookup(&lookup);
+        if lookup.addresses.is_empty() {
+            return Err(Failure::Lookup(lookup.result));
+        }
+        let mut dialable = lookup.addresses;
+        dialable.retain(|address| core.floor.check(*address).is_ok());
+        if dialable.is_empty() {
+            return Err(Failure::Floor);
+        }
+        let started = Instant::now();
+        let dialled = dial(&dialable, core.settings.timeouts.connect).await;
+        let took = started.elapsed();
+        let (stream, address) = dialled.map_err(|error| match error {
+            DialError::Failed(error) => Failure::Connect(error.kind()),
+            DialError::Timeout => Failure::ConnectTimeout,
+        })?;
+        core.metrics.connected(took);
+        self.facts.connect_ms = Some(milliseconds(took));
+        self.facts.dialed_ip = Some(address.ip());
+        // Small messages must not wait for each other (RFC 896).
+        let _ = stream.set_nodelay(true);
+        let route = Route {
+            dns_result: lookup.result,
+            resolved_ips: self.facts.resolved_ips.clone(),
+            cname_chain: self.facts.cname_chain.clone(),
+            dialed_ip: address.ip(),
+        };
+        Ok((stream, route))
+    }
+
+    /// Says that an existing connection is used again.
+    pub(crate) fn reuse(&mut self, route: &Route) {
+        self.facts.dns_result = Some(route.dns_result);
+        self.facts.resolved_ips.clone_from(&route.resolved_ips);
+        self.facts.cname_chain.clone_from(&route.cname_chain);
+        self.facts.dialed_ip = Some(route.dialed_ip);
+    }
+
+    /// Where to.
+    pub(crate) const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Records that the connection stands, and what is spoken on it.
+    pub(crate) fn connected(&self, seen: Seen) {
+        let mut event = self.event(EventKind::Connected);
+        describe_seen(&mut event, seen);
+        self.core.recorder.record(event);
+    }
+
+    /// Records that the connection still stands.
+    pub(crate) fn progress(&self, bytes_out: u64, bytes_in: u64, seen: Seen) {
+        let mut event = self.event(EventKind::Progress);
+        event.bytes_out = Some(bytes_out);
+        event.bytes_in = Some(bytes_in);
+        event.duration_ms = Some(milliseconds(self.started.elapsed()));
+        describe_seen(&mut event, seen);
+        self.core.recorder.record(event);
+    }
+
+    /// Closes an attempt that failed, and gives the answer for the client.
+    pub(crate) fn fail(self, failure: Failure, ending: Ending) -> Refusal {
+        let refusal = Refusal::failed(&self.target, failure);
+        self.close(Ending {
+            outcome: Some(failure.outcome()),
+            timeout: failure.timeout(),
+            reason: (failure == Failure::Floor)
+                .then_some(RefusalReason::Floor)
+                .or(ending.reason),
+            ..ending
+        });
+        refusal
+    }
+
+    /// Records the end.
+    pub(crate) fn close(mut self, ending: Ending) {
+        self.record_close(ending);
+    }
+
+    fn record_close(&mut self, ending: Ending) {
+        self.closed = true;
+        let outcome = ending.outcome.unwrap_or(Outcome::Error);
+        let mut event = self.event(EventKind::Close);
+        event.outcome = Some(outcome);
+        event.timeout = ending.timeout;
+        event.bytes_out = Some(ending.bytes_out);
+        event.bytes_in = Some(ending.bytes_in);
+        event.duration_ms = Some(milliseconds(self.started.elapsed()));
+        event.payload_class = Some(payload_class(&ending));
+        if ending.reason.is_some() {
+            event.reason = ending.reason;
+        }
+        if ending.reason == Some(RefusalReason::Floor) {
+            event.decision = Some(Decision::Deny);
+        }
+        describe_seen(&mut event, ending.seen);
+        self.core.metrics.ended(outcome);
+        self.core.metrics.bytes_out.inc_by(ending.bytes_out);
+        self.core.metrics.bytes_in.inc_by(ending.bytes_in);
+        self.core.recorder.record(event);
+    }
+
+    fn event(&self, kind: EventKind) -> Event {
+        Event {
+            kind,
+            time: Core::now(),
+            ..(*self.facts).clone()
+        }
+    }
+
+    fn describe_lookup(&mut self, lookup: &Lookup) {
+        let facts = &mut self.facts;
+        facts.dns_result = Some(lookup.result);
+        if lookup.elapsed > Duration::ZERO {
+            self.core.metrics.looked_up(lookup.elapsed);
+            facts.dns_ms = Some(milliseconds(lookup.elapsed));
+        }
+        let ips = lookup.addresses.iter().map(SocketAddr::ip);
+        facts.resolved_ips = ips.take(MAX_ADDRESSES).collect();
+        let aliases = lookup.cname_chain.iter().take(MAX_ALIASES);
+        facts.cname_chain = aliases
+            .map(|alias| base::escape_untrusted(alias.as_bytes(), 256))
+            .collect();
+    }
+}
+
+impl Drop for Attempt {
+    /// A task that died in the middle still leaves a complete record.
+    fn drop(&mut self) {
+        if !self.closed {
+            self.record_close(Ending::default());
+        }
+    }
+}
+
+/// Records a request that was refused before it could be understood, and gives the answer.
+pub(crate) async fn refuse_unread(core: &Arc<Core>, bad: BadRequest, timeout: Option<Timeout>) -> Refusal {
+    let mut event = core.event(EventKind::Refused);
+    event.attribution = Some(Attribution::None);
+    event.transport = Some(Transport::Tcp);
+    event.raw_target = bad.raw_target;
+    event.timeout = timeout;
+    record_refusal(core, event, bad.reason).await;
+    Refusal::new(bad.reason, &bad.why)
+}
+
+/// Records a request whose credentials prove nothing, and gives the answer.
+pub(crate) async fn refuse_identity(
+    core: &Arc<Core>,
+    refusal: IdentityRefusal,
+    proof: &Proof,
+    target: Option<&Target>,
+    notes: Notes,
+) -> Refusal {
+    let mut event = core.event(EventKind::Refused);
+    event.attribution = Some(Attribution::None);
+    event.transport = Some(Transport::Tcp);
+    event.run_id = refusal.run_id();
+    if let Some(target) = target {
+        describe_target(&mut event, target, notes);
+    }
+    if let Proof::Basic { password, .. } = proof {
+        event.credential_fingerprint = Some(seal::token::token_fingerprint(password));
+    }
+    record_refusal(core, event, refusal.reason()).await;
+    Refusal::identity(&refusal)
+}
+
+/// Records that a well-formed request asks for something that is not served.
+pub(crate) async fn refuse_unsupported(
+    core: &Arc<Core>,
+    identity: Option<&Identity>,
+    target: Option<&Target>,
+    transport: Transport,
+    why: &str,
+) -> Refusal {
+    let mut event = core.event(EventKind::Refused);
+    describe_identity(&mut event, identity);
+    if let Some(target) = target {
+        describe_target(&mut event, target, Notes::default());
+    }
+    event.transport = Some(transport);
+    record_refusal(core, event, RefusalReason::Unsupported).await;
+    Refusal::new(RefusalReason::Unsupported, why)
+}
+
+/// Waits until the refusal is on record, so that whoever has its answer can look it up there.
+async fn record_refusal(core: &Core, facts: Event, reason: RefusalReason) {
+    core.metrics.refused(reason);
+    let event = refused(core, facts, reason);
+    // Where evidence cannot be written this waits in memory; the client is refused either way.
+    let _ = core.recorder.record_and_wait(event).await;
+}
+
+fn refused(core: &Core, mut facts: Event, reason: RefusalReason) -> Event {
+    if facts.connection_id.is_none() {
+        facts.connection_id = Some(core.connection_ids.next());
+    }
+    facts.kind = EventKind::Refused;
+    facts.decision = Some(Decision::Deny);
+    facts.reason = Some(reason);
+    facts
+}
+
+fn describe_target(event: &mut Event, target: &Target, notes: Notes) {
+    event.destination_host = Some(target.host.clone());
+    event.port = Some(target.port);
+    event.raw_target = notes.raw_target;
+    event.host_header = notes.host_header;
+    event.stripped_headers = notes.stripped_headers;
+}
+
+fn describe_identity(event: &mut Event, identity: Option<&Identity>) {
+    event.attribution = Some(identity.map_or(Attribution::None, |identity| identity.attribution));
+    if let Some(identity) = identity {
+        event.plugin_id = Some(identity.plugin_id.clone());
+        event.artifact_digest = Some(identity.artifact_digest);
+        event.run_id = Some(identity.run_id);
+    }
+}
+
+fn describe_ruling(event: &mut Event, ruling: &Ruling) {
+    event.decision = Some(ruling.decision);
+    event.mode = Some(ruling.mode);
+    event.matched_entry = ruling
+        .matched_entry
+        .as_ref()
+        .map(|entry| base::escape_untrusted(entry.as_bytes(), MAX_RAW));
+    event.would_deny = ruling.would_deny;
+    event.crl_number = ruling.crl_number;
+    event.crl_stale = ruling.crl_stale;
+    event.policy_version = ruling.policy_version;
+}
+
+fn describe_seen(event: &mut Event, seen: Seen) {
+    event.scheme = seen.scheme;
+    event.sni = seen.sni;
+    event.alpn = seen.alpn;
+}
+
+/// Class, and how much went which way, in powers of sixteen: enough to tell a question from an
+/// upload, too little to tell what was said.
+fn payload_class(ending: &Ending) -> String {
+    let class = match (ending.declared, ending.seen.scheme) {
+        _ if ending.bytes_out == 0 && ending.bytes_in == 0 => "empty",
+        (Some(declared), _) => declared,
+        (None, Some(ObservedScheme::Tls)) => "tls",
+        (None, Some(ObservedScheme::Ssh)) => "ssh",
+        (None, Some(ObservedScheme::Http)) => "http",
+        (None, Some(ObservedScheme::Tcp) | None) => "binary",
+    };
+    format!(
+        "{class} out{} in{}",
+        size_bucket(ending.bytes_out),
+        size_bucket(ending.bytes_in)
+    )
+}
+
+const fn size_bucket(bytes: u64) -> &'static str {
+    match bytes {
+        0 => "=0",
+        1..0x400 => "<1KiB",
+        0x400..0x4000 => "<16KiB",
+        0x4000..0x4_0000 => "<256KiB",
+        0x4_0000..0x40_0000 => "<4MiB",
+        0x40_0000..0x400_0000 => "<64MiB",
+        0x400_0000..0x4000_0000 => "<1GiB",
+        _ => ">=1GiB",
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_class_names_class_size_and_direction() {
+        let mut ending = Ending::default();
+        assert_eq!(payload_class(&ending), "empty out=0 in=0");
+        ending.bytes_in = 5_000;
+        assert_eq!(payload_class(&ending), "binary out=0 in<16KiB");
+        ending.seen = Seen::of(ObservedScheme::Tls);
+        ending.bytes_out = 1 << 40;
+        assert_eq!(payload_class(&ending), "tls out>=1GiB in<16KiB");
+        ending.declared = Some("json");
+        assert_eq!(payload_class(&ending), "json out>=1GiB in<16KiB");
+    }
+}

@@ -1,0 +1,87 @@
+//! The entrance: a client's first byte tells which protocol it speaks.
+//!
+//! One port serves them all. Whatever else comes to be served here (HTTP/2, TLS, the PROXY protocol)
+//! is one more arm below.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base::{RefusalReason, Transport};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::attempt::{refuse_unread, refuse_unsupported};
+use crate::client::Client;
+use crate::core::Core;
+use crate::request::BadRequest;
+use crate::{http1, socks5};
+
+/// What a first byte announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Socks5,
+    Socks4,
+    Tls,
+    Unknown,
+}
+
+/// SOCKS4's answer "request rejected or failed".
+const SOCKS4_REJECTED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
+/// A fatal `handshake_failure` alert (RFC 8446 §6.2), so that TLS libraries say something sensible.
+const TLS_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
+
+impl Protocol {
+    const fn announced_by(first: u8) -> Self {
+        match first {
+            // A method, or the empty line that RFC 9112 §2.2 forgives.
+            b'A'..=b'Z' | b'a'..=b'z' | b'\r' => Self::Http1,
+            5 => Self::Socks5,
+            4 => Self::Socks4,
+            22 => Self::Tls,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Serves one client from its first byte to its last.
+pub(crate) async fn serve(core: Arc<Core>, io: TcpStream, source: SocketAddr) {
+    let mut client = Client::new(io, source);
+    let first = tokio::select! {
+        biased;
+        () = core.draining.cancelled() => return,
+        first = timeout(core.settings.timeouts.head, client.fill()) => first,
+    };
+    // A client that says nothing asked for nothing.
+    let Ok(Ok(1..)) = first else {
+        return;
+    };
+    // Boxed, so that each protocol costs its own size only.
+    match Protocol::announced_by(client.buffer[0]) {
+        Protocol::Http1 => Box::pin(http1::serve(&core, client)).await,
+        Protocol::Socks5 => Box::pin(socks5::serve(&core, client)).await,
+        Protocol::Socks4 => turn_away(&core, client, "SOCKS4; use SOCKS5", &SOCKS4_REJECTED).await,
+        Protocol::Tls => turn_away(&core, client, "TLS to the proxy; use http://", &TLS_ALERT).await,
+        Protocol::Unknown => refuse_unknown(&core, client).await,
+    }
+}
+
+async fn turn_away(core: &Arc<Core>, mut client: Client, what: &str, answer: &[u8]) {
+    let why = format!("this port does not speak {what}");
+    refuse_unsupported(core, None, None, Transport::Tcp, &why).await;
+    if client.answer(answer).await {
+        client.farewell().await;
+    }
+}
+
+async fn refuse_unknown(core: &Arc<Core>, mut client: Client) {
+    let bad = BadRequest {
+        reason: RefusalReason::Malformed,
+        why: "this port speaks HTTP/1 and SOCKS5".to_owned(),
+        raw_target: None,
+    };
+    let refusal = refuse_unread(core, bad, None).await;
+    if client.answer(&refusal.to_http(false, false)).await {
+        client.farewell().await;
+    }
+}

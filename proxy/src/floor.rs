@@ -1,0 +1,126 @@
+//! The floor: addresses that no connection reaches, whatever tier, manifest or mode says.
+//!
+//! A gateway stands where a plugin does not: it can reach the loopback of its own host, the cloud's
+//! metadata service and the company's network. Lending that position to a plugin would be worse
+//! than having no gateway. The check is made on the address that is then dialled, not on a name.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use base::{AddressClass, canonical_ip, classify};
+use ipnet::IpNet;
+
+/// What is below the floor of one gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Floor {
+    /// The installation's own listeners, which nothing lifts.
+    own: Vec<SocketAddr>,
+    lifted: Vec<IpNet>,
+}
+
+/// Why an address is not dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BelowFloor {
+    #[error("it is this gateway's own address")]
+    Own,
+    #[error("it is a {0} address, which the operator has not opened")]
+    Class(AddressClass),
+}
+
+impl Floor {
+    pub(crate) const fn new(own: Vec<SocketAddr>, lifted: Vec<IpNet>) -> Self {
+        Self { own, lifted }
+    }
+
+    /// Whether `address` may be dialled.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), BelowFloor> {
+        let ip = canonical_ip(address.ip());
+        if self
+            .own
+            .iter()
+            .any(|own| is_same_listener(*own, ip, address.port()))
+        {
+            return Err(BelowFloor::Own);
+        }
+        let class = classify(ip);
+        match class {
+            AddressClass::Public => Ok(()),
+            AddressClass::Loopback | AddressClass::LinkLocal | AddressClass::Private
+                if self.lifted.iter().any(|network| network.contains(&ip)) =>
+            {
+                Ok(())
+            }
+            // Metadata services hand out the host's own credentials: no CIDR lifts that.
+            _ => Err(BelowFloor::Class(class)),
+        }
+    }
+}
+
+fn is_same_listener(own: SocketAddr, ip: IpAddr, port: u16) -> bool {
+    let own_ip = canonical_ip(own.ip());
+    own.port() == port && (own_ip == ip || own_ip.is_unspecified() && is_local(ip))
+}
+
+/// Whether this host has `ip`: a listener on every address is reached through each of them. Asked of
+/// the kernel, and only when the port is one of ours.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(floor: &Floor, address: &str) -> Result<(), BelowFloor> {
+        floor.check(address.parse().unwrap())
+    }
+
+    #[test]
+    fn the_floor_refuses_every_class_but_public() {
+        let floor = Floor::new(vec![], vec![]);
+        assert_eq!(check(&floor, "8.8.8.8:443"), Ok(()));
+        for (address, class) in [
+            ("127.0.0.1:80", AddressClass::Loopback),
+            ("[::1]:80", AddressClass::Loopback),
+            ("[::ffff:127.0.0.1]:80", AddressClass::Loopback),
+            ("[64:ff9b::7f00:1]:80", AddressClass::Loopback),
+            ("169.254.169.254:80", AddressClass::Metadata),
+            ("169.254.1.1:80", AddressClass::LinkLocal),
+            ("10.1.2.3:80", AddressClass::Private),
+            ("0.0.0.0:80", AddressClass::Unspecified),
+            ("224.0.0.1:80", AddressClass::Multicast),
+            ("192.0.2.1:80", AddressClass::Reserved),
+        ] {
+            assert_eq!(check(&floor, address), Err(BelowFloor::Class(class)), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_operator_lifts_private_ranges_and_nothing_worse() {
+        let lifted = ["127.0.0.0/8", "10.0.0.0/8", "169.254.0.0/16", "0.0.0.0/0"];
+        let floor = Floor::new(vec![], lifted.map(|cidr| cidr.parse().unwrap()).to_vec());
+        for address in ["127.0.0.1:80", "10.1.2.3:80", "[::ffff:10.1.2.3]:80"] {
+            assert_eq!(check(&floor, address), Ok(()), "{address}");
+        }
+        for address in ["169.254.169.254:80", "0.0.0.0:80", "224.0.0.1:80", "[::1]:80"] {
+            assert!(check(&floor, address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn own_listeners_are_never_dialled() {
+        let lifted = vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        let own = ["127.0.0.1:3128", "0.0.0.0:9128", "[::]:7000"].map(|own| own.parse().unwrap());
+        let floor = Floor::new(own.to_vec(), lifted);
+        for address in [
+            "127.0.0.1:3128",
+            "[::ffff:127.0.0.1]:3128",
+            "127.0.0.1:9128",
+            "127.9.9.9:9128",
+            "127.0.0.1:7000",
+        ] {
+            assert_eq!(check(&floor, address), Err(BelowFloor::Own), "{address}");
+        }
+        assert_eq!(check(&floor, "127.0.0.1:3129"), Ok(()));
+        assert_eq!(check(&floor, "8.8.8.8:9128"), Ok(()));
+    }
+}

@@ -1,0 +1,242 @@
+//! The gateway: everything in this crate, started, steered and stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::RunId;
+use evidence::{Event, EventKind};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::core::{ConnectionIds, Core};
+use crate::floor::Floor;
+use crate::identity::Runs;
+use crate::listener::{self, bind, bind_tcp};
+use crate::live::{CutCause, KillScope, LiveTable};
+use crate::metrics::Metrics;
+use crate::names::Names;
+use crate::recorder::{Recorder, RecorderError};
+use crate::ruling::Rulings;
+use crate::settings::{ListenAddress, Settings};
+
+/// A running gateway. Dropping it does not stop it in good order; [`Gateway::shutdown`] does.
+pub struct Gateway {
+    core: Arc<Core>,
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    listeners: TaskTracker,
+}
+
+/// What a kill did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KillReceipt {
+    /// Connections cut.
+    pub tunnels: u64,
+    /// From the call to the last closed socket.
+    pub elapsed: Duration,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be listened on. Free it, or name another.
+    #[error("could not listen on {address}; is something else using it?")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No address to listen on.
+    #[error("the gateway has no address to listen on; set gateway.listen")]
+    NoListener,
+    /// The recorder writes another gateway's log.
+    #[error("the gateway is called {gateway:?} and its recorder writes the log of {log:?}")]
+    OtherLog {
+        /// The gateway's name.
+        gateway: String,
+        /// Whose log it is.
+        log: String,
+    },
+}
+
+/// No timeout is longer; far enough away that no clock overflows.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Gateway {
+    /// Listens, and from then on serves clients on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then, and the recorder is closed.
+    pub async fn start(
+        settings: Settings,
+        runs: Arc<dyn Runs>,
+        rulings: Arc<dyn Rulings>,
+        recorder: Recorder,
+    ) -> Result<Self, StartError> {
+        let settings = bounded(settings);
+        if recorder.gateway() != settings.name {
+            return Err(StartError::OtherLog {
+                log: recorder.gateway().to_owned(),
+                gateway: settings.name,
+            });
+        }
+        if settings.listen.is_empty() {
+            return Err(StartError::NoListener);
+        }
+        let mut bound = Vec::new();
+        let mut addresses = Vec::new();
+        for &address in &settings.listen {
+            let ListenAddress::Tcp(asked) = address;
+            let listen = |source| StartError::Listen {
+                address: asked,
+                source,
+            };
+            let listener = bind(address).map_err(listen)?;
+            addresses.push(listener.local_addr().map_err(listen)?);
+            bound.push(listener);
+        }
+        let admin = match settings.admin {
+            None => None,
+            Some(address) => {
+                let listen = |source| StartError::Listen { address, source };
+                let listener = bind_tcp(address).map_err(listen)?;
+                Some((listener.local_addr().map_err(listen)?, listener))
+            }
+        };
+        let mut own = settings.own_addresses.clone();
+        own.extend(&addresses);
+        own.extend(admin.iter().map(|(address, _)| *address));
+        let core = Arc::new(Core {
+            names: Names::new(&settings.resolver, settings.timeouts.lookup),
+            floor: Floor::new(own, settings.allow_private.clone()),
+            live: Arc::new(LiveTable::default()),
+            metrics: Metrics::new(recorder.counters()),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            clients: TaskTracker::new(),
+            connection_ids: ConnectionIds::starting_at(Core::now()),
+            settings,
+            runs,
+            rulings,
+            recorder,
+        });
+        core.recorder.record(core.event(EventKind::Start));
+        let listeners = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(core.settings.limits.connections));
+        for listener in bound {
+            listeners.spawn(listener::accept(Arc::clone(&core), listener, Arc::clone(&places)));
+        }
+        let admin = admin.map(|(address, listener)| {
+            listeners.spawn(admin::serve(Arc::clone(&core), listener));
+            address
+        });
+        Ok(Self {
+            core,
+            addresses,
+            admin,
+            listeners,
+        })
+    }
+
+    /// Where clients connect, in the order of the settings, with the ports that were taken.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where health and metrics are served.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Connections that are being made or stand.
+    pub fn live(&self) -> usize {
+        self.core.live.len()
+    }
+
+    /// Whether new connections are welcome: evidence can be written, and the gateway is not draining.
+    pub fn is_ready(&self) -> bool {
+        self.core.recorder.is_ready() && !self.core.draining.is_cancelled()
+    }
+
+    /// Cuts every connection in `scope`, whatever it is doing, and returns once the last of their
+    /// sockets is closed. Change what [`Rulings`] answers first: then no connection slips through.
+    pub async fn kill(&self, scope: KillScope) -> KillReceipt {
+        let receipt = self.cut(&scope, CutCause::Killed).await;
+        self.core.metrics.killed(receipt.elapsed);
+        let mut event = self.core.event(EventKind::Kill);
+        event.scope = Some(scope.to_string());
+        event.tunnels = Some(receipt.tunnels);
+        event.duration_ms = Some(u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX));
+        self.core.recorder.record(event);
+        receipt
+    }
+
+    /// Cuts every connection of a run that has ended. Tell [`Runs`] first.
+    pub async fn end_run(&self, run_id: RunId) -> KillReceipt {
+        self.cut(&KillScope::Run(run_id), CutCause::RunEnded).await
+    }
+
+    async fn cut(&self, scope: &KillScope, cause: CutCause) -> KillReceipt {
+        let started = Instant::now();
+        let tunnels = self.core.live.cut(scope, cause).await;
+        KillReceipt {
+            tunnels,
+            elapsed: started.elapsed(),
+        }
+    }
+
+    /// Writes an event of the caller's into the gateway's log, in order with its own.
+    pub fn record(&self, event: Event) {
+        self.core.recorder.record(event);
+    }
+
+    /// Signs a checkpoint that covers everything recorded before this call, and returns how many
+    /// entries the log has.
+    ///
+    /// # Errors
+    /// [`RecorderError`].
+    pub async fn checkpoint(&self) -> Result<u64, RecorderError> {
+        self.core.recorder.checkpoint().await
+    }
+
+    /// Takes no new connection, waits for those that stand until `deadline`, cuts the rest, and
+    /// signs a last checkpoint. Calling it again waits for nothing.
+    pub async fn shutdown(&self, deadline: Duration) {
+        let core = &self.core;
+        core.draining.cancel();
+        core.clients.close();
+        // Connections that end in time end by themselves; either way the next step is the same.
+        let _ = tokio::time::timeout(deadline.min(LONGEST), core.clients.wait()).await;
+        core.live.cut(&KillScope::All, CutCause::Shutdown).await;
+        core.closing.cancel();
+        core.clients.wait().await;
+        self.listeners.close();
+        self.listeners.wait().await;
+        core.recorder.record(core.event(EventKind::Stop));
+        core.recorder.close().await;
+    }
+}
+
+fn bounded(mut settings: Settings) -> Settings {
+    let timeouts = &mut settings.timeouts;
+    for timeout in [
+        &mut timeouts.head,
+        &mut timeouts.keep_alive,
+        &mut timeouts.lookup,
+        &mut timeouts.connect,
+        &mut timeouts.idle,
+        &mut timeouts.announce,
+        &mut timeouts.progress,
+    ] {
+        *timeout = (*timeout).min(LONGEST);
+    }
+    // No end at all is what an end beyond every clock means.
+    timeouts.total = timeouts.total.filter(|total| *total < LONGEST);
+    settings.limits.connections = settings.limits.connections.min(Semaphore::MAX_PERMITS);
+    settings
+}

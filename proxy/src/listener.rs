@@ -1,0 +1,88 @@
+//! Listeners: where clients come in.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::core::Core;
+use crate::entrance;
+use crate::settings::ListenAddress;
+
+/// Connections that the kernel holds for us.
+const BACKLOG: i32 = 4096;
+/// How long to leave a listener alone that has run out of descriptors.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+/// The whole answer to a client above the limit: nothing was read, so there is nothing to record.
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Proxy-Status: bailiwick; error=connection_limit_reached; details=\"limit\"\r\n\
+    X-Bailiwick-Reason: limit\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Binds one address.
+pub(crate) fn bind(address: ListenAddress) -> io::Result<TcpListener> {
+    let ListenAddress::Tcp(address) = address;
+    bind_tcp(address)
+}
+
+pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Restarting must not wait for the last process's connections to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts clients until the gateway drains. `places` bounds how many there are at once.
+pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, places: Arc<Semaphore>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = core.draining.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, source)) => admit(&core, stream, source, &places),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
+                sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+fn admit(core: &Arc<Core>, stream: TcpStream, source: SocketAddr, places: &Arc<Semaphore>) {
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        core.metrics.turned_away.inc();
+        // As much of it as the socket takes; a flood must not make us wait.
+        let _ = stream.try_write(TOO_MANY);
+        return;
+    };
+    core.metrics.accepted.inc();
+    // Small messages must not wait for each other (RFC 896).
+    let _ = stream.set_nodelay(true);
+    let served = entrance::serve(Arc::clone(core), stream, source);
+    let closing = core.closing.clone();
+    core.clients.spawn(async move {
+        tokio::select! {
+            () = served => {}
+            () = closing.cancelled() => {}
+        }
+        drop(place);
+    });
+}
+
+/// Whether accepting failed because of the one client that was to be accepted.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}

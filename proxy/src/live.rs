@@ -1,0 +1,280 @@
+//! The live table: every connection that is being made or stands, and the way to end it.
+//!
+//! A connection enters the table before anybody is asked whether it may be made, and leaves it after
+//! its sockets are closed. So a kill that follows a change of mind finds every connection that was
+//! allowed before the change, whatever it is doing: looking up, dialling, relaying or sitting idle.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use base::{ArtifactDigest, Outcome, PluginId, RunId};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::Identity;
+
+/// Which connections a kill ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KillScope {
+    /// Those of one build.
+    Artifact(ArtifactDigest),
+    /// Those of one plugin, whatever the build.
+    Plugin(PluginId),
+    /// Those of one execution.
+    Run(RunId),
+    /// Every one.
+    All,
+}
+
+/// Why the gateway itself ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CutCause {
+    /// A kill.
+    Killed,
+    /// Its run ended.
+    RunEnded,
+    /// The gateway shuts down.
+    Shutdown,
+}
+
+/// The live connections of one gateway.
+#[derive(Default)]
+pub(crate) struct LiveTable {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    next: u64,
+    by_number: HashMap<u64, Entry>,
+}
+
+struct Entry {
+    identity: Option<Arc<Identity>>,
+    cut: Cut,
+    /// One for each sweep that waits for this connection; dropped with the entry.
+    awaited: Vec<TaskTrackerToken>,
+}
+
+/// A connection's place in the table. Drop it after the connection's sockets.
+pub(crate) struct Live {
+    table: Arc<LiveTable>,
+    number: u64,
+    cut: Cut,
+}
+
+/// Tells a connection that it is over.
+#[derive(Clone, Default)]
+pub(crate) struct Cut {
+    token: CancellationToken,
+    cause: Arc<OnceLock<CutCause>>,
+}
+
+impl KillScope {
+    fn covers(&self, identity: Option<&Identity>) -> bool {
+        match (self, identity) {
+            (Self::All, _) => true,
+            (_, None) => false,
+            (Self::Artifact(digest), Some(identity)) => *digest == identity.artifact_digest,
+            (Self::Plugin(plugin), Some(identity)) => *plugin == identity.plugin_id,
+            (Self::Run(run), Some(identity)) => *run == identity.run_id,
+        }
+    }
+}
+
+impl fmt::Display for KillScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Artifact(digest) => fmt::Display::fmt(digest, f),
+            Self::Plugin(plugin) => fmt::Display::fmt(plugin, f),
+            Self::Run(run) => fmt::Display::fmt(run, f),
+            Self::All => f.write_str("*"),
+        }
+    }
+}
+
+impl CutCause {
+    pub(crate) const fn outcome(self) -> Outcome {
+        match self {
+            Self::Killed => Outcome::Killed,
+            Self::RunEnded => Outcome::RunEnded,
+            Self::Shutdown => Outcome::Shutdown,
+        }
+    }
+}
+
+impl LiveTable {
+    /// Puts a connection into the table.
+    pub(crate) fn enter(self: &Arc<Self>, identity: Option<Arc<Identity>>) -> Live {
+        let cut = Cut::default();
+        let entry = Entry {
+            identity,
+            cut: cut.clone(),
+            awaited: Vec::new(),
+        };
+        let mut entries = self.entries.lock();
+        let number = entries.next;
+        entries.next += 1;
+        entries.by_number.insert(number, entry);
+        drop(entries);
+        Live {
+            table: Arc::clone(self),
+            number,
+            cut,
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.lock().by_number.len()
+    }
+
+    /// Ends every connection in `scope` and returns how many there were, once the last of them has
+    /// closed its sockets.
+    pub(crate) async fn cut(&self, scope: &KillScope, cause: CutCause) -> u64 {
+        let sweep = TaskTracker::new();
+        sweep.close();
+        let cuts: Vec<Cut> = {
+            let mut entries = self.entries.lock();
+            let covered = entries
+                .by_number
+                .values_mut()
+                .filter(|entry| scope.covers(entry.identity.as_deref()));
+            covered
+                .map(|entry| {
+                    entry.awaited.push(sweep.token());
+                    entry.cut.clone()
+                })
+                .collect()
+        };
+        // Waking takes a lock per connection; the table is free meanwhile.
+        for cut in &cuts {
+            cut.fire(cause);
+        }
+        sweep.wait().await;
+        u64::try_from(cuts.len()).expect("a length fits 64 bits")
+    }
+}
+
+impl Live {
+    /// How this connection learns that it is over.
+    pub(crate) const fn cut(&self) -> &Cut {
+        &self.cut
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let entry = self.table.entries.lock().by_number.remove(&self.number);
+        // Outside the lock, because this may wake whoever waits.
+        drop(entry);
+    }
+}
+
+impl Cut {
+    fn fire(&self, cause: CutCause) {
+        // The first cause stands.
+        let _ = self.cause.set(cause);
+        self.token.cancel();
+    }
+
+    /// Why the connection is over, if it is.
+    pub(crate) fn cause(&self) -> Option<CutCause> {
+        self.cause.get().copied()
+    }
+
+    /// Waits until the connection is over.
+    pub(crate) async fn fired(&self) -> CutCause {
+        self.token.cancelled().await;
+        self.cause().unwrap_or(CutCause::Killed)
+    }
+
+    /// Runs `work` unless the connection is over first.
+    pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, CutCause> {
+        tokio::select! {
+            biased;
+            cause = self.fired() => Err(cause),
+            done = work => Ok(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Attribution, Sha256Digest};
+
+    use super::*;
+
+    fn identity(plugin: &str, build: u8, run: u8) -> Option<Arc<Identity>> {
+        Some(Arc::new(Identity {
+            plugin_id: plugin.parse().unwrap(),
+            artifact_digest: ArtifactDigest::new(Sha256Digest::of(&[build])),
+            run_id: RunId::from_parts(1, [run; 10]),
+            attribution: Attribution::Token,
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_kill_ends_what_its_scope_covers_and_nothing_else() {
+        let scopes = [
+            (
+                KillScope::Artifact(ArtifactDigest::new(Sha256Digest::of(&[1]))),
+                vec![true, false, false, false],
+            ),
+            (
+                KillScope::Plugin("a".parse().unwrap()),
+                vec![true, true, false, false],
+            ),
+            (
+                KillScope::Run(RunId::from_parts(1, [3; 10])),
+                vec![false, false, true, false],
+            ),
+            (KillScope::All, vec![true; 4]),
+        ];
+        for (scope, expected) in scopes {
+            let table = Arc::new(LiveTable::default());
+            let lives = [
+                identity("a", 1, 1),
+                identity("a", 2, 2),
+                identity("b", 3, 3),
+                None,
+            ]
+            .map(|identity| table.enter(identity));
+            let cuts = lives.each_ref().map(|live| live.cut().clone());
+            let holders: Vec<_> = lives
+                .into_iter()
+                .map(|live| {
+                    tokio::spawn(async move {
+                        live.cut().fired().await;
+                    })
+                })
+                .collect();
+            let count = table.cut(&scope, CutCause::Killed).await;
+            let ended: Vec<_> = cuts.iter().map(|cut| cut.cause().is_some()).collect();
+            assert_eq!(ended, expected, "{scope}");
+            assert_eq!(count, expected.iter().filter(|ended| **ended).count() as u64);
+            assert_eq!(
+                table.len(),
+                expected.len() - usize::try_from(count).unwrap(),
+                "{scope}"
+            );
+            holders.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kill_returns_only_after_the_connection_left_the_table() {
+        let table = Arc::new(LiveTable::default());
+        let live = table.enter(identity("a", 1, 1));
+        let sweep = table.cut(&KillScope::All, CutCause::Killed);
+        tokio::pin!(sweep);
+        assert!(futures_util::poll!(&mut sweep).is_pending());
+        assert_eq!(live.cut().cause(), Some(CutCause::Killed));
+        assert!(futures_util::poll!(&mut sweep).is_pending());
+        drop(live);
+        assert_eq!(sweep.await, 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! Metrics: how much and how fast, never where to or whose. A host or plugin as a label would let
+//! plugins write to the monitoring system, without bound.
+
+use std::time::Duration;
+
+use base::{Outcome, RefusalReason};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::recorder::RecorderCounters;
+
+/// What one gateway counts.
+pub(crate) struct Metrics {
+    pub(crate) accepted: Counter,
+    pub(crate) turned_away: Counter,
+    pub(crate) opened: Counter,
+    refused: Family<Reason, Counter>,
+    ended: Family<Ended, Counter>,
+    pub(crate) bytes_out: Counter,
+    pub(crate) bytes_in: Counter,
+    lookup: Histogram,
+    connect: Histogram,
+    queueing: Histogram,
+    kill: Histogram,
+    live: Gauge,
+    evidence_writable: Gauge,
+    registry: Registry,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new(recorder: &RecorderCounters) -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.5, 14));
+        let mut metrics = Self {
+            accepted: Counter::default(),
+            turned_away: Counter::default(),
+            opened: Counter::default(),
+            refused: Family::default(),
+            ended: Family::default(),
+            bytes_out: Counter::default(),
+            bytes_in: Counter::default(),
+            lookup: seconds(),
+            connect: seconds(),
+            queueing: seconds(),
+            kill: seconds(),
+            live: Gauge::default(),
+            evidence_writable: Gauge::default(),
+            registry: Registry::with_prefix("bailiwick_gateway"),
+        };
+        metrics.register(recorder);
+        metrics
+    }
+
+    fn register(&mut self, recorder: &RecorderCounters) {
+        let registry = &mut self.registry;
+        let mut counter = |name, help, counter: &Counter| registry.register(name, help, counter.clone());
+        counter("clients_accepted", "Client connections accepted", &self.accepted);
+        counter(
+            "clients_turned_away",
+            "Client connections closed at the limit",
+            &self.turned_away,
+        );
+        counter(
+            "connections_opened",
+            "Connections allowed and recorded",
+            &self.opened,
+        );
+        counter(
+            "bytes_out",
+            "Bytes relayed from plugins to destinations",
+            &self.bytes_out,
+        );
+        counter(
+            "bytes_in",
+            "Bytes relayed from destinations to plugins",
+            &self.bytes_in,
+        );
+        counter(
+            "events_written",
+            "Events written to the evidence log",
+            &recorder.written,
+        );
+        counter(
+            "events_lost",
+            "Events that could not be kept until the log could be written",
+            &recorder.lost,
+        );
+        counter(
+            "evidence_failures",
+            "Failed attempts to write evidence",
+            &recorder.failures,
+        );
+        counter("checkpoints", "Checkpoints signed", &recorder.checkpoints);
+        registry.register("refused", "Requests refused, by reason", self.refused.clone());
+        registry.register("ended", "Connections ended, by outcome", self.ended.clone());
+        registry.register("live", "Connections being made or standing", self.live.clone());
+        registry.register(
+            "evidence_writable",
+            "1 while evidence can be written",
+            self.evidence_writable.clone(),
+        );
+        for (name, help, histogram) in [
+            ("lookup", "Name lookups", &self.lookup),
+            ("connect", "From first dial to connection", &self.connect),
+            ("queueing", "Waiting for an event to be written", &self.queueing),
+            (
+                "kill",
+                "From the call to the last closed socket of a kill",
+                &self.kill,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        }
+    }
+
+    pub(crate) fn refused(&self, reason: RefusalReason) {
+        let reason = reason.as_str();
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        let outcome = outcome.as_str();
+        self.ended.get_or_create(&Ended { outcome }).inc();
+    }
+
+    pub(crate) fn looked_up(&self, took: Duration) {
+        self.lookup.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn connected(&self, took: Duration) {
+        self.connect.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn queued(&self, took: Duration) {
+        self.queueing.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn killed(&self, took: Duration) {
+        self.kill.observe(took.as_secs_f64());
+    }
+
+    /// The metrics page.
+    pub(crate) fn page(&self, live: usize, evidence_writable: bool) -> Result<String, std::fmt::Error> {
+        self.live.set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.evidence_writable.set(i64::from(evidence_writable));
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}

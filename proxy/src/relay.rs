@@ -1,0 +1,325 @@
+//! The relay: bytes from one socket to the other, both ways, as they come.
+//!
+//! Nothing is added, held back or changed. A half-closed direction is half-closed on the other side
+//! too, and the caller carries a reset through. Bytes go through one buffer per thread; a tunnel owns
+//! memory only while bytes wait for a receiver that is slower than the sender.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sniff::Sniffer;
+
+/// Read at once; 64 KiB is where larger buffers stop paying.
+const READ: usize = 64 << 10;
+
+thread_local! {
+    /// Lent to whichever tunnel moves bytes on this thread right now.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// Two sockets, and what lies between them.
+pub(crate) struct Relay<C, S> {
+    pub(crate) client: C,
+    pub(crate) server: S,
+    outward: Flow,
+    inward: Flow,
+    first_closed: Option<Side>,
+    last_moved: Instant,
+}
+
+/// One end of a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Client,
+    Server,
+}
+
+/// What made the relay stop and tell.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The sniffer knows now what is spoken; the relay goes on when polled again.
+    Recognised,
+    /// It is over.
+    Ended(RelayEnd),
+}
+
+/// How a relay ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelayEnd {
+    /// Both directions were closed in order, this side first.
+    Closed(Side),
+    /// This side reset the connection or is gone.
+    Reset(Side),
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Flow {
+    /// Read, and not yet taken by the receiver; `at` of it was.
+    waiting: Vec<u8>,
+    at: usize,
+    read_all: bool,
+    closed: bool,
+    moved: u64,
+}
+
+impl<C, S> Relay<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// A relay in which `from_client` and `from_server` were read already.
+    pub(crate) fn new(client: C, server: S, from_client: Vec<u8>, from_server: Vec<u8>) -> Self {
+        Self {
+            client,
+            server,
+            outward: Flow::starting_with(from_client),
+            inward: Flow::starting_with(from_server),
+            first_closed: None,
+            last_moved: Instant::now(),
+        }
+    }
+
+    /// Bytes read from the client so far.
+    pub(crate) const fn bytes_out(&self) -> u64 {
+        self.outward.moved
+    }
+
+    /// Bytes read from the server so far.
+    pub(crate) const fn bytes_in(&self) -> u64 {
+        self.inward.moved
+    }
+
+    /// When a byte last moved.
+    pub(crate) const fn last_moved(&self) -> Instant {
+        self.last_moved
+    }
+
+    /// Moves what can be moved, and shows it to `sniffer` on the way.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sniffer: &mut Sniffer) -> Poll<Step> {
+        let before = self.outward.moved + self.inward.moved;
+        let mut recognised = false;
+        let outward = self
+            .outward
+            .poll(cx, &mut self.client, &mut self.server, &mut |bytes| {
+                recognised |= sniffer.client_said(bytes);
+            });
+        let inward = self
+            .inward
+            .poll(cx, &mut self.server, &mut self.client, &mut |bytes| {
+                recognised |= sniffer.server_said(bytes);
+            });
+        if self.outward.moved + self.inward.moved != before {
+            self.last_moved = Instant::now();
+        }
+        if self.first_closed.is_none() {
+            self.first_closed = match (self.outward.read_all, self.inward.read_all) {
+                (true, _) => Some(Side::Client),
+                (false, true) => Some(Side::Server),
+                (false, false) => None,
+            };
+        }
+        let end = match (outward, inward) {
+            (Poll::Ready(Err(Gone::Reader)), _) | (_, Poll::Ready(Err(Gone::Writer))) => {
+                RelayEnd::Reset(Side::Client)
+            }
+            (Poll::Ready(Err(Gone::Writer)), _) | (_, Poll::Ready(Err(Gone::Reader))) => {
+                RelayEnd::Reset(Side::Server)
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
+                RelayEnd::Closed(self.first_closed.unwrap_or(Side::Client))
+            }
+            _ if recognised => return Poll::Ready(Step::Recognised),
+            _ => return Poll::Pending,
+        };
+        Poll::Ready(Step::Ended(end))
+    }
+}
+
+/// Which end of a direction is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    Reader,
+    Writer,
+}
+
+impl Flow {
+    fn starting_with(waiting: Vec<u8>) -> Self {
+        Self {
+            moved: u64::try_from(waiting.len()).expect("a length fits 64 bits"),
+            waiting,
+            ..Self::default()
+        }
+    }
+
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        show: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<(), Gone>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if self.closed {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(self.poll_deliver(cx, to)).map_err(|_| Gone::Writer)?;
+            if self.read_all {
+                let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
+                self.closed = true;
+                return Poll::Ready(closed.map_err(|_| Gone::Writer));
+            }
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer)).map_err(|_| Gone::Reader)?;
+                let bytes = buffer.filled();
+                show(bytes);
+                self.moved += u64::try_from(bytes.len()).expect("a length fits 64 bits");
+                self.poll_pass(cx, to, bytes).map_err(|_| Gone::Writer)?;
+                Poll::Ready(Ok(bytes.is_empty()))
+            });
+            self.read_all = ready!(read)?;
+        }
+    }
+
+    /// Writes `bytes`, and keeps what the receiver does not take now.
+    fn poll_pass<W>(&mut self, cx: &mut Context<'_>, to: &mut W, bytes: &[u8]) -> io::Result<()>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let written = if bytes.is_empty() {
+            0
+        } else {
+            match Pin::new(to).poll_write(cx, bytes) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => 0,
+            }
+        };
+        if written < bytes.len() {
+            self.waiting = bytes[written..].to_vec();
+        }
+        Ok(())
+    }
+
+    fn poll_deliver<W>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        while self.at < self.waiting.len() {
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.waiting[self.at..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.at += written;
+        }
+        if !self.waiting.is_empty() {
+            self.waiting = Vec::new();
+            self.at = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use base::ObservedScheme;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    /// A relay between two pipes that hold 16 bytes, so that every partial write happens.
+    fn narrow(
+        from_client: &[u8],
+        from_server: &[u8],
+    ) -> (DuplexStream, Relay<DuplexStream, DuplexStream>, DuplexStream) {
+        let (client, near) = duplex(16);
+        let (far, server) = duplex(16);
+        let relay = Relay::new(near, far, from_client.to_vec(), from_server.to_vec());
+        (client, relay, server)
+    }
+
+    async fn run(mut relay: Relay<DuplexStream, DuplexStream>) -> (RelayEnd, u64, u64, Sniffer) {
+        let mut sniffer = Sniffer::default();
+        loop {
+            if let Step::Ended(end) = poll_fn(|cx| relay.poll(cx, &mut sniffer)).await {
+                return (end, relay.bytes_out(), relay.bytes_in(), sniffer);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn every_byte_arrives_in_order_however_slow_the_receiver() {
+        let (mut client, relay, mut server) = narrow(b"GET ", b"");
+        let question: Vec<u8> = (0..10_000_u32).flat_map(u32::to_be_bytes).collect();
+        let answer: Vec<u8> = question.iter().rev().copied().collect();
+        let relayed = tokio::spawn(run(relay));
+        let (to_server, to_client) = (question.clone(), answer.clone());
+        let serve = tokio::spawn(async move {
+            let mut got = Vec::new();
+            server.read_to_end(&mut got).await.unwrap();
+            server.write_all(&to_client).await.unwrap();
+            got
+        });
+        client.write_all(&to_server).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, answer);
+        assert_eq!(serve.await.unwrap(), [b"GET ", &question[..]].concat());
+        let (end, out, back, _) = relayed.await.unwrap();
+        assert_eq!(end, RelayEnd::Closed(Side::Client));
+        assert_eq!((out, back), (question.len() as u64 + 4, answer.len() as u64));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_closes_first_leaves_the_client_talking() {
+        let (mut client, relay, mut server) = narrow(b"", b"");
+        let relayed = tokio::spawn(run(relay));
+        server.write_all(b"SSH-2.0-x").await.unwrap();
+        server.shutdown().await.unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        client.write_all(b"late").await.unwrap();
+        drop(client);
+        let mut late = Vec::new();
+        server.read_to_end(&mut late).await.unwrap();
+        assert_eq!(late, b"late");
+        let (end, _, _, sniffer) = relayed.await.unwrap();
+        assert_eq!(end, RelayEnd::Closed(Side::Server));
+        assert_eq!(sniffer.seen().scheme, Some(ObservedScheme::Ssh));
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_at_rest_holds_no_buffer() {
+        let (mut client, relay, mut server) = narrow(b"early", b"");
+        let mut relay = relay;
+        let mut sniffer = Sniffer::default();
+        client.write_all(b"and more").await.unwrap();
+        let mut got = [0; 13];
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| relay.poll(cx, &mut sniffer).map(|step| assert!(matches!(step, Step::Recognised)))) => {}
+            _ = std::future::pending::<()>() => {}
+        }
+        let mut rest = std::pin::pin!(server.read_exact(&mut got));
+        while futures_util::poll!(&mut rest).is_pending() {
+            assert!(futures_util::poll!(poll_fn(|cx| relay.poll(cx, &mut sniffer))).is_pending());
+        }
+        assert_eq!(&got, b"earlyand more");
+        assert_eq!(
+            relay.outward.waiting.capacity() + relay.inward.waiting.capacity(),
+            0
+        );
+    }
+}

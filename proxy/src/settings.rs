@@ -1,0 +1,145 @@
+//! Settings: what the operator decided, typed and checked before the gateway sees it.
+//!
+//! Reading the configuration file is the caller's work; nothing here can be wrong by the time it
+//! arrives.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use base::{HostName, Port};
+use ipnet::IpNet;
+
+/// Everything that a gateway needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The gateway's name; written into every event.
+    pub name: String,
+    /// Where clients connect. Port 0 takes any free port.
+    pub listen: Vec<ListenAddress>,
+    /// Where health and metrics are served, if anywhere.
+    pub admin: Option<SocketAddr>,
+    /// What happens to a connection that proves no identity.
+    pub unattributed: Unattributed,
+    /// Loopback, link-local and private ranges that the operator lifted from the floor.
+    pub allow_private: Vec<IpNet>,
+    /// Further addresses of this installation that are never dialled, for example the control
+    /// plane's. The gateway's own listeners need not be named.
+    pub own_addresses: Vec<SocketAddr>,
+    /// How names are looked up.
+    pub resolver: ResolverSettings,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How much of things there may be.
+    pub limits: Limits,
+}
+
+/// One place where clients connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+/// What happens to a connection that proves no identity. It is never guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unattributed {
+    /// Refused and recorded.
+    Refuse,
+    /// Ruled on and recorded without plugin, artifact and run.
+    Observe,
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, Default)]
+pub struct ResolverSettings {
+    /// Name servers; none means the system's.
+    pub servers: Vec<SocketAddr>,
+    /// Names answered from here and from nowhere else, as in a hosts file.
+    pub hosts: HashMap<HostName, Vec<OverrideAddress>>,
+}
+
+/// An address in the override map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverrideAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port to dial instead of the one asked for.
+    pub port: Option<Port>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between two requests on one connection.
+    pub keep_alive: Duration,
+    /// A name lookup, all attempts together.
+    pub lookup: Duration,
+    /// From the first dial to an established connection, all addresses together.
+    pub connect: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// A connection's whole life, if it has an end.
+    pub total: Option<Duration>,
+    /// How long a connection must stand before it gets a `connected` event of its own; shorter ones
+    /// say everything in `close`.
+    pub announce: Duration,
+    /// Between two `progress` events of a long connection.
+    pub progress: Duration,
+}
+
+/// How much of things there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Client connections at once.
+    pub connections: usize,
+    /// Bytes of one request or response head.
+    pub head_bytes: usize,
+    /// Headers in one request or response head.
+    pub headers: usize,
+}
+
+impl Settings {
+    /// The settings as shipped, with no listener yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            listen: Vec::new(),
+            admin: None,
+            unattributed: Unattributed::Refuse,
+            allow_private: Vec::new(),
+            own_addresses: Vec::new(),
+            resolver: ResolverSettings::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            lookup: Duration::from_secs(5),
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(3600),
+            total: None,
+            announce: Duration::from_millis(200),
+            progress: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            head_bytes: 64 << 10,
+            headers: 128,
+        }
+    }
+}

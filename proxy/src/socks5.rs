@@ -1,0 +1,457 @@
+//! SOCKS5 (RFC 1928, RFC 1929): CONNECT with user and password.
+//!
+//! The messages are read by functions that see bytes only; the conversation around them owns the
+//! socket and the clock.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use base::{DnsResult, Host, InvalidTarget, Outcome, Port, RefusalReason, Target, Transport};
+use bytes::Buf as _;
+use tokio::time::timeout;
+
+use crate::attempt::{Attempt, Ending, refuse_identity, refuse_unread, refuse_unsupported};
+use crate::client::Client;
+use crate::core::Core;
+use crate::identity::{Identity, IdentityRefusal};
+use crate::live::CutCause;
+use crate::refusal::{Failure, Refusal, RefusalKind};
+use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
+use crate::settings::Unattributed;
+use crate::sniff::Sniffer;
+use crate::tunnel::Tunnel;
+
+const VERSION: u8 = 5;
+const AUTH_VERSION: u8 = 1;
+const NO_AUTH: u8 = 0;
+const USER_AND_PASSWORD: u8 = 2;
+const NO_METHOD: u8 = 0xff;
+const CONNECT: u8 = 1;
+const UDP_ASSOCIATE: u8 = 3;
+
+/// What a client may prove itself with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Greeting {
+    no_auth: bool,
+    user_and_password: bool,
+}
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Ask {
+    command: u8,
+    target: Result<Target, Unreadable>,
+    /// The host as it was sent, escaped.
+    raw_host: String,
+}
+
+/// Why a request names no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unreadable {
+    Target(InvalidTarget),
+    AddressType,
+}
+
+/// Bytes that are no SOCKS5 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Malformed;
+
+/// A whole message and how many bytes it had, or `None` while more are needed.
+type Message<T> = Result<Option<(T, usize)>, Malformed>;
+
+fn greeting(bytes: &[u8]) -> Message<Greeting> {
+    let Some((&version, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    if version != VERSION {
+        return Err(Malformed);
+    }
+    let Some(methods) = counted(rest) else {
+        return Ok(None);
+    };
+    let greeting = Greeting {
+        no_auth: methods.contains(&NO_AUTH),
+        user_and_password: methods.contains(&USER_AND_PASSWORD),
+    };
+    Ok(Some((greeting, 2 + methods.len())))
+}
+
+fn user_and_password(bytes: &[u8]) -> Message<Proof> {
+    let Some((&version, rest)) = bytes.split_first() else {
+        return Ok(None);
+    };
+    if version != AUTH_VERSION {
+        return Err(Malformed);
+    }
+    let Some(user) = counted(rest) else {
+        return Ok(None);
+    };
+    let Some(password) = counted(&rest[1 + user.len()..]) else {
+        return Ok(None);
+    };
+    let proof = Proof::Basic {
+        user: user.to_vec(),
+        password: password.to_vec(),
+    };
+    Ok(Some((proof, 3 + user.len() + password.len())))
+}
+
+fn ask(bytes: &[u8]) -> Message<Ask> {
+    let Some(([version, command, reserved, kind], rest)) = bytes.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    if *version != VERSION || *reserved != 0 {
+        return Err(Malformed);
+    }
+    let host_len = match kind {
+        1 => 4,
+        4 => 16,
+        3 => match rest.first() {
+            Some(length) => 1 + usize::from(*length),
+            None => return Ok(None),
+        },
+        // How long such an address is, nobody knows; this is as far as the message can be read.
+        _ => {
+            let ask = Ask {
+                command: *command,
+                target: Err(Unreadable::AddressType),
+                raw_host: String::new(),
+            };
+            return Ok(Some((ask, bytes.len())));
+        }
+    };
+    let Some((host, rest)) = rest.split_at_checked(host_len) else {
+        return Ok(None);
+    };
+    let Some((port, _)) = rest.split_first_chunk::<2>() else {
+        return Ok(None);
+    };
+    let (target, raw_host) = read_target(host, u16::from_be_bytes(*port));
+    let ask = Ask {
+        command: *command,
+        target: target.map_err(Unreadable::Target),
+        raw_host,
+    };
+    Ok(Some((ask, 4 + host_len + 2)))
+}
+
+fn read_target(host: &[u8], port: u16) -> (Result<Target, InvalidTarget>, String) {
+    let port = Port::try_from(port).map_err(InvalidTarget::from);
+    let at = |host: Host| port.map(|port| Target { host, port });
+    if let Ok(octets) = <[u8; 4]>::try_from(host)
+        && host.len() == 4
+    {
+        let ip = Ipv4Addr::from(octets);
+        return (at(Host::from(std::net::IpAddr::V4(ip))), ip.to_string());
+    }
+    if let Ok(octets) = <[u8; 16]>::try_from(host) {
+        let ip = Ipv6Addr::from(octets);
+        return (at(Host::from(std::net::IpAddr::V6(ip))), ip.to_string());
+    }
+    let name = &host[1..];
+    let target = port.and_then(|port| Target::from_name(name, port));
+    (target, base::escape_untrusted(name, MAX_RAW))
+}
+
+/// A byte that counts, and so many bytes.
+fn counted(bytes: &[u8]) -> Option<&[u8]> {
+    let (&length, rest) = bytes.split_first()?;
+    rest.get(..usize::from(length))
+}
+
+/// Serves a client that has begun to speak SOCKS5.
+pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
+    let mut talk = Talk { core, client };
+    let patience = core.settings.timeouts.head;
+    match timeout(patience, talk.negotiate()).await {
+        Ok(Ok((identity, ask))) => talk.connect(identity, ask).await,
+        Ok(Err(Over::Gone)) => {}
+        Ok(Err(Over::Malformed)) => talk.refuse_unread("this is not SOCKS5").await,
+        Ok(Err(Over::Answered)) => talk.client.farewell().await,
+        Err(_) => {
+            talk.refuse_unread("the SOCKS5 request did not arrive in time")
+                .await
+        }
+    }
+}
+
+/// Why a conversation ended before a target was asked for.
+enum Over {
+    Gone,
+    Malformed,
+    Answered,
+}
+
+struct Talk<'a> {
+    core: &'a Arc<Core>,
+    client: Client,
+}
+
+impl Talk<'_> {
+    async fn negotiate(&mut self) -> Result<(Option<Arc<Identity>>, Ask), Over> {
+        let greeting = self.read(greeting).await?;
+        let observe = self.core.settings.unattributed == Unattributed::Observe;
+        let proof = if greeting.user_and_password {
+            self.say(&[VERSION, USER_AND_PASSWORD]).await?;
+            self.read(user_and_password).await?
+        } else if greeting.no_auth && observe {
+            self.say(&[VERSION, NO_AUTH]).await?;
+            Proof::None
+        } else {
+            refuse_identity(
+                self.core,
+                IdentityRefusal::Missing,
+                &Proof::None,
+                None,
+                Notes::default(),
+            )
+            .await;
+            self.say(&[VERSION, NO_METHOD]).await?;
+            return Err(Over::Answered);
+        };
+        match self.core.identify(&proof, self.client.source) {
+            Ok(identity) => {
+                if greeting.user_and_password {
+                    self.say(&[AUTH_VERSION, 0]).await?;
+                }
+                Ok((identity, self.read(ask).await?))
+            }
+            Err(refusal) => {
+                refuse_identity(self.core, refusal, &proof, None, Notes::default()).await;
+                self.say(&[AUTH_VERSION, 1]).await?;
+                Err(Over::Answered)
+            }
+        }
+    }
+
+    async fn connect(mut self, identity: Option<Arc<Identity>>, ask: Ask) {
+        let target = match ask.target {
+            Ok(target) => target,
+            Err(unreadable) => return self.refuse_target(unreadable, ask.raw_host).await,
+        };
+        if ask.command != CONNECT {
+            return self
+                .refuse_command(identity.as_deref(), ask.command, &target)
+                .await;
+        }
+        let core = self.core;
+        let live = core.live.enter(identity.clone());
+        let canonical = target.host.to_string();
+        let notes = Notes {
+            raw_target: (ask.raw_host != canonical).then_some(ask.raw_host),
+            ..Notes::default()
+        };
+        let reached = match Attempt::admit(core, identity.as_deref(), &target, notes).await {
+            Ok(attempt) => attempt.reach(live.cut()).await,
+            Err(refusal) => Err(refusal),
+        };
+        match reached {
+            Ok((attempt, server, _)) => {
+                if !self.client.answer(&reply(0)).await {
+                    attempt.close(Ending {
+                        outcome: Some(Outcome::ClientReset),
+                        ..Ending::default()
+                    });
+                    drop((self.client, server));
+                    drop(live);
+                    return;
+                }
+                let tunnel = Tunnel {
+                    from_client: self.client.buffer.to_vec(),
+                    from_server: Vec::new(),
+                    bytes_before: (0, 0),
+                    client: self.client.io,
+                    server,
+                    live,
+                    attempt,
+                    sniffer: Sniffer::default(),
+                };
+                Box::pin(tunnel.run(core)).await;
+            }
+            Err(refusal) if refusal.is_cut() => {
+                self.client.answer_at_once(&reply(reply_code(&refusal)));
+                drop(self.client);
+                drop(live);
+            }
+            Err(refusal) => {
+                drop(live);
+                self.answer_and_close(reply_code(&refusal)).await;
+            }
+        }
+    }
+
+    async fn refuse_target(self, unreadable: Unreadable, raw_host: String) {
+        let (code, reason, why) = match unreadable {
+            Unreadable::Target(error) => (1, RefusalReason::Malformed, error.to_string()),
+            Unreadable::AddressType => (
+                8,
+                RefusalReason::Malformed,
+                "SOCKS5 has no such type of address".to_owned(),
+            ),
+        };
+        let bad = BadRequest {
+            reason,
+            why,
+            raw_target: (!raw_host.is_empty()).then_some(raw_host),
+        };
+        refuse_unread(self.core, bad, None).await;
+        self.answer_and_close(code).await;
+    }
+
+    async fn refuse_command(self, identity: Option<&Identity>, command: u8, target: &Target) {
+        let transport = if command == UDP_ASSOCIATE {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        let why = "only CONNECT is served";
+        refuse_unsupported(self.core, identity, Some(target), transport, why).await;
+        self.answer_and_close(7).await;
+    }
+
+    /// What is not understood is not answered in SOCKS5 either: there is no answer for it.
+    async fn refuse_unread(self, why: &str) {
+        let bad = BadRequest {
+            reason: RefusalReason::Malformed,
+            why: why.to_owned(),
+            raw_target: None,
+        };
+        refuse_unread(self.core, bad, None).await;
+        self.answer_and_close(1).await;
+    }
+
+    async fn answer_and_close(mut self, code: u8) {
+        if self.client.answer(&reply(code)).await {
+            self.client.farewell().await;
+        }
+    }
+
+    async fn say(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        if self.client.answer(bytes).await {
+            Ok(())
+        } else {
+            Err(Over::Gone)
+        }
+    }
+
+    async fn read<T>(&mut self, message: fn(&[u8]) -> Message<T>) -> Result<T, Over> {
+        loop {
+            match message(&self.client.buffer) {
+                Ok(Some((read, length))) => {
+                    self.client.buffer.advance(length);
+                    return Ok(read);
+                }
+                Ok(None) => {}
+                Err(Malformed) => return Err(Over::Malformed),
+            }
+            if !matches!(self.client.fill().await, Ok(1..)) {
+                return Err(Over::Gone);
+            }
+        }
+    }
+}
+
+/// An answer with an empty bound address: what the gateway's own port is, is nobody's business.
+const fn reply(code: u8) -> [u8; 10] {
+    [VERSION, code, 0, 1, 0, 0, 0, 0, 0, 0]
+}
+
+fn reply_code(refusal: &Refusal) -> u8 {
+    match refusal.kind {
+        RefusalKind::Refused(RefusalReason::EvidenceUnavailable | RefusalReason::Draining) => 1,
+        RefusalKind::Refused(_) => 2,
+        RefusalKind::Failed(failure) => match failure {
+            Failure::Cut(CutCause::Shutdown) => 1,
+            Failure::Cut(_) | Failure::Floor => 2,
+            Failure::Lookup(DnsResult::NxDomain | DnsResult::NoData) => 4,
+            Failure::Connect(io::ErrorKind::ConnectionRefused) => 5,
+            Failure::Connect(io::ErrorKind::NetworkUnreachable) => 3,
+            Failure::Connect(io::ErrorKind::HostUnreachable) | Failure::ConnectTimeout => 4,
+            _ => 1,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked(host: &[u8], port: u16) -> Ask {
+        let bytes = [
+            &[5, 1, 0, 3, u8::try_from(host.len()).unwrap()],
+            host,
+            &port.to_be_bytes(),
+        ]
+        .concat();
+        let (ask, length) = ask(&bytes).unwrap().unwrap();
+        assert_eq!(length, bytes.len());
+        ask
+    }
+
+    #[test]
+    fn a_name_is_a_name_and_an_address_is_an_address() {
+        assert_eq!(
+            asked(b"Example.com", 443).target.unwrap().to_string(),
+            "example.com:443"
+        );
+        let v4 = [5, 1, 0, 1, 192, 0, 2, 7, 0, 22];
+        assert_eq!(
+            ask(&v4).unwrap().unwrap().0.target.unwrap().to_string(),
+            "192.0.2.7:22"
+        );
+        let v6 = [&[5, 1, 0, 4][..], &Ipv6Addr::LOCALHOST.octets(), &[0, 80]].concat();
+        assert_eq!(
+            ask(&v6).unwrap().unwrap().0.target.unwrap().to_string(),
+            "[::1]:80"
+        );
+    }
+
+    #[test]
+    fn targets_that_could_be_read_in_two_ways_are_refused() {
+        for host in [
+            &b""[..],
+            b"evil.com\0.ok.com",
+            b"a b",
+            b"127.1",
+            b"a:443",
+            b"::1",
+            &[b'a'; 255],
+            b"\xff",
+        ] {
+            assert!(
+                matches!(asked(host, 443).target, Err(Unreadable::Target(_))),
+                "{host:?}"
+            );
+        }
+        assert!(asked(b"a.example", 0).target.is_err());
+        let (unknown, _) = ask(&[5, 1, 0, 9, 1, 2]).unwrap().unwrap();
+        assert_eq!(unknown.target, Err(Unreadable::AddressType));
+    }
+
+    #[test]
+    fn messages_of_other_protocols_are_refused() {
+        assert_eq!(greeting(&[4, 1, 0]), Err(Malformed));
+        assert_eq!(user_and_password(&[5, 1, b'a', 1, b'b']), Err(Malformed));
+        assert_eq!(ask(&[5, 1, 1, 1, 0, 0, 0, 0, 0, 1]), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_reader_panic_and_half_a_message_is_waited_for(raw in proptest::collection::vec(any::<u8>(), 0..300), cut in any::<prop::sample::Index>()) {
+            let part = &raw[..cut.index(raw.len() + 1)];
+            prop_assert!(agrees(greeting(part), greeting(&raw)));
+            prop_assert!(agrees(user_and_password(part), user_and_password(&raw)));
+            let head = [&[5, 1, 0, 3][..], &raw].concat();
+            prop_assert!(agrees(ask(&head[..4 + part.len()]), ask(&head)));
+            let _ = ask(&raw);
+        }
+    }
+
+    /// A prefix of a message needs more, or gives what the whole gives.
+    fn agrees<T: PartialEq>(part: Message<T>, whole: Message<T>) -> bool {
+        part == Ok(None) || part == whole
+    }
+}

@@ -1,0 +1,186 @@
+//! Tunnels: a connection whose contents are nobody's business, from established to closed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::Outcome;
+use evidence::Timeout;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use crate::attempt::{Attempt, Ending};
+use crate::client::abort;
+use crate::core::Core;
+use crate::live::{CutCause, Live};
+use crate::relay::{Relay, RelayEnd, Side, Step};
+use crate::sniff::Sniffer;
+
+/// Both ends of an established connection, and its place in the live table.
+pub(crate) struct Tunnel {
+    pub(crate) client: TcpStream,
+    pub(crate) server: TcpStream,
+    pub(crate) live: Live,
+    pub(crate) attempt: Attempt,
+    /// Read from the client and from the server already, and not yet passed on.
+    pub(crate) from_client: Vec<u8>,
+    pub(crate) from_server: Vec<u8>,
+    /// Bytes that were relayed before the connection became a tunnel.
+    pub(crate) bytes_before: (u64, u64),
+    /// What is known of the protocol already.
+    pub(crate) sniffer: Sniffer,
+}
+
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug)]
+enum TunnelEnd {
+    ByItself(RelayEnd),
+    Cut(CutCause),
+    Idle,
+    TooOld,
+}
+
+impl Tunnel {
+    /// Relays until it is over, writes down how it ended, and leaves the live table.
+    pub(crate) async fn run(mut self, core: &Arc<Core>) {
+        self.sniffer.client_said(&self.from_client);
+        self.sniffer.server_said(&self.from_server);
+        let mut relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
+        let mut clock = Clock::starting(core);
+        let cut = self.live.cut();
+        let (out_before, in_before) = self.bytes_before;
+        let timer = sleep_until(clock.next(&relay, &self.sniffer));
+        tokio::pin!(timer);
+        let end = loop {
+            timer.as_mut().reset(clock.next(&relay, &self.sniffer));
+            tokio::select! {
+                biased;
+                cause = cut.fired() => break TunnelEnd::Cut(cause),
+                step = poll_fn(|cx| relay.poll(cx, &mut self.sniffer)) => {
+                    if let Step::Ended(end) = step {
+                        break TunnelEnd::ByItself(end);
+                    }
+                }
+                () = &mut timer => {}
+            }
+            let now = Instant::now();
+            if clock.announcement_is_due(now, &self.sniffer) {
+                self.attempt.connected(self.sniffer.seen());
+            }
+            if clock.progress_is_due(now) {
+                self.attempt.progress(
+                    out_before + relay.bytes_out(),
+                    in_before + relay.bytes_in(),
+                    self.sniffer.seen(),
+                );
+            }
+            if now >= clock.idle_at(&relay) {
+                break TunnelEnd::Idle;
+            }
+            if clock.total_at.is_some_and(|total_at| now >= total_at) {
+                break TunnelEnd::TooOld;
+            }
+        };
+        self.attempt.close(Ending {
+            outcome: Some(end.outcome()),
+            timeout: end.timeout(),
+            bytes_out: out_before + relay.bytes_out(),
+            bytes_in: in_before + relay.bytes_in(),
+            seen: self.sniffer.seen(),
+            ..Ending::default()
+        });
+        if end.resets(Side::Client) {
+            abort(&relay.client);
+        }
+        if end.resets(Side::Server) {
+            abort(&relay.server);
+        }
+        // The live table is left last: a kill waits for closed sockets.
+        drop(relay);
+        drop(self.live);
+    }
+}
+
+impl TunnelEnd {
+    const fn outcome(self) -> Outcome {
+        match self {
+            Self::ByItself(RelayEnd::Closed(Side::Client)) => Outcome::ClientClosed,
+            Self::ByItself(RelayEnd::Closed(Side::Server)) => Outcome::ServerClosed,
+            Self::ByItself(RelayEnd::Reset(Side::Client)) => Outcome::ClientReset,
+            Self::ByItself(RelayEnd::Reset(Side::Server)) => Outcome::ServerReset,
+            Self::Cut(cause) => cause.outcome(),
+            Self::Idle | Self::TooOld => Outcome::IdleTimeout,
+        }
+    }
+
+    const fn timeout(self) -> Option<Timeout> {
+        match self {
+            Self::Idle => Some(Timeout::Idle),
+            Self::TooOld => Some(Timeout::Total),
+            Self::ByItself(_) | Self::Cut(_) => None,
+        }
+    }
+
+    /// Whether `side` is told by a reset: what one side did by a reset reaches the other as one, and
+    /// what the gateway ends is nobody's orderly close.
+    fn resets(self, side: Side) -> bool {
+        match self {
+            Self::ByItself(RelayEnd::Closed(_)) => false,
+            Self::ByItself(RelayEnd::Reset(gone)) => gone != side,
+            Self::Cut(_) | Self::Idle | Self::TooOld => true,
+        }
+    }
+}
+
+/// When a tunnel has to look up from relaying.
+struct Clock {
+    announce_at: Instant,
+    announced: bool,
+    progress_at: Instant,
+    progress: Duration,
+    idle: Duration,
+    total_at: Option<Instant>,
+}
+
+impl Clock {
+    fn starting(core: &Core) -> Self {
+        let timeouts = &core.settings.timeouts;
+        let now = Instant::now();
+        Self {
+            announce_at: now + timeouts.announce,
+            announced: false,
+            progress_at: now + timeouts.progress,
+            progress: timeouts.progress,
+            idle: timeouts.idle,
+            total_at: timeouts.total.map(|total| now + total),
+        }
+    }
+
+    fn idle_at(&self, relay: &Relay<TcpStream, TcpStream>) -> Instant {
+        Instant::from_std(relay.last_moved()) + self.idle
+    }
+
+    fn next(&self, relay: &Relay<TcpStream, TcpStream>, sniffer: &Sniffer) -> Instant {
+        let mut next = self.progress_at.min(self.idle_at(relay));
+        if !self.announced && sniffer.is_done() {
+            next = next.min(self.announce_at);
+        }
+        self.total_at.map_or(next, |total_at| next.min(total_at))
+    }
+
+    /// Whether the connection gets a `connected` event now. Short connections never do: their `close`
+    /// says the same.
+    fn announcement_is_due(&mut self, now: Instant, sniffer: &Sniffer) -> bool {
+        let due = !self.announced && sniffer.is_done() && now >= self.announce_at;
+        self.announced |= due;
+        due
+    }
+
+    fn progress_is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.progress_at;
+        if due {
+            self.progress_at = now + self.progress;
+        }
+        due
+    }
+}
