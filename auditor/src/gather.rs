@@ -11,6 +11,7 @@ use evidence::{
     VerifyOptions,
 };
 use reports::predicate::Period;
+use seal::note::NoteVerifier;
 
 use crate::doubt::Doubt;
 use crate::fold::Fold;
@@ -23,11 +24,20 @@ pub struct Evidence {
     /// Events, folded.
     pub observations: Observations,
     /// The logs that were believed, in the order in which the fold counts them.
-    pub logs: Vec<VerifiedLog>,
+    pub logs: Vec<BelievedLog>,
     /// What stands in the way of certainty.
     pub doubts: Vec<Doubt>,
     /// Gateways that should have handed in a log.
     pub gateways_expected: u64,
+}
+
+/// A log that was verified whole.
+#[derive(Clone, Debug)]
+pub struct BelievedLog {
+    /// The log.
+    pub log: VerifiedLog,
+    /// The key that it was verified with.
+    pub verifier: NoteVerifier,
 }
 
 /// Verifies and folds the logs of `gateways` for `period`.
@@ -41,7 +51,10 @@ pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: 
             Ok(log) => {
                 doubts.extend(read(&mut fold, &log, gateway));
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
-                logs.push(log);
+                logs.push(BelievedLog {
+                    log,
+                    verifier: gateway.verifier.clone(),
+                });
             }
             Err(doubt) => doubts.push(*doubt),
         }

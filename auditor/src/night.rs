@@ -9,8 +9,10 @@ use base::{ArtifactDigest, InvalidPolicy, PluginId, Policy, RunId, Sha256Digest,
 use manifests::Manifest;
 use reports::predicate::{ActionKind, ActionTaken, ConformanceReport, CrlReference, Period, PolicyReference};
 use seal::SigningKey;
+use seal::trust::TrustRoot;
 
 use crate::clause::{Accused, Measure, Proposal, hold_back, propose};
+use crate::exhibits::Exhibits;
 use crate::gather::{Evidence, gather};
 use crate::judge::{Case, Judgement};
 use crate::observation::Who;
@@ -120,10 +122,15 @@ impl Night<'_> {
             .map(|docket| self.case(docket, None, &evidence).judge())
             .collect();
         let acts = self.act(site, &records, &dockets, &judgements);
+        let policy = base::json::canonical(&records.policy).expect("a policy is plain words and numbers");
         let mut desk = Desk {
             night: self,
             site,
-            letterhead: self.letterhead(&records),
+            letterhead: self.letterhead(&records, &policy),
+            crl: &records.crl,
+            policy,
+            // A root that does not read is the reader's to find out; it goes into the bundle as it is.
+            trust: TrustRoot::parse(&self.auditor.trust_root).ok(),
             evidence: &evidence,
             reports: Vec::new(),
             troubles: troubles_of(&acts),
@@ -157,8 +164,7 @@ impl Night<'_> {
         })
     }
 
-    fn letterhead(&self, records: &Records) -> Letterhead {
-        let policy = base::json::canonical(&records.policy).expect("a policy is plain words and numbers");
+    fn letterhead(&self, records: &Records, policy: &[u8]) -> Letterhead {
         Letterhead {
             auditor: reports::predicate::Auditor {
                 id: self.auditor.id.clone(),
@@ -166,7 +172,7 @@ impl Night<'_> {
             },
             policy: PolicyReference {
                 version: records.policy.version,
-                digest: digest_set(Sha256Digest::of(&policy)),
+                digest: digest_set(Sha256Digest::of(policy)),
             },
             crl: CrlReference {
                 crl_number: records.crl.crl_number,
@@ -363,11 +369,11 @@ impl Night<'_> {
             acts,
             unknown,
             logs: logs
-                .map(|(stretch, log)| LogRead {
+                .map(|(stretch, believed)| LogRead {
                     origin: stretch.origin.clone(),
                     from: stretch.from,
                     to: stretch.to,
-                    checkpoint: log.signed_checkpoint().to_owned(),
+                    checkpoint: believed.log.signed_checkpoint().to_owned(),
                 })
                 .collect(),
             strays: evidence.observations.strays.into_iter().collect(),
@@ -382,6 +388,10 @@ struct Desk<'n> {
     night: &'n Night<'n>,
     site: &'n dyn Site,
     letterhead: Letterhead,
+    crl: &'n CrlOnFile,
+    /// In its canonical form.
+    policy: Vec<u8>,
+    trust: Option<TrustRoot>,
     evidence: &'n Evidence,
     reports: Vec<Reported>,
     troubles: Vec<String>,
@@ -465,12 +475,29 @@ impl Desk<'_> {
         report: ConformanceReport,
         previous: Option<&PreviousReport>,
     ) -> Result<(Sha256Digest, String), String> {
+        let of_report = |run: &&Run| report.run_id.is_none_or(|only| only == run.run_id);
+        let exhibits = Exhibits {
+            auditor: self.night.auditor,
+            artifact: docket.artifact,
+            runs: docket
+                .runs
+                .values()
+                .copied()
+                .flatten()
+                .filter(of_report)
+                .collect(),
+            crl: self.crl,
+            policy: &self.policy,
+            evidence: self.evidence,
+            trust: self.trust.as_ref(),
+        };
         let sealing = publication::Sealing {
             auditor: self.night.auditor,
             artifact: docket.artifact,
+            exhibits: &exhibits,
             previous,
         };
-        let publication: Publication = sealing.seal(report, None).map_err(|error| error.to_string())?;
+        let publication: Publication = sealing.seal(report).map_err(|error| error.to_string())?;
         let place = self
             .site
             .publish(&publication)

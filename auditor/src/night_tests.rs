@@ -5,9 +5,10 @@ use std::fs;
 use base::{Attribution, DnsResult, Reason, RefusalReason, Severity, Tier, Verdict};
 use evidence::EventKind::{Close, Gap, Open};
 use reports::predicate::Period;
+use seal::note::NoteVerifier;
 
 use crate::script::{about, at, event, run, visit, who};
-use crate::stage::{NIGHT_S, Stage, manifest, today};
+use crate::stage::{NIGHT_S, Stage, gateway_key, manifest, owner_key, today};
 use crate::{ActResult, Exit, Measure, NightOutcome, Reported, Restraint, Schedule};
 
 const AZURE: &str = "**.openai.azure.com";
@@ -82,8 +83,8 @@ fn every_publication_is_signed_bound_to_its_evidence_and_readable() {
         let opened = reports::open_report(&publication.bundle, &root).unwrap();
         assert_eq!(opened.report, publication.report);
         assert_eq!(opened.payload_digest, publication.payload);
-        let bound = publication.evidence.as_ref();
-        let bound = bound.map(|bundle| (bundle.name.clone(), base::Sha256Digest::of(&bundle.bytes)));
+        let bound = base::Sha256Digest::of(&publication.evidence);
+        let bound = Some((publication.evidence_name.clone(), bound));
         assert_eq!(opened.evidence_bundle, bound);
         let plugin = publication.report.plugin_id.as_str();
         assert!(publication.html.contains(plugin) && publication.text.contains(plugin));
@@ -93,6 +94,44 @@ fn every_publication_is_signed_bound_to_its_evidence_and_readable() {
     assert_eq!(breach.actions[0].crl_number, Some(42));
     assert_eq!((breach.coverage.runs, breach.coverage.events), (1, 6));
     assert_eq!(breach.logs[0].checkpoint, night.checkpoint(1));
+}
+
+#[test]
+fn the_evidence_bundle_proves_every_cited_event_and_holds_nobody_elses() {
+    let night = story();
+    night.audit();
+    let published = night.published.borrow();
+    let breach = &published[2];
+    let files = reports::bundle::read_bundle(&breach.evidence).unwrap();
+    let verifier = NoteVerifier::new("acme/gw-1", &gateway_key(1).public()).unwrap();
+    let cited = &breach.report.findings[0].events;
+    assert_eq!(cited.len(), 4);
+    for event in cited {
+        let name = format!("events/acme~gw-1/{}.json", event.index);
+        let proof = std::str::from_utf8(&files[&format!("{name}.tlog-proof")]).unwrap();
+        let proven = evidence::verify_proof(proof, &files[&name], &verifier).unwrap();
+        assert_eq!(proven.index, event.index);
+        assert_eq!(proven.event.plugin_id.unwrap().as_str(), "invoice-ocr");
+    }
+    let events = files
+        .keys()
+        .filter(|name| name.starts_with("events/") && name.ends_with(".json"));
+    assert_eq!(events.count(), cited.len());
+    assert_eq!(
+        files["PLUGIN_MANIFEST.sigstore.json"],
+        night.artifacts[1].manifest_bundle
+    );
+    assert_eq!(files["root.json"], night.auditor.trust_root);
+    assert_eq!(files["keys/owner.pub"], owner_key().public().to_pem().as_bytes());
+    for name in [
+        "VERIFY.md",
+        "policy.json",
+        "report-inputs.json",
+        "keys/auditor.pub",
+        "keys/acme~gw-1.vkey",
+    ] {
+        assert!(files.contains_key(name), "{name}");
+    }
 }
 
 #[test]

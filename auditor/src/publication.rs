@@ -1,11 +1,13 @@
 //! Publications: one report in every form that somebody reads.
 
 use base::Sha256Digest;
+use reports::bundle::bundle_name;
 use reports::predicate::ConformanceReport;
 use reports::{Changes, Context, EvidenceFile, SealError, SignedFile};
 use seal::PredicateType;
 use seal::envelope::{EnvelopeError, Unverified};
 
+use crate::exhibits::{ExhibitError, Exhibits};
 use crate::night::Auditor;
 use crate::site::{Artifact, PreviousReport};
 
@@ -27,19 +29,12 @@ pub struct Publication {
     pub html: String,
     /// The page, for a terminal.
     pub text: String,
-    /// The evidence bundle, bound to the report by its digest; `None` where there is none.
-    pub evidence: Option<EvidenceBundle>,
+    /// The evidence bundle's file name.
+    pub evidence_name: String,
+    /// The evidence bundle; the report names its digest.
+    pub evidence: Vec<u8>,
     /// What surrounds the report, for whoever writes letters about it.
     pub context: Context,
-}
-
-/// The evidence bundle of one report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvidenceBundle {
-    /// Its file name.
-    pub name: String,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
 }
 
 /// Why a report was not made.
@@ -48,6 +43,9 @@ pub(crate) enum PublishError {
     /// It contradicts itself, or does not fit.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// What it cites cannot be shown.
+    #[error(transparent)]
+    Exhibits(#[from] ExhibitError),
     /// What was just sealed does not open.
     #[error("the sealed report does not open again: {0}")]
     Envelope(#[from] EnvelopeError),
@@ -57,45 +55,39 @@ pub(crate) enum PublishError {
 pub(crate) struct Sealing<'a> {
     pub(crate) auditor: &'a Auditor,
     pub(crate) artifact: &'a Artifact,
+    pub(crate) exhibits: &'a Exhibits<'a>,
     pub(crate) previous: Option<&'a PreviousReport>,
 }
 
 impl Sealing<'_> {
-    /// Seals `report`, bound to `evidence`.
-    pub(crate) fn seal(
-        &self,
-        report: ConformanceReport,
-        evidence: Option<EvidenceBundle>,
-    ) -> Result<Publication, PublishError> {
-        let file = evidence.as_ref().map(|bundle| EvidenceFile {
-            name: bundle.name.clone(),
-            digest: Sha256Digest::of(&bundle.bytes),
-            size_bytes: bundle.bytes.len() as u64,
-        });
-        let subject = file.as_ref().map(|file| (file.name.as_str(), &file.digest));
+    /// Seals `report`, bound to the evidence for it.
+    pub(crate) fn seal(&self, report: ConformanceReport) -> Result<Publication, PublishError> {
+        let evidence = self.exhibits.write(&report)?;
+        let file = EvidenceFile {
+            name: bundle_name(&report),
+            digest: Sha256Digest::of(&evidence),
+            size_bytes: evidence.len() as u64,
+        };
+        let subject = Some((file.name.as_str(), &file.digest));
         let bundle = reports::seal_report(&report, &self.artifact.file_name, subject, &self.auditor.key)?;
         let payload = Unverified::parse(&bundle)?
             .verify([&self.auditor.key.public()], PredicateType::ConformanceReport)?
             .payload_digest();
-        let context = self.context(&report, payload, file);
+        let context = self.context(&report, payload, file.clone());
         Ok(Publication {
             html: reports::render::html(&report, &context),
             text: reports::render::text(&report, &context),
             artifact_name: self.artifact.file_name.clone(),
             bundle,
             payload,
+            evidence_name: file.name,
             evidence,
             context,
             report,
         })
     }
 
-    fn context(
-        &self,
-        report: &ConformanceReport,
-        payload: Sha256Digest,
-        file: Option<EvidenceFile>,
-    ) -> Context {
+    fn context(&self, report: &ConformanceReport, payload: Sha256Digest, file: EvidenceFile) -> Context {
         let manifest = &self.artifact.manifest;
         Context {
             site: self.auditor.site.clone(),
@@ -110,7 +102,7 @@ impl Sealing<'_> {
                 key: self.auditor.key.public(),
                 key_name: self.auditor.key_name.clone(),
             }),
-            evidence: file,
+            evidence: Some(file),
             changes: self
                 .previous
                 .map(|previous| Changes::between(&previous.report, report)),

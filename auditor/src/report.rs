@@ -94,7 +94,7 @@ fn logs(evidence: &Evidence, judgement: &Judgement) -> Vec<LogReference> {
     }
     let stretches = evidence.observations.logs.iter().zip(&evidence.logs);
     stretches
-        .map(|(stretch, log)| {
+        .map(|(stretch, believed)| {
             let (low, high) = cited
                 .get(stretch.origin.as_str())
                 .map_or((stretch.from, stretch.to), |&(low, high)| (low, high + 1));
@@ -102,7 +102,7 @@ fn logs(evidence: &Evidence, judgement: &Judgement) -> Vec<LogReference> {
                 origin: stretch.origin.clone(),
                 from: stretch.from.min(low),
                 to: stretch.to.max(high),
-                checkpoint: log.signed_checkpoint().to_owned(),
+                checkpoint: believed.log.signed_checkpoint().to_owned(),
             }
         })
         .collect()

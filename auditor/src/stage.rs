@@ -55,6 +55,10 @@ pub(crate) fn gateway_key(number: usize) -> SigningKey {
     SigningKey::ed25519_from_seed(&[u8::try_from(number).unwrap(); 32])
 }
 
+pub(crate) fn owner_key() -> SigningKey {
+    SigningKey::ed25519_from_seed(&[100; 32])
+}
+
 pub(crate) fn manifest(plugin: &str, egress: &[&str]) -> Manifest {
     let value = json!({
         "plugin_id": plugin,
@@ -105,7 +109,7 @@ impl Stage {
     /// A plugin in the medium tier with one artifact and one run, declaring `egress`.
     pub(crate) fn declares(mut self, plugin: &str, egress: &[&str]) -> Self {
         let manifest = manifest(plugin, egress);
-        let owner = SigningKey::ed25519_from_seed(&[100; 32]);
+        let owner = owner_key();
         let file_name = format!("{plugin}-1.0.0.whl");
         let text = base::json::canonical(&manifest.to_value()).unwrap();
         let bundle = manifests::sign(&text, &file_name, &artifact(plugin), &owner).unwrap();
@@ -259,14 +263,17 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn trust_root(auditor: &SigningKey) -> Vec<u8> {
     use seal::trust::{Role, Signer, TrustRoot};
     let root_key = SigningKey::ed25519_from_seed(&[201; 32]);
-    let root = TrustRoot::first(vec![root_key.public()], 1, at(1000 * NIGHT_S)).with_signer(Signer {
-        name: "auditor".to_owned(),
-        key: auditor.public(),
-        role: Role::Auditor,
+    let signer = |role: Role, key: &SigningKey| Signer {
+        name: role.to_string(),
+        key: key.public(),
+        role,
         scopes: vec!["*".parse().unwrap()],
         valid_from: at(-1000),
         valid_until: None,
-    });
+    };
+    let root = TrustRoot::first(vec![root_key.public()], 1, at(1000 * NIGHT_S))
+        .with_signer(signer(Role::Auditor, auditor))
+        .with_signer(signer(Role::Owner, &owner_key()));
     root.sign(&[&root_key]).unwrap()
 }
 
