@@ -22,6 +22,9 @@ pub mod store;
 pub mod trust;
 pub mod words;
 
+#[cfg(test)]
+mod testing;
+
 /// An error with its causes, as one line. A cause that the text repeats is not said twice.
 pub fn error_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();

@@ -120,6 +120,26 @@ pub async fn queue(store: &Store, letters: &[Letter], now: Timestamp) -> Result<
 }
 
 impl Letter {
+    /// A letter as the reports room writes them, dated `date`.
+    pub fn from_mail(mail: &reports::mail::Mail, date: Timestamp) -> Self {
+        let files = mail.attachments.iter().map(|file| AttachedFile {
+            name: file.name.clone(),
+            media_type: file.media_type.clone(),
+            bytes: file.bytes.clone(),
+        });
+        Self {
+            from: mail.from.to_string(),
+            to: mail.to.iter().map(ToString::to_string).collect(),
+            subject: mail.subject.clone(),
+            message_id: mail.message_id.clone(),
+            date,
+            headers: mail.headers.clone(),
+            text: mail.text.clone(),
+            html: Some(mail.html.clone()),
+            attachments: files.collect(),
+        }
+    }
+
     /// The letter's bytes, once per recipient.
     ///
     /// # Errors
@@ -301,6 +321,34 @@ pub(crate) mod tests {
             "umlauts are encoded, so every server takes the letter"
         );
         assert!(raw.lines().all(|line| line.len() <= 998), "RFC 5322 §2.1.1");
+    }
+
+    #[test]
+    fn a_mail_of_the_reports_room_becomes_a_letter_with_all_its_parts() {
+        let mail = reports::mail::Mail {
+            message_id: "<incident@acme.example>".into(),
+            to: vec!["owner@acme.example".parse().unwrap()],
+            from: "bailiwick@acme.example".parse().unwrap(),
+            subject: "A promise was broken".into(),
+            text: "text".into(),
+            html: "<p>html</p>".into(),
+            headers: vec![("References".into(), "<thread@acme.example>".into())],
+            attachments: vec![reports::mail::Attachment {
+                name: "report.html".into(),
+                media_type: "text/html".into(),
+                bytes: b"<p>".to_vec(),
+            }],
+        };
+        let date = Timestamp::from_unix_us(1_790_000_000_000_000);
+        let mails = Letter::from_mail(&mail, date).write_out().unwrap();
+        assert_eq!(mails.len(), 1);
+        assert_eq!(mails[0].sender, "bailiwick@acme.example");
+        let raw = String::from_utf8(mails[0].raw.clone()).unwrap();
+        assert!(raw.contains("References: <thread@acme.example>\r\n"), "{raw}");
+        assert!(
+            raw.contains("filename=\"report.html\"") && raw.contains("<p>html</p>"),
+            "{raw}"
+        );
     }
 
     #[test]

@@ -331,6 +331,8 @@ pub(crate) struct Line {
 impl Line {
     /// Hands in one letter. `Ok` means reply 250 to its last byte, and nothing less.
     pub(crate) async fn deliver(&mut self, envelope: &Envelope, raw: &[u8]) -> Result<(), NotTaken> {
+        // The library ends the last line itself (RFC 5321 §4.1.1.4).
+        let raw = raw.strip_suffix(b"\r\n").unwrap_or(raw);
         let error = match tokio::time::timeout(DELIVERY, self.connection.send(envelope, raw)).await {
             Ok(Ok(response)) if response.is_positive() => return Ok(()),
             Ok(Ok(response)) => return Err(NotTaken::Later(response.first_line().unwrap_or("").to_owned())),

@@ -603,6 +603,9 @@ pub struct AuditSummary {
     pub mails: Vec<String>,
     /// What keeps somebody from being sure; empty where the evidence is whole.
     pub doubts: Vec<String>,
+    /// What concerns the site rather than a plugin, such as connections without identity.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }
 
 impl AuditSummary {
@@ -983,6 +986,7 @@ mod tests {
             acts: Vec::new(),
             mails: Vec::new(),
             doubts: Vec::new(),
+            notices: Vec::new(),
         };
         assert_eq!(summary.verdict(), Verdict::NoTraffic);
         let report = |verdict| AuditedReport {

@@ -38,7 +38,7 @@ impl Office {
     }
 
     async fn admit_now(&self, request: AdmitRequest) -> Result<Admitted, OfficeError> {
-        self.renew_list().await?;
+        self.try_renew_list().await;
         let ground = self.ground().await?;
         let known = self.inner.store.artifact(request.artifact_digest).await?;
         let bundle = request.manifest_bundle.as_ref().map(|bytes| bytes.0.as_slice());

@@ -231,6 +231,14 @@ impl Office {
         .await
     }
 
+    /// Renews the list if it is time and it can be done. Where it cannot, the list in force is asked,
+    /// and the gate says for how long an old one will do.
+    pub(super) async fn try_renew_list(&self) {
+        if let Err(error) = self.renew_list().await {
+            tracing::error!(error = %crate::error_line(&error), "the revocation list was not renewed");
+        }
+    }
+
     /// Tells the gateways which list is in force, without cutting anything.
     pub(super) async fn tell_list(&self) {
         let list = self.inner.keeper.current().list().clone();

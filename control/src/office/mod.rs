@@ -11,6 +11,8 @@ mod list;
 mod names;
 mod queries;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
