@@ -283,7 +283,7 @@ fn changed_list() -> Result<()> {
     // A body with one changed byte is not the body that the head names.
     for body in files(&newer)
         .into_iter()
-        .filter(|file| file.extension().is_some_and(|kind| kind == "bin"))
+        .filter(|file| file.extension().is_some_and(|kind| kind == "body"))
     {
         let mut bytes = std::fs::read(&body)?;
         if let Some(first) = bytes.first_mut() {
