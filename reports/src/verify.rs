@@ -105,4 +105,40 @@ mod tests {
         let command = cosign("b", "k", "$(touch pwned);\n`id`.whl");
         assert!(command.ends_with("'$(touch pwned);\\u{a}`id`.whl'"), "{command}");
     }
+
+    /// Runs the printed recipe in a shell with the openssl and jq of this machine.
+    fn recipe_verifies(bundle: &[u8], key: &seal::PublicKey) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("it's a report.json"), bundle).unwrap();
+        std::fs::write(folder.path().join("k.pub"), key.to_pem()).unwrap();
+        let recipe = openssl("it's a report.json", "k.pub", key.ed25519_bytes().is_some());
+        let output = std::process::Command::new("sh")
+            .args(["-ec", &recipe])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        output.status.success()
+    }
+
+    #[test]
+    fn the_printed_recipe_verifies_a_report_and_refuses_a_changed_one() {
+        let there = |tool: &str| std::process::Command::new(tool).arg("--help").output().is_ok();
+        if !there("openssl") || !there("jq") {
+            eprintln!("not tested: openssl or jq is not installed");
+            return;
+        }
+        let ed25519 = crate::testing::auditor_key();
+        let p256 = seal::SigningKey::p256_from_seed(&[9; 32]).unwrap();
+        for (key, other) in [(&ed25519, &p256), (&p256, &ed25519)] {
+            let bundle = crate::seal_report(&crate::testing::breach(), "p.whl", None, key).unwrap();
+            assert!(recipe_verifies(&bundle, &key.public()));
+            assert!(!recipe_verifies(&bundle, &other.public()));
+            let mut changed: serde_json::Value = serde_json::from_slice(&bundle).unwrap();
+            changed["dsseEnvelope"]["payload"] = serde_json::json!("e30=");
+            assert!(!recipe_verifies(
+                &serde_json::to_vec(&changed).unwrap(),
+                &key.public()
+            ));
+        }
+    }
 }

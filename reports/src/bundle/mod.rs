@@ -9,7 +9,7 @@ mod read;
 mod verify_md;
 mod write;
 
-use evidence::InvalidEvent;
+use evidence::{InvalidEvent, InvalidProof};
 use seal::PublicKey;
 use seal::note::NoteVerifier;
 use seal::trust::Role;
@@ -87,6 +87,9 @@ pub enum Misplaced {
         /// What it says.
         seq: u64,
     },
+    /// The proof does not lead from the entry to a checkpoint of its log.
+    #[error("its proof does not hold: {0}")]
+    Proof(#[from] InvalidProof),
 }
 
 /// What the evidence bundle of `report` is called: the day, the plugin, the build, the run.

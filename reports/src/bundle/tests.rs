@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use evidence::{Event, EventKind};
 use proptest::prelude::*;
@@ -8,23 +9,55 @@ use super::write::{compress, tar_of};
 use super::*;
 use crate::testing::{auditor_key, breach, golden, time};
 
-fn event(report: &ConformanceReport, index: u64) -> CitedEvent {
-    let mut event = Event::new(EventKind::Open, time("2026-11-21T09:14:07.512Z"), "gw-1");
-    event.seq = index;
-    event.plugin_id = Some(report.plugin_id.clone());
-    event.artifact_digest = Some(report.artifact_digest);
-    event.destination_host = Some("api.randomsite.com".parse().unwrap());
-    CitedEvent {
-        reference: EventReference {
-            origin: "acme/gw-1".into(),
-            index,
-        },
-        entry: event.to_entry().unwrap(),
-        proof: Some(format!("c2sp.org/tlog-proof@v1\nindex {index}\n")),
-    }
+const PROVEN: u64 = 2;
+
+fn gateway_key() -> SigningKey {
+    SigningKey::ed25519_from_seed(&[4; 32])
 }
 
-fn contents(report: &ConformanceReport) -> Contents {
+/// A night whose log really exists: [`breach`], with the entry cited that shows it.
+fn night() -> (ConformanceReport, CitedEvent, String) {
+    static NIGHT: OnceLock<(ConformanceReport, CitedEvent, String)> = OnceLock::new();
+    NIGHT.get_or_init(one_night).clone()
+}
+
+fn one_night() -> (ConformanceReport, CitedEvent, String) {
+    let mut report = breach();
+    let mut open = Event::new(EventKind::Open, time("2026-11-21T09:14:07.512Z"), "gw-1");
+    open.plugin_id = Some(report.plugin_id.clone());
+    open.artifact_digest = Some(report.artifact_digest);
+    open.destination_host = Some("api.randomsite.com".parse().unwrap());
+    open.port = Some(base::Port::HTTPS);
+    let mut other = open.clone();
+    other.plugin_id = Some("azure_openai_embeddings".parse().unwrap());
+    let start = Event::new(EventKind::Start, time("2026-11-21T00:00:00Z"), "gw-1");
+    let folder = tempfile::tempdir().unwrap();
+    let origin = "acme/gw-1".parse().unwrap();
+    let (mut writer, _) = evidence::LogWriter::open(folder.path(), &origin, gateway_key()).unwrap();
+    writer.append(&mut [start, other, open.clone(), open]).unwrap();
+    writer.checkpoint().unwrap();
+    let verifier = NoteVerifier::new("acme/gw-1", &gateway_key().public()).unwrap();
+    let log = evidence::VerifiedLog::open(folder.path(), &verifier).unwrap();
+    let proven = log.prove(PROVEN).unwrap();
+    let checkpoint = log.signed_checkpoint().to_owned();
+    report.logs[0].to = log.checkpoint().size();
+    report.logs[0].checkpoint.clone_from(&checkpoint);
+    report.findings[0].events[0].index = PROVEN;
+    report.check().unwrap();
+    let cited = CitedEvent {
+        reference: report.findings[0].events[0].clone(),
+        entry: proven.entry,
+        proof: Some(proven.proof),
+    };
+    (report, cited, checkpoint)
+}
+
+fn report() -> ConformanceReport {
+    night().0
+}
+
+fn contents() -> Contents {
+    let (_, cited, checkpoint) = night();
     let key = |seed| SigningKey::ed25519_from_seed(&[seed; 32]).public();
     let named = |role, name: &str, key| NamedKey {
         role,
@@ -35,8 +68,8 @@ fn contents(report: &ConformanceReport) -> Contents {
         artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
         manifest: b"{\"manifest\":1}".to_vec(),
         approvals: vec![b"{\"approval\":1}".to_vec()],
-        events: vec![event(report, 321)],
-        checkpoints: vec![("acme/gw-1".into(), report.logs[0].checkpoint.clone())],
+        events: vec![cited],
+        checkpoints: vec![("acme/gw-1".into(), checkpoint)],
         crl_head: b"{\"crl\":42}".to_vec(),
         crl_body: vec![7; 80],
         trust_root: b"{\"root\":1}\n".to_vec(),
@@ -46,7 +79,7 @@ fn contents(report: &ConformanceReport) -> Contents {
             named(Role::Certifier, "certifier", key(2)),
             named(Role::Crl, "crl", key(3)),
         ],
-        log_keys: vec![NoteVerifier::new("acme/gw-1", &key(4)).unwrap()],
+        log_keys: vec![NoteVerifier::new("acme/gw-1", &gateway_key().public()).unwrap()],
         policy: b"{\"version\":7}".to_vec(),
         report_inputs: b"{\"runs\":118}".to_vec(),
         notifications: b"{\"to\":\"owner\"}\n".to_vec(),
@@ -54,7 +87,7 @@ fn contents(report: &ConformanceReport) -> Contents {
 }
 
 fn written() -> Vec<u8> {
-    write_bundle(&breach(), &contents(&breach())).unwrap()
+    write_bundle(&report(), &contents()).unwrap()
 }
 
 /// A bundle around an archive that a test bent.
@@ -97,8 +130,8 @@ fn what_went_in_comes_out_and_nothing_else() {
             "checkpoints/acme~gw-1.checkpoint",
             "crl/crl.bin",
             "crl/crl.sigstore.json",
-            "events/acme~gw-1/321.json",
-            "events/acme~gw-1/321.json.tlog-proof",
+            "events/acme~gw-1/2.json",
+            "events/acme~gw-1/2.json.tlog-proof",
             "keys/acme~gw-1.vkey",
             "keys/auditor.pub",
             "keys/certifier.pub",
@@ -110,17 +143,17 @@ fn what_went_in_comes_out_and_nothing_else() {
             "root.json",
         ]
     );
-    assert_eq!(files["events/acme~gw-1/321.json"], event(&breach(), 321).entry);
+    assert_eq!(files["events/acme~gw-1/2.json"], contents().events[0].entry);
     assert_eq!(files["crl/crl.bin"], vec![7; 80]);
 }
 
 #[test]
 fn the_same_contents_are_the_same_bytes_in_any_order() {
-    let report = breach();
-    let mut shuffled = contents(&report);
+    let report = report();
+    let mut shuffled = contents();
     shuffled.keys.rotate_left(2);
-    let mut twice = contents(&report);
-    twice.events.push(event(&report, 321));
+    let mut twice = contents();
+    twice.events.extend(contents().events);
     // VERIFY.md names the first key of a role, so the order of roles does not matter either.
     assert_eq!(write_bundle(&report, &shuffled).unwrap(), written());
     assert_eq!(write_bundle(&report, &twice).unwrap(), written());
@@ -135,8 +168,8 @@ fn the_archive_and_its_guide_are_as_they_were() {
 
 #[test]
 fn the_guide_names_only_what_is_there() {
-    let report = breach();
-    let mut little = contents(&report);
+    let report = report();
+    let mut little = contents();
     little.manifest.clear();
     little.approvals.clear();
     little.crl_body.clear();
@@ -144,19 +177,20 @@ fn the_guide_names_only_what_is_there() {
     let files = read_bundle(&write_bundle(&report, &little).unwrap()).unwrap();
     let guide = String::from_utf8(files["VERIFY.md"].clone()).unwrap();
     assert!(guide.contains("conformance-report/v1"));
-    assert!(!guide.contains("plugin-manifest/v1") && !guide.contains("spicy -verify"));
+    assert!(!guide.contains("plugin-manifest/v1") && !guide.contains("-verify \"$(cat"));
     assert!(guide.contains("without proof"));
     assert!(!files.contains_key("PLUGIN_MANIFEST.sigstore.json"));
 }
 
 #[test]
 fn another_plugins_event_never_goes_in() {
-    let report = breach();
+    let report = report();
     let refused = |change: &dyn Fn(&mut Event)| {
-        let mut contents = contents(&report);
+        let mut contents = contents();
         let mut event = Event::from_entry(&contents.events[0].entry).unwrap();
         change(&mut event);
         contents.events[0].entry = event.to_entry().unwrap();
+        contents.events[0].proof = None;
         match write_bundle(&report, &contents) {
             Err(WriteBundleError::Event { source, .. }) => Some(source),
             _ => None,
@@ -172,7 +206,7 @@ fn another_plugins_event_never_goes_in() {
         refused(&|e| e.artifact_digest = Some(other)),
         Some(Misplaced::Foreign)
     );
-    assert_eq!(refused(&|e| e.seq = 322), Some(Misplaced::Index { seq: 322 }));
+    assert_eq!(refused(&|e| e.seq = 3), Some(Misplaced::Index { seq: 3 }));
     // A gap is nobody's.
     assert_eq!(
         refused(&|e| (e.plugin_id, e.artifact_digest) = (None, None)),
@@ -181,15 +215,43 @@ fn another_plugins_event_never_goes_in() {
 }
 
 #[test]
+fn a_proof_that_does_not_hold_never_goes_in() {
+    let refused = |change: fn(&mut Contents)| {
+        let mut contents = contents();
+        change(&mut contents);
+        matches!(
+            write_bundle(&report(), &contents),
+            Err(WriteBundleError::Event {
+                source: Misplaced::Proof(_),
+                ..
+            })
+        )
+    };
+    assert!(!refused(|_| {}));
+    assert!(refused(|c| {
+        let mut event = Event::from_entry(&c.events[0].entry).unwrap();
+        event.bytes_out = Some(1);
+        c.events[0].entry = event.to_entry().unwrap();
+    }));
+    assert!(refused(
+        |c| c.events[0].proof = Some("c2sp.org/tlog-proof@v1\n".into())
+    ));
+    assert!(refused(|c| {
+        let other = SigningKey::ed25519_from_seed(&[5; 32]).public();
+        c.log_keys = vec![NoteVerifier::new("acme/gw-1", &other).unwrap()];
+    }));
+}
+
+#[test]
 fn a_cited_event_must_be_there_and_be_an_event() {
-    let report = breach();
-    let mut missing = contents(&report);
+    let report = report();
+    let mut missing = contents();
     missing.events.clear();
     assert!(matches!(
         write_bundle(&report, &missing),
-        Err(WriteBundleError::Missing { index: 321, .. })
+        Err(WriteBundleError::Missing { index: PROVEN, .. })
     ));
-    let mut broken = contents(&report);
+    let mut broken = contents();
     broken.events[0].entry.push(b' ');
     assert!(matches!(
         write_bundle(&report, &broken),
@@ -198,7 +260,7 @@ fn a_cited_event_must_be_there_and_be_an_event() {
             ..
         })
     ));
-    let mut clash = contents(&report);
+    let mut clash = contents();
     clash.keys[1].name = "auditor".into();
     assert!(matches!(
         write_bundle(&report, &clash),

@@ -22,14 +22,15 @@ pub(super) fn verify_md(report: &ConformanceReport, contents: &Contents, parts: 
     ));
     guide.words(
         "This bundle holds what one conformance report rests on. Everything in it can be checked with \
-         stock tools: cosign 3, openssl, jq, sha256sum, and spicy (Debian package torchwood). Run the \
-         commands in the folder where you unpacked it, with the report and the artifact beside it.",
+         stock tools: cosign 3, openssl, jq, and spicy (Debian package torchwood, which calls it \
+         spicy-torchwood). Run the commands in the folder where you unpacked it, with the report, the \
+         artifact and the bundle itself beside VERIFY.md.",
     );
     guide.words(
         "The keys are here so that the commands run. Where they come from is for you to decide: compare \
          them with root.json, and root.json with a copy that you had before.",
     );
-    signed_documents(&mut guide, contents);
+    signed_documents(&mut guide, report, contents);
     events(&mut guide, contents);
     inventory(&mut guide, parts);
     guide.words(
@@ -40,15 +41,16 @@ pub(super) fn verify_md(report: &ConformanceReport, contents: &Contents, parts: 
     guide.text
 }
 
-fn signed_documents(guide: &mut Guide, contents: &Contents) {
+fn signed_documents(guide: &mut Guide, report: &ConformanceReport, contents: &Contents) {
     let artifact = &contents.artifact_name;
     let key = |role| key_of(contents, role);
     guide.words("## The report\n\nThe auditor signed it about the artifact and about this bundle.");
     let auditor = key(Role::Auditor);
     let auditor_name = auditor.map_or("keys/auditor.pub".to_owned(), |key| layout::key(&key.name));
+    let bundle = super::bundle_name(report);
     let report = "report.sigstore.json";
     guide.command(&verify::cosign(report, &auditor_name, artifact));
-    guide.command(&verify::cosign(report, &auditor_name, "BUNDLE.tar.zst"));
+    guide.command(&verify::cosign(report, &auditor_name, &bundle));
     guide.words("The same signature with openssl alone:");
     let is_ed25519 = auditor.is_none_or(|key| key.key.ed25519_bytes().is_some());
     guide.command(&verify::openssl(report, &auditor_name, is_ed25519));
@@ -128,7 +130,7 @@ fn events(guide: &mut Guide, contents: &Contents) {
         let folder = pattern.rsplit_once('/').map_or("events", |(folder, _)| folder);
         guide.words(&format!("Log {}:", visible(origin)));
         guide.command(&format!(
-            "for event in {}/*.json; do\n  tail -n +2 \"$event.tlog-proof\" > \"$event.spicy\" &&\n  spicy -verify \"$(cat {})\" \"$event\" || echo \"NOT PROVED: $event\"\ndone",
+            "SPICY=$(command -v spicy || command -v spicy-torchwood)\nfor event in {}/*.json; do\n  tail -n +2 \"$event.tlog-proof\" > \"$event.spicy\" &&\n  \"$SPICY\" -verify \"$(cat {})\" \"$event\" || echo \"NOT PROVED: $event\"\ndone",
             shell(folder),
             shell(&layout::log_key(origin))
         ));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use evidence::Event;
+use evidence::{Event, verify_proof};
 
 use super::layout::{self, Part};
 use super::{CitedEvent, Contents, MAX_CONTENT_BYTES, MAX_ENTRIES, Misplaced, verify_md};
@@ -61,7 +61,7 @@ pub enum WriteBundleError {
 /// [`WriteBundleError`]; nothing is written in part.
 pub fn write_bundle(report: &ConformanceReport, contents: &Contents) -> Result<Vec<u8>, WriteBundleError> {
     for event in &contents.events {
-        belongs(report, event).map_err(|source| WriteBundleError::Event {
+        belongs(report, contents, event).map_err(|source| WriteBundleError::Event {
             origin: event.reference.origin.clone(),
             index: event.reference.index,
             source,
@@ -82,8 +82,9 @@ pub fn write_bundle(report: &ConformanceReport, contents: &Contents) -> Result<V
     Ok(compress(&tar)?)
 }
 
-/// An event belongs if it is this build's, or nobody's (a gap, a start).
-fn belongs(report: &ConformanceReport, cited: &CitedEvent) -> Result<(), Misplaced> {
+/// An event belongs if it is this build's, or nobody's (a gap, a start), and if its proof holds: what
+/// a stranger would find out must not be news to us.
+fn belongs(report: &ConformanceReport, contents: &Contents, cited: &CitedEvent) -> Result<(), Misplaced> {
     let event = Event::from_entry(&cited.entry)?;
     if event.seq != cited.reference.index {
         return Err(Misplaced::Index { seq: event.seq });
@@ -92,11 +93,17 @@ fn belongs(report: &ConformanceReport, cited: &CitedEvent) -> Result<(), Misplac
     let same_build = event
         .artifact_digest
         .is_none_or(|digest| digest == report.artifact_digest);
-    if same_plugin && same_build {
-        Ok(())
-    } else {
-        Err(Misplaced::Foreign)
+    if !(same_plugin && same_build) {
+        return Err(Misplaced::Foreign);
     }
+    let key = contents
+        .log_keys
+        .iter()
+        .find(|key| key.name() == cited.reference.origin);
+    if let (Some(proof), Some(key)) = (&cited.proof, key) {
+        verify_proof(proof, &cited.entry, key)?;
+    }
+    Ok(())
 }
 
 fn sorted(parts: Vec<Part>) -> Result<BTreeMap<String, Vec<u8>>, WriteBundleError> {
