@@ -37,6 +37,13 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TierPolicy {
+    /// `low` alone: the operators' list, as entries of the egress grammar. A connection of this tier
+    /// is allowed where both this list and the manifest cover it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Whom a refused plugin's owner may ask; named in every denial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// The clause `tiers.<tier>.on_breach`.
     #[serde(default)]
     pub on_breach: Option<BreachClause>,
@@ -75,6 +82,12 @@ pub enum InvalidPolicy {
         /// The clause's full name.
         clause: String,
     },
+    /// A list that no tier of this kind asks.
+    #[error("tiers.{tier}.allow is set, and only the low tier asks such a list; remove it")]
+    AllowListUnused {
+        /// The tier.
+        tier: Tier,
+    },
     /// Nobody stands behind the clause.
     #[error("{clause}.enabled_by is empty; write who answers for this clause")]
     NobodyEnabled {
@@ -104,6 +117,7 @@ impl Policy {
         };
         let tier = |action| TierPolicy {
             on_breach: Some(clause(action)),
+            ..TierPolicy::default()
         };
         Self {
             version: 1,
@@ -136,7 +150,10 @@ impl Policy {
             }
         };
         at_least_one(self.version, "version".to_owned())?;
-        for &tier in self.tiers.keys() {
+        for (&tier, own) in &self.tiers {
+            if tier != Tier::Low && !own.allow.is_empty() {
+                return Err(InvalidPolicy::AllowListUnused { tier });
+            }
             let Some((name, clause)) = self.on_breach(tier) else {
                 continue;
             };

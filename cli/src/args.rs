@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::demo::{DemoArgs, plugin::DemoPluginArgs};
+use crate::output::Format;
+
+/// Observation-only egress gateway, conformance auditor and revocation control plane.
+///
+/// A plugin's owner signs where the plugin will connect. Bailiwick verifies that at load, writes down
+/// where it really goes, says each night who kept their word, and takes the right to load from those
+/// who did not.
+///
+/// Exit status: 0 done or clean, 1 a finding, a refusal or tampering, 2 wrong use or unreadable
+/// input, 3 cannot tell.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bailiwick",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+pub struct Args {
+    /// The configuration file [default: $BAILIWICK_CONFIG, ./bailiwick.toml, /etc/bailiwick/bailiwick.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub format: Format,
+    /// Print results only: no progress, no notices
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tell the whole story on this machine in a temporary folder
+    Demo(DemoArgs),
+    /// Make a site: data folder, keys, configuration, trust root
+    Init(commands::init::InitArgs),
+    /// Run gateway, control plane and auditor in one process
+    Serve(commands::serve::ServeArgs),
+    /// Make and look at keys
+    #[command(subcommand)]
+    Key(commands::key::KeyCommand),
+    /// Say who may sign what
+    #[command(subcommand)]
+    Trust(commands::trust::TrustCommand),
+    /// Write, check and compare manifests
+    #[command(subcommand)]
+    Manifest(commands::manifest::ManifestCommand),
+    /// Sign a manifest for an artifact, as its owner
+    Sign(commands::sign::SignArgs),
+    /// Approve a signed manifest, as the platform's certifier
+    Approve(commands::approve::ApproveArgs),
+    /// Ask the load gate about an artifact, without admitting it
+    Verify(commands::verify::VerifyArgs),
+    /// Admit an artifact through the load gate
+    Admit(commands::admit::AdmitArgs),
+    /// List plugins and their artifacts
+    Plugins,
+    /// Say how much trust a plugin gets here
+    #[command(subcommand)]
+    Tier(commands::tier::TierCommand),
+    /// Register a run and start a command with its proxy settings
+    Run(commands::run::RunArgs),
+    /// List runs
+    Runs,
+    /// Say which manifest entry decides about a destination
+    Check(commands::check::CheckArgs),
+    /// Print events of the evidence log
+    Events(commands::events::EventsArgs),
+    /// Verify the evidence log and prove single events
+    #[command(subcommand)]
+    Evidence(commands::evidence::EvidenceCommand),
+    /// Hold the night by hand: verify, fold, judge, report, act
+    Audit(commands::audit::AuditArgs),
+    /// List, show and verify reports
+    #[command(subcommand)]
+    Report(commands::report::ReportCommand),
+    /// Revoke an artifact for good
+    Revoke(commands::revoke::ChangeArgs),
+    /// Put an artifact on hold
+    Quarantine(commands::revoke::ChangeArgs),
+    /// Lift the hold on an artifact
+    Reinstate(commands::revoke::ChangeArgs),
+    /// Cut live tunnels and refuse new ones for a plugin, an artifact or everybody
+    Kill(commands::kill::KillArgs),
+    /// Show, verify and explain the revocation list
+    #[command(subcommand)]
+    Crl(commands::crl::CrlCommand),
+    /// Make the load gate refuse everything, or stop doing so
+    #[command(subcommand)]
+    SafeMode(commands::safe_mode::SafeModeCommand),
+    /// Show what is running and how old everything is
+    Status,
+    /// Find what is misconfigured and say how to mend it
+    Doctor,
+    /// Run a plugin of the demo
+    #[command(hide = true)]
+    DemoPlugin(DemoPluginArgs),
+}
+
+impl Command {
+    /// Whether standard output belongs to somebody else, so that no error document may go there.
+    pub fn speaks_for_itself(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Serve(_) | Self::DemoPlugin(_))
+    }
+}

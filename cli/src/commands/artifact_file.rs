@@ -1,0 +1,98 @@
+//! Artifacts and the documents beside them, read from disk.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base::{ArtifactDigest, Sha256Digest};
+use manifests::artifact;
+
+/// An artifact and whatever lies beside it.
+pub struct ArtifactFile {
+    /// The file's name without folders.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: ArtifactDigest,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The signed manifest.
+    pub bundle: Option<Vec<u8>>,
+    /// The readable manifest, if it lies beside the bundle.
+    pub sidecar: Option<Vec<u8>>,
+    /// The approval.
+    pub approval: Option<Vec<u8>>,
+    /// The folder, for documents that the manifest names.
+    folder: PathBuf,
+}
+
+/// The digest and size of an artifact's bytes.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn digest(path: &Path) -> anyhow::Result<(ArtifactDigest, u64)> {
+    let mut file = File::open(path).with_context(|| format!("cannot read artifact {}", path.display()))?;
+    artifact::digest_file(&mut file).with_context(|| format!("{}", path.display()))
+}
+
+/// Reads an artifact and the documents beside it. `bundle` names the signed manifest, if it lies
+/// elsewhere.
+///
+/// # Errors
+/// A file that is there cannot be read, or the bundle that was named is not there.
+pub fn read(path: &Path, bundle: Option<&Path>) -> anyhow::Result<ArtifactFile> {
+    let (digest, size_bytes) = digest(path)?;
+    let bundle = match bundle {
+        Some(named) => Some(
+            artifact::read_document(named)?
+                .with_context(|| format!("there is no signed manifest {}", named.display()))?,
+        ),
+        None => artifact::read_document(&artifact::bundle_path(path))?,
+    };
+    Ok(ArtifactFile {
+        name: name(path),
+        digest,
+        size_bytes,
+        bundle,
+        sidecar: artifact::read_document(&artifact::sidecar_path(path))?,
+        approval: artifact::read_document(&artifact::approval_path(path))?,
+        folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+    })
+}
+
+/// The file's name without folders.
+pub fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+impl ArtifactFile {
+    /// The digest of the SBOM that the manifest names, if such a file lies beside the artifact.
+    /// Nothing of the manifest is believed for it: the name only says which file to hash.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn sbom_digest(&self) -> anyhow::Result<Option<Sha256Digest>> {
+        let Some(named) = self.bundle.as_deref().and_then(unverified_sbom_name) else {
+            return Ok(None);
+        };
+        let path = self.folder.join(named);
+        match File::open(&path) {
+            Ok(mut file) => Ok(Some(*artifact::digest_file(&mut file)?.0.sha256())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+}
+
+fn unverified_sbom_name(bundle: &[u8]) -> Option<String> {
+    use base64::Engine as _;
+    let bundle = base::json::parse(bundle).ok()?;
+    let payload = bundle.pointer("/dsseEnvelope/payload")?.as_str()?;
+    let payload = base64::engine::general_purpose::STANDARD.decode(payload).ok()?;
+    let statement = base::json::parse(&payload).ok()?;
+    let name = statement.pointer("/predicate/sbom/name")?.as_str()?;
+    // A name, not a way out of the folder.
+    (Path::new(name).file_name()?.to_str()? == name).then(|| name.to_owned())
+}

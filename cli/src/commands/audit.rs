@@ -1,0 +1,213 @@
+//! `bailiwick audit`: the night, by hand.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base::{PluginId, Reason, RunId, Timestamp, Verdict};
+use control::api::types::{AuditRequest, AuditSummary, AuditedReport};
+use control::store::Act;
+use serde::Serialize;
+
+use super::who;
+use crate::client::Client;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::files;
+use crate::output::{self, Format, styled};
+
+/// `bailiwick audit` arguments.
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    /// From this moment on (RFC 3339) [default: where the last night ended]
+    #[arg(long)]
+    since: Option<Timestamp>,
+    /// Up to this moment (RFC 3339) [default: now]
+    #[arg(long)]
+    until: Option<Timestamp>,
+    /// One plugin only
+    #[arg(long)]
+    plugin: Option<PluginId>,
+    /// One run only
+    #[arg(long)]
+    run: Option<RunId>,
+    /// What if: judge by this draft manifest; nothing is written, sent or done
+    #[arg(long, value_name = "DRAFT")]
+    manifest: Option<PathBuf>,
+    /// Judge and say what would be done; nothing is written, sent or done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct AuditView<'a> {
+    verdict: Verdict,
+    from: Timestamp,
+    to: Timestamp,
+    dry_run: bool,
+    reports: Vec<ReportRow<'a>>,
+    acts: &'a [Act],
+    mails: &'a [String],
+    doubts: &'a [String],
+}
+
+#[derive(Serialize)]
+struct ReportRow<'a> {
+    #[serde(flatten)]
+    audited: &'a AuditedReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<PathBuf>,
+    actions: Vec<&'a Act>,
+}
+
+/// Runs `bailiwick audit`: exit status 0 where everybody kept their word, 1 where somebody did not or
+/// evidence was tampered with, 3 where nobody can tell.
+///
+/// # Errors
+/// The draft cannot be read, or the control plane cannot be reached.
+pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let manifest = match &args.manifest {
+        Some(path) => {
+            let bytes = files::read_limited(path, base::json::MAX_BYTES)
+                .with_context(|| format!("cannot read manifest {}", path.display()))?;
+            Some(base::json::parse(&bytes).with_context(|| format!("{}", path.display()))?)
+        }
+        None => None,
+    };
+    let request = AuditRequest {
+        from: args.since,
+        to: args.until,
+        plugin_id: args.plugin.clone(),
+        run_id: args.run,
+        manifest,
+        dry_run: args.dry_run,
+        who: who(),
+    };
+    let summary: AuditSummary = Client::open(config).await?.post("/v1/audits", &request).await?;
+    let view = AuditView {
+        verdict: summary.verdict(),
+        from: summary.from,
+        to: summary.to,
+        dry_run: summary.dry_run,
+        reports: summary
+            .reports
+            .iter()
+            .map(|audited| row(audited, &summary.acts))
+            .collect(),
+        acts: &summary.acts,
+        mails: &summary.mails,
+        doubts: &summary.doubts,
+    };
+    output::print(format, &view, || text(&view))?;
+    Ok(exit(&summary))
+}
+
+/// The exit status of an audit: a broken promise or tampering before doubt, doubt before a clean night.
+pub fn exit(summary: &AuditSummary) -> Exit {
+    let tampered = summary.reports.iter().any(|report| {
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.reason == Reason::TamperedEvidence)
+    });
+    match summary.verdict() {
+        Verdict::NonConforming => Exit::Finding,
+        _ if tampered => Exit::Finding,
+        Verdict::Inconclusive => Exit::CannotTell,
+        Verdict::Conforming | Verdict::NoTraffic => Exit::Done,
+    }
+}
+
+fn row<'a>(audited: &'a AuditedReport, acts: &'a [Act]) -> ReportRow<'a> {
+    let file = |name: &str| audited.folder.as_ref().map(|folder| Path::new(folder).join(name));
+    let target = audited.artifact_digest.map(|digest| digest.to_string());
+    // What was done was done about the artifact, not about one of its runs.
+    let actions = match audited.run_id {
+        None => acts
+            .iter()
+            .filter(|act| Some(&act.target) == target.as_ref())
+            .collect(),
+        Some(_) => Vec::new(),
+    };
+    ReportRow {
+        audited,
+        report: file(auditor::BUNDLE_NAME),
+        html: file("report.html"),
+        text: file("report.txt"),
+        actions,
+    }
+}
+
+fn text(view: &AuditView<'_>) -> String {
+    let mut lines = vec![format!(
+        "audited {} to {}{}",
+        view.from,
+        view.to,
+        if view.dry_run { " (dry run)" } else { "" }
+    )];
+    for row in &view.reports {
+        let run = row
+            .audited
+            .run_id
+            .map(|run| format!("  run {run}"))
+            .unwrap_or_default();
+        let digest = row
+            .audited
+            .artifact_digest
+            .map(|digest| digest.short())
+            .unwrap_or_default();
+        lines.push(format!(
+            "{}  {} {digest}{run}",
+            verdict(row.audited.verdict),
+            row.audited.plugin_id
+        ));
+        if row.audited.run_id.is_some() {
+            continue;
+        }
+        for finding in &row.audited.findings {
+            let place = match (&finding.host, finding.port) {
+                (Some(host), Some(port)) => format!(" {host}:{port}"),
+                (Some(host), None) => format!(" {host}"),
+                _ => String::new(),
+            };
+            lines.push(format!(
+                "    {}{place}, {} connection(s); {}",
+                finding.reason, finding.connections, finding.fix
+            ));
+        }
+        for act in &row.actions {
+            let list = act
+                .crl_number
+                .map(|number| format!(" on list {number}"))
+                .unwrap_or_default();
+            let clause = act.clause.as_deref().unwrap_or("by hand");
+            lines.push(format!(
+                "    done: {}{list} ({clause}, enabled by {})",
+                act.action,
+                act.enabled_by.as_deref().unwrap_or(&act.who)
+            ));
+        }
+        if let Some(path) = &row.html {
+            lines.push(format!("    report: {}", path.display()));
+        }
+    }
+    lines.extend(view.doubts.iter().map(|doubt| format!("doubt: {doubt}")));
+    if view.reports.is_empty() {
+        lines.push("nothing to report on: no artifact may run and none was seen".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// The verdict in its colour, padded to a column.
+pub fn verdict(verdict: Verdict) -> String {
+    let style = match verdict {
+        Verdict::Conforming => "32",
+        Verdict::NonConforming => "31",
+        Verdict::Inconclusive => "33",
+        Verdict::NoTraffic => "2",
+    };
+    styled(style, &format!("{verdict:<14}"))
+}

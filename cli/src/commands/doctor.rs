@@ -1,0 +1,177 @@
+//! `bailiwick doctor`: what is misconfigured, and how to mend it.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+
+use seal::key_file;
+use seal::trust::Role;
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::house::logs;
+use crate::output::{self, Format, styled};
+use crate::{clock, trust_file};
+
+#[derive(Serialize)]
+struct DoctorView {
+    healthy: bool,
+    checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+/// Runs `bailiwick doctor`: exit status 0 where nothing is wrong, 1 where something is.
+///
+/// # Errors
+/// Standard output is gone.
+pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let mut checks = Vec::new();
+    let mut check = |name, result: anyhow::Result<String>| {
+        let (ok, detail) = match result {
+            Ok(detail) => (true, detail),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        checks.push(Check { name, ok, detail });
+    };
+    check("trust root", trust_root(config));
+    check("keys", keys(config));
+    check("policy", policy(config));
+    check("data folder", data_folder(config));
+    check("evidence log", evidence_log(config));
+    check("ports", ports(config));
+    check("mail", mail(config));
+    let view = DoctorView {
+        healthy: checks.iter().all(|check| check.ok),
+        checks,
+    };
+    output::print(format, &view, || {
+        let line = |check: &Check| {
+            let mark = if check.ok {
+                styled("32", "ok  ")
+            } else {
+                styled("31", "MEND")
+            };
+            format!("{mark}  {:<13} {}", check.name, check.detail)
+        };
+        view.checks.iter().map(line).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(if view.healthy { Exit::Done } else { Exit::Finding })
+}
+
+fn trust_root(config: &Config) -> anyhow::Result<String> {
+    let root = trust_file::read(&config.trust_root_path())?;
+    anyhow::ensure!(
+        clock::now() < root.expires,
+        "version {} expired at {}; sign a newer one, for example with: bailiwick trust add",
+        root.version,
+        root.expires
+    );
+    let owners = root.keys(Role::Owner).count();
+    let hint = if owners == 0 {
+        "; no owner yet, add one with: bailiwick trust add KEY.pub --role owner"
+    } else {
+        ""
+    };
+    Ok(format!(
+        "version {}, until {}, {owners} owner key(s){hint}",
+        root.version, root.expires
+    ))
+}
+
+fn keys(config: &Config) -> anyhow::Result<String> {
+    let root = trust_file::read(&config.trust_root_path())?;
+    let roles = [Role::Crl, Role::Run, Role::Gateway, Role::Auditor];
+    for role in roles {
+        let key = key_file::read_private(&config.key_path(role))?;
+        root.authorises(&key.public().fingerprint(), role, None, clock::now())?;
+    }
+    Ok(format!(
+        "{} private keys are private and hold their roles",
+        roles.len()
+    ))
+}
+
+fn policy(config: &Config) -> anyhow::Result<String> {
+    let policy = control::policy::PolicyInForce::read(&config.policy_path())?.policy;
+    for tier in policy.tiers.values() {
+        for entry in &tier.allow {
+            entry.parse::<manifests::egress::Entry>()?;
+        }
+    }
+    Ok(format!(
+        "version {}, plugins without a chosen tier are in {}",
+        policy.version, policy.default_tier
+    ))
+}
+
+fn data_folder(config: &Config) -> anyhow::Result<String> {
+    let data = config.data_dir();
+    let mode = std::fs::metadata(&data)
+        .map_err(|error| anyhow::anyhow!("{}: {error}; make a site with: bailiwick init", data.display()))?
+        .permissions()
+        .mode();
+    anyhow::ensure!(
+        mode & 0o077 == 0,
+        "{} is open to others; run: chmod 700 {}",
+        data.display(),
+        data.display()
+    );
+    let probe = data.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, b"probe").map_err(|error| {
+        anyhow::anyhow!(
+            "{} cannot be written: {error}; without it no connection goes out",
+            data.display()
+        )
+    })?;
+    std::fs::remove_file(&probe)?;
+    Ok(format!("{} is private and can be written", data.display()))
+}
+
+fn evidence_log(config: &Config) -> anyhow::Result<String> {
+    let places = logs::all(config, &trust_file::read(&config.trust_root_path())?)?;
+    let mut words = Vec::new();
+    for place in places {
+        let signed = std::fs::read(place.folder.join("checkpoint"));
+        match signed {
+            Ok(signed) => {
+                let checkpoint = evidence::Checkpoint::open(&signed, &place.verifier)?;
+                words.push(format!("{}: {} entries signed", place.origin, checkpoint.size()));
+            }
+            Err(_) => words.push(format!("{}: not written yet", place.origin)),
+        }
+    }
+    Ok(words.join("; "))
+}
+
+fn ports(config: &Config) -> anyhow::Result<String> {
+    let control = config.file.control.listen;
+    if std::net::TcpStream::connect(control).is_ok() {
+        return Ok(format!(
+            "something answers at {control}; if that is `bailiwick serve`, good"
+        ));
+    }
+    let gateway = &config.file.gateway;
+    for address in gateway.listen.iter().chain([&gateway.admin, &control]) {
+        TcpListener::bind(address).map_err(|error| {
+            anyhow::anyhow!(
+                "{address} cannot be had: {error}; choose another in {}",
+                config.path.display()
+            )
+        })?;
+    }
+    Ok("free; nothing is serving".to_owned())
+}
+
+fn mail(config: &Config) -> anyhow::Result<String> {
+    let Some(mail) = &config.file.mail else {
+        return Ok("no [mail] section: reports are written and nobody is mailed".to_owned());
+    };
+    let server: control::smtp::ServerUrl = mail.server.parse()?;
+    Ok(format!("{server}, to {}", mail.security.join(", ")))
+}

@@ -1,0 +1,321 @@
+//! `bailiwick init`: a new site.
+
+use std::fs::{self, DirBuilder};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base::{Policy, Timestamp};
+use seal::trust::{Role, Scope, Signer, TrustRoot};
+use serde::Serialize;
+
+use super::key;
+use crate::exit::Exit;
+use crate::output::{self, Format};
+use crate::{clock, files, random, trust_file};
+
+/// The roles whose keys a site makes for itself; owners and witnesses bring their own.
+const SITE_ROLES: [Role; 6] = [
+    Role::Certifier,
+    Role::Auditor,
+    Role::Crl,
+    Role::Gateway,
+    Role::Run,
+    Role::Operator,
+];
+const ROOT_VALID_SECONDS: i64 = 5 * 365 * 24 * 3600;
+
+/// `bailiwick init` arguments.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// The folder to make
+    pub folder: PathBuf,
+    /// The site's name in logs and lists; the folder's name if absent
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Who answers for the policy that init writes; the login name if absent
+    #[arg(long)]
+    pub operator: Option<String>,
+}
+
+/// What was made.
+#[derive(Debug, Serialize)]
+pub struct InitView {
+    /// The site's name.
+    pub site: String,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The policy file.
+    pub policy: PathBuf,
+    /// The trust root.
+    pub root: PathBuf,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The token with which commands reach the control plane.
+    pub operator_token: PathBuf,
+    /// The keys, the root key first.
+    pub keys: Vec<InitKey>,
+}
+
+/// One key that was made.
+#[derive(Debug, Serialize)]
+pub struct InitKey {
+    /// Its role.
+    pub role: String,
+    /// The private key's file.
+    pub path: PathBuf,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+
+/// Runs `bailiwick init`.
+///
+/// # Errors
+/// The folder holds a site already, or something cannot be written.
+pub fn run(args: &InitArgs, format: Format) -> anyhow::Result<Exit> {
+    let view = make_site(args, clock::now())?;
+    output::print(format, &view, || {
+        let keys: Vec<_> = view
+            .keys
+            .iter()
+            .map(|key| {
+                vec![
+                    key.role.clone(),
+                    key.path.display().to_string(),
+                    key.fingerprint.clone(),
+                ]
+            })
+            .collect();
+        format!(
+            "site           {}\nconfiguration  {}\npolicy         {}\ntrust root     {}\ndata           {}\n\n{}\n\n\
+             Take {} off this machine when the trust root has settled; it signs who may sign.\n\
+             Next:  bailiwick --config {} serve",
+            view.site,
+            view.config.display(),
+            view.policy.display(),
+            view.root.display(),
+            view.data_dir.display(),
+            output::table(&["KEY", "FILE", "FINGERPRINT"], &keys),
+            view.keys[0].path.display(),
+            view.config.display()
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// Makes a site: folders, keys, trust root, configuration, policy.
+///
+/// # Errors
+/// The folder holds a site already, or something cannot be written.
+pub fn make_site(args: &InitArgs, now: Timestamp) -> anyhow::Result<InitView> {
+    let folder = &args.folder;
+    let config = folder.join("bailiwick.toml");
+    anyhow::ensure!(
+        !config.exists(),
+        "{} exists; a site is made once, choose another folder",
+        config.display()
+    );
+    let site = site_name(args)?;
+    let (keys_dir, data_dir) = (folder.join("keys"), folder.join("data"));
+    for (dir, mode) in [(folder, 0o755), (&keys_dir, 0o700), (&data_dir, 0o700)] {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(dir)
+            .with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let mut keys = Vec::new();
+    let mut make_key = |role: &str| -> anyhow::Result<seal::SigningKey> {
+        let key = random::ed25519_key();
+        let path = keys_dir.join(format!("{role}.pem"));
+        key::write_pair(&path, &key)?;
+        keys.push(InitKey {
+            role: role.to_owned(),
+            path,
+            fingerprint: key.public().fingerprint().to_string(),
+        });
+        Ok(key)
+    };
+    let root_key = make_key("root")?;
+    let mut root = TrustRoot::first(vec![root_key.public()], 1, now.plus_seconds(ROOT_VALID_SECONDS));
+    for role in SITE_ROLES {
+        root.signers.push(Signer {
+            name: format!("{site} {role}"),
+            key: make_key(role.as_str())?.public(),
+            role,
+            scopes: vec![Scope::All],
+            valid_from: now,
+            valid_until: None,
+        });
+    }
+    let trust_root = folder.join("root.json");
+    trust_file::create(&trust_root, &root, &root_key)?;
+    let operator_token = write_operator_token(&data_dir)?;
+    let policy = folder.join("policy.toml");
+    files::replace(&policy, policy_text(args)?.as_bytes())?;
+    // Last, because its presence says that the site is whole.
+    files::replace(&config, config_text(&site).as_bytes())?;
+    Ok(InitView {
+        site,
+        dir: folder.clone(),
+        config,
+        policy,
+        root: trust_root,
+        data_dir,
+        operator_token,
+        keys,
+    })
+}
+
+fn site_name(args: &InitArgs) -> anyhow::Result<String> {
+    let derived = || {
+        let name = std::path::absolute(&args.folder).unwrap_or_else(|_| args.folder.clone());
+        let name = name
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        let name = name.trim_matches('-').to_owned();
+        if name.is_empty() { "site".to_owned() } else { name }
+    };
+    let name = args.site.clone().unwrap_or_else(derived);
+    match name.parse::<base::PluginId>() {
+        Ok(_) => Ok(name),
+        Err(_) => {
+            anyhow::bail!("--site {name:?}: a site's name uses a-z 0-9 . _ - and has at most 128 characters")
+        }
+    }
+}
+
+/// The token with which commands on this machine reach the control plane.
+fn write_operator_token(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = data_dir.join("operator.token");
+    let token = hex::encode(random::bytes::<32>());
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(token.as_bytes()).and_then(|()| file.sync_all()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn policy_text(args: &InitArgs) -> anyhow::Result<String> {
+    let login = || {
+        ["USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))
+    };
+    let operator = args
+        .operator
+        .clone()
+        .or_else(login)
+        .unwrap_or_else(|| "operator".to_owned());
+    let policy = toml::to_string_pretty(&Policy::initial(&operator))?;
+    Ok(format!(
+        "# What each tier does on a breach, and who said so. Raise `version` with every change: reports\n\
+         # and events name it. A tier without a clause does nothing on its own.\n\
+         #\n\
+         # A clause acts once its reasons were seen on `min_connections` established connections or in\n\
+         # `min_runs` runs; one failed lookup never suffices.\n\n{policy}"
+    ))
+}
+
+fn config_text(site: &str) -> String {
+    format!(
+        r#"# Bailiwick: one site. Unknown keys are errors; relative paths are relative to this file.
+site = "{site}"
+data_dir = "data"
+trust_root = "root.json"
+policy = "policy.toml"
+keys_dir = "keys"
+
+[gateway]
+name = "gw-1"
+listen = ["127.0.0.1:3128"]
+admin = "127.0.0.1:9128"                 # /metrics, /healthz, /readyz
+unattributed = "refuse"                  # or "observe"
+allow_private = []                       # CIDRs lifted from the floor
+
+[gateway.resolver]
+servers = []                             # empty = the system's
+
+[gateway.resolver.hosts]                 # overrides, as in a hosts file: address, or address:port
+# "service.example" = ["192.0.2.7:8443"]
+
+[evidence]
+durability = "group"                     # or "strict": the first byte waits for the disk
+on_failure = "refuse"                    # or "continue": a gap is recorded, the verdict is inconclusive
+
+[control]
+listen = "127.0.0.1:8128"
+
+[audit]
+schedule = "0 2 * * *"
+time_zone = "UTC"
+
+# Without this section reports are written and nobody is mailed.
+# [mail]
+# server = "smtp://mail.example:587?starttls=required"   # or smtps://mail.example:465
+# from = "bailiwick@example.com"
+# security = ["security@example.com"]
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn args(folder: PathBuf) -> InitArgs {
+        InitArgs {
+            folder,
+            site: Some("acme".to_owned()),
+            operator: Some("ops".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_new_site_has_a_configuration_a_policy_and_a_trust_root_that_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let view = make_site(&args(folder.path().join("site")), clock::now()).unwrap();
+        let config = Config::read(&view.config).unwrap();
+        let policy = control::policy::PolicyInForce::read(&config.policy_path()).unwrap();
+        assert_eq!(policy.policy, Policy::initial("ops"));
+        let root = trust_file::read(&config.trust_root_path()).unwrap();
+        assert_eq!(root.version, 1);
+        assert_eq!(root.signers.len(), SITE_ROLES.len());
+        for role in SITE_ROLES {
+            let key = seal::key_file::read_private(&config.key_path(role))
+                .unwrap()
+                .public();
+            assert!(
+                root.authorises(&key.fingerprint(), role, None, clock::now())
+                    .is_ok()
+            );
+        }
+        let token = fs::metadata(config.data_dir().join("operator.token")).unwrap();
+        assert_eq!(token.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_site_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        make_site(&args(folder.path().to_owned()), clock::now()).unwrap();
+        let before = fs::read(folder.path().join("root.json")).unwrap();
+        let error = make_site(&args(folder.path().to_owned()), clock::now()).unwrap_err();
+        assert!(error.to_string().contains("a site is made once"));
+        assert_eq!(fs::read(folder.path().join("root.json")).unwrap(), before);
+    }
+}

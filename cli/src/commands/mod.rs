@@ -1,0 +1,109 @@
+//! The commands; one file each.
+
+pub mod admit;
+pub mod approve;
+mod artifact_file;
+pub mod audit;
+pub mod check;
+pub mod crl;
+mod doctor;
+pub mod events;
+pub mod evidence;
+pub mod init;
+pub mod key;
+pub mod kill;
+pub mod manifest;
+mod plugins;
+pub mod report;
+pub mod revoke;
+pub mod run;
+mod runs;
+pub mod safe_mode;
+pub mod serve;
+pub mod sign;
+mod status;
+pub mod tier;
+pub mod trust;
+pub mod verify;
+
+use control::api::types::ListAct;
+
+use crate::args::{Args, Command};
+use crate::config::Config;
+use crate::demo;
+use crate::exit::Exit;
+
+/// Runs whatever the command line asked for.
+///
+/// # Errors
+/// Whatever the command says.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    log_to_stderr(args);
+    let config = || Config::find(args.config.as_deref()).map_err(anyhow::Error::from);
+    let (format, quiet) = (args.format, args.quiet);
+    match &args.command {
+        Command::Init(own) => init::run(own, format),
+        Command::Key(own) => key::run(own, format),
+        Command::Trust(own) => trust::run(own, &config()?, format),
+        Command::Manifest(own) => manifest::run(own, format),
+        Command::Sign(own) => sign::run(own, format),
+        Command::Approve(own) => approve::run(own, &config()?, format),
+        Command::Verify(own) => verify::run(own, config, format),
+        Command::Events(own) => events::run(own, &config()?, format),
+        Command::Evidence(own) => evidence::run(own, config, format, quiet),
+        Command::Crl(own) => crl::run(own, &config()?, format),
+        Command::Doctor => doctor::run(&config()?, format),
+        Command::Demo(own) => wait(demo::run(own, format, quiet)),
+        Command::DemoPlugin(own) => wait(demo::plugin::run(own)),
+        Command::Serve(own) => wait(serve::run(own, &config()?, format)),
+        Command::Admit(own) => wait(admit::run(own, &config()?, format)),
+        Command::Plugins => wait(plugins::run(&config()?, format)),
+        Command::Tier(own) => wait(tier::run(own, &config()?, format)),
+        Command::Run(own) => wait(run::run(own, &config()?, quiet)),
+        Command::Runs => wait(runs::run(&config()?, format)),
+        Command::Check(own) => wait(check::run(own, &config()?, format)),
+        Command::Audit(own) => wait(audit::run(own, &config()?, format)),
+        Command::Report(own) => wait(report::run(own, &config()?, format)),
+        Command::Revoke(own) => wait(revoke::run(ListAct::Revoke, own, &config()?, format)),
+        Command::Quarantine(own) => wait(revoke::run(ListAct::Quarantine, own, &config()?, format)),
+        Command::Reinstate(own) => wait(revoke::run(ListAct::Reinstate, own, &config()?, format)),
+        Command::Kill(own) => wait(kill::run(own, &config()?, format)),
+        Command::SafeMode(own) => wait(safe_mode::run(own, &config()?, format)),
+        Command::Status => wait(status::run(&config()?, format)),
+    }
+}
+
+/// Who acts, for the record: the login name.
+pub fn who() -> String {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].iter();
+    let login = names
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|name| !name.is_empty());
+    login.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    // One provider for the whole process, so that no default can be picked differently elsewhere.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // What still runs in the background has had its chance to stop.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+/// Logs go to standard error: warnings by default, more with `RUST_LOG`; a server says what it does.
+fn log_to_stderr(args: &Args) {
+    let default = match (&args.command, args.quiet) {
+        (_, true) => "error",
+        (Command::Serve(_), false) => "info",
+        (_, false) => "warn",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false);
+    // A second call, as in tests, changes nothing.
+    let _ = subscriber.try_init();
+}

@@ -1,0 +1,83 @@
+//! `bailiwick run`: a registered run of an artifact.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use base::ArtifactDigest;
+use control::api::types::{EndRunRequest, RunStarted, RunView, StartRunRequest};
+
+use super::who;
+use crate::client::Client;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::house::child::{self, RunFacts};
+use crate::output;
+
+/// `bailiwick run` arguments.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["artifact", "digest"])))]
+pub struct RunArgs {
+    /// The artifact that will run; its digest is taken from the file now
+    #[arg(long, value_name = "FILE")]
+    artifact: Option<PathBuf>,
+    /// The artifact that will run, by digest
+    #[arg(long)]
+    digest: Option<ArtifactDigest>,
+    /// How long the run's credentials are valid, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    valid_for: Option<u32>,
+    /// The command, after --
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Runs `bailiwick run`. The exit status is the command's own.
+///
+/// # Errors
+/// The load gate refuses the artifact, the control plane does not answer, or the command cannot be
+/// started.
+pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result<Exit> {
+    let artifact_digest = match (&args.artifact, args.digest) {
+        (Some(path), _) => super::artifact_file::digest(path)?.0,
+        (None, Some(digest)) => digest,
+        (None, None) => anyhow::bail!("name the artifact with --artifact FILE or --digest DIGEST"),
+    };
+    let client = Client::running(config).await?;
+    let request = StartRunRequest {
+        artifact_digest,
+        valid_for_s: args.valid_for,
+        who: who(),
+    };
+    let started: RunStarted = client.post("/v1/runs", &request).await?;
+    let gateway = started.gateways.iter().find(|gateway| gateway.ready);
+    let proxy = gateway
+        .and_then(|gateway| gateway.listen.iter().find_map(|address| address.parse().ok()))
+        .context("no gateway is ready; see: bailiwick status")?;
+    let facts = RunFacts {
+        run_id: started.run_id,
+        plugin_id: started.plugin_id.clone(),
+        artifact_digest,
+        proxy,
+        token: started.token.clone(),
+    };
+    output::note(
+        quiet,
+        &format!("run {} of {} through {proxy}", started.run_id, started.plugin_id),
+    );
+    let ended = child::run(&args.command, &facts).await;
+    let exit_status = ended
+        .as_ref()
+        .ok()
+        .map(|status| i32::from(child::exit_code(*status)));
+    let path = format!("/v1/runs/{}/end", started.run_id);
+    let end: anyhow::Result<RunView> = client.post(&path, &EndRunRequest { exit_status }).await;
+    if let Err(error) = end {
+        // The command's own status stands; the token expires by itself.
+        output::note(
+            false,
+            &format!("warning: the run's end was not registered: {error:#}"),
+        );
+    }
+    Ok(Exit::Child(child::exit_code(ended?)))
+}

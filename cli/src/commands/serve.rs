@@ -1,0 +1,43 @@
+//! `bailiwick serve`: gateway, control plane and auditor in one process.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::house::House;
+use crate::output::{self, Format};
+
+/// `bailiwick serve` arguments.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {}
+
+/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order. A second signal stops
+/// at once; the log is then recovered at the next start.
+///
+/// # Errors
+/// The house cannot be opened, or a port cannot be had.
+pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (house, addresses) = House::serve(config).await?;
+    output::print(format, &addresses, || {
+        let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
+        format!(
+            "gateway  {}\nadmin    http://{}/readyz\ncontrol  http://{}",
+            gateways.join(" "),
+            addresses.admin,
+            addresses.control
+        )
+    })?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping; tunnels are drained");
+    tokio::select! {
+        () = house.close() => {}
+        _ = terminate.recv() => tracing::warn!("stopped at once"),
+        _ = interrupt.recv() => tracing::warn!("stopped at once"),
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,458 @@
+//! The configuration file: one TOML file, read whole and checked whole before anything starts.
+//!
+//! Unknown keys are errors, because a misspelt safeguard is worse than none. Secrets are paths.
+//! Relative paths are relative to the file, so that a site folder can be moved.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use base::HostName;
+use serde::{Deserialize, Serialize};
+
+/// The variable that names the configuration file.
+pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
+const SYSTEM_CONFIG: &str = "/etc/bailiwick/bailiwick.toml";
+const LOCAL_CONFIG: &str = "bailiwick.toml";
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that was read.
+    pub path: PathBuf,
+    /// Its content.
+    pub file: ConfigFile,
+}
+
+/// The file's content.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The site's name; the first part of every log's origin.
+    pub site: String,
+    /// Where data lives.
+    #[serde(default = "default_data_dir")]
+    pub data_dir: PathBuf,
+    /// The trust root.
+    #[serde(default = "default_trust_root")]
+    pub trust_root: PathBuf,
+    /// The policy.
+    #[serde(default = "default_policy")]
+    pub policy: PathBuf,
+    /// The folder with one private key per role.
+    #[serde(default = "default_keys_dir")]
+    pub keys_dir: PathBuf,
+    /// The egress gateway.
+    pub gateway: GatewayConfig,
+    /// The evidence log.
+    #[serde(default)]
+    pub evidence: EvidenceConfig,
+    /// The control plane.
+    pub control: ControlConfig,
+    /// The nightly audit.
+    #[serde(default)]
+    pub audit: AuditConfig,
+    /// Outgoing mail; without this section reports are written and nobody is mailed.
+    #[serde(default)]
+    pub mail: Option<MailConfig>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// The gateway's name; the second part of its log's origin.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
+    /// What happens to a connection without identity.
+    #[serde(default)]
+    pub unattributed: Unattributed,
+    /// CIDRs lifted from the floor.
+    #[serde(default)]
+    pub allow_private: Vec<String>,
+    /// How names are resolved.
+    #[serde(default)]
+    pub resolver: ResolverConfig,
+}
+
+/// `gateway.unattributed`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unattributed {
+    /// 407, recorded.
+    #[default]
+    Refuse,
+    /// Relayed and recorded as unattributed.
+    Observe,
+}
+
+/// `[gateway.resolver]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolverConfig {
+    /// Name servers; empty means the system's.
+    #[serde(default)]
+    pub servers: Vec<SocketAddr>,
+    /// Overrides, as in a hosts file: an address, or address:port for the port asked.
+    #[serde(default)]
+    pub hosts: BTreeMap<HostName, Vec<String>>,
+}
+
+/// `[evidence]`
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceConfig {
+    /// When an event counts as written.
+    #[serde(default)]
+    pub durability: Durability,
+    /// What happens when evidence cannot be written.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// `evidence.durability`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Written at once, flushed to disk in groups.
+    #[default]
+    Group,
+    /// Flushed to disk before the first byte leaves.
+    Strict,
+}
+
+/// `evidence.on_failure`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// No connection without a record.
+    #[default]
+    Refuse,
+    /// Connections go on; a `gap` follows.
+    Continue,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlConfig {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// When the night falls, as a five-field cron line.
+    #[serde(default = "default_schedule")]
+    pub schedule: String,
+    /// The IANA time zone of the schedule.
+    #[serde(default = "default_time_zone")]
+    pub time_zone: String,
+}
+
+/// `[mail]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// `smtps://host:port`, `smtp://host:port?starttls=required`, or plain `smtp://` to loopback.
+    pub server: String,
+    /// The file with the password of the account that `server` names, if it names one.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The sender.
+    pub from: String,
+    /// Who reads for security.
+    pub security: Vec<String>,
+}
+
+/// Why the configuration was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No file anywhere.
+    #[error(
+        "no configuration found: neither --config, ${CONFIG_VARIABLE}, ./{LOCAL_CONFIG} nor {SYSTEM_CONFIG}; \
+         make a site with: bailiwick init site"
+    )]
+    Missing,
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, key and what is wrong, in one line.
+        message: String,
+    },
+    /// A value that cannot work.
+    #[error("{path}: {key}: {message}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key's full name.
+        key: String,
+        /// What is wrong with it and what to write instead.
+        message: String,
+    },
+}
+
+fn default_data_dir() -> PathBuf {
+    "data".into()
+}
+
+fn default_trust_root() -> PathBuf {
+    "root.json".into()
+}
+
+fn default_policy() -> PathBuf {
+    "policy.toml".into()
+}
+
+fn default_keys_dir() -> PathBuf {
+    "keys".into()
+}
+
+fn default_schedule() -> String {
+    "0 2 * * *".to_owned()
+}
+
+fn default_time_zone() -> String {
+    "UTC".to_owned()
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            schedule: default_schedule(),
+            time_zone: default_time_zone(),
+        }
+    }
+}
+
+impl Config {
+    /// Finds, reads and checks the configuration: `--config`, `$BAILIWICK_CONFIG`,
+    /// `./bailiwick.toml`, `/etc/bailiwick/bailiwick.toml`, in that order.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn find(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let variable = std::env::var_os(CONFIG_VARIABLE)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from);
+        if let Some(path) = named.map(Path::to_owned).or(variable) {
+            return Self::read(&path);
+        }
+        let known = [LOCAL_CONFIG, SYSTEM_CONFIG]
+            .into_iter()
+            .map(Path::new)
+            .find(|path| path.exists());
+        Self::read(known.ok_or(ConfigError::Missing)?)
+    }
+
+    /// Reads and checks one file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        let path = std::path::absolute(path).map_err(read)?;
+        let file = toml::from_str(&text).map_err(|e| ConfigError::Syntax {
+            path: path.clone(),
+            message: one_line(&e, &text),
+        })?;
+        let config = Self { path, file };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// A path of the file, made absolute.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("/")).join(path)
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> PathBuf {
+        self.resolve(&self.file.data_dir)
+    }
+
+    /// The evidence log of this gateway.
+    pub fn log_dir(&self) -> PathBuf {
+        self.data_dir().join("log").join(&self.file.gateway.name)
+    }
+
+    /// The origin of this gateway's log.
+    pub fn log_origin(&self) -> String {
+        format!("{}/{}", self.file.site, self.file.gateway.name)
+    }
+
+    /// The private key of `role`.
+    pub fn key_path(&self, role: seal::trust::Role) -> PathBuf {
+        self.resolve(&self.file.keys_dir).join(format!("{role}.pem"))
+    }
+
+    /// The folder of private keys.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.resolve(&self.file.keys_dir)
+    }
+
+    /// The trust root.
+    pub fn trust_root_path(&self) -> PathBuf {
+        self.resolve(&self.file.trust_root)
+    }
+
+    /// The policy file.
+    pub fn policy_path(&self) -> PathBuf {
+        self.resolve(&self.file.policy)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key: &str, message: String| {
+            Err(ConfigError::Value {
+                path: self.path.clone(),
+                key: key.to_owned(),
+                message,
+            })
+        };
+        let file = &self.file;
+        for (key, name) in [("site", &file.site), ("gateway.name", &file.gateway.name)] {
+            if name.parse::<base::PluginId>().is_err() {
+                return refuse(
+                    key,
+                    format!("{name:?} is not a name of a-z 0-9 . _ - of at most 128 characters"),
+                );
+            }
+        }
+        if file.gateway.listen.is_empty() {
+            return refuse(
+                "gateway.listen",
+                "name at least one address, for example \"127.0.0.1:3128\"".to_owned(),
+            );
+        }
+        for cidr in &file.gateway.allow_private {
+            if let Err(error) = cidr.parse::<ipnet::IpNet>() {
+                return refuse("gateway.allow_private", format!("{cidr:?}: {error}"));
+            }
+        }
+        for (host, addresses) in &file.gateway.resolver.hosts {
+            for address in addresses {
+                if address.parse::<SocketAddr>().is_err() && address.parse::<std::net::IpAddr>().is_err() {
+                    let message = format!("{address:?} is neither an address nor address:port");
+                    return refuse(&format!("gateway.resolver.hosts.\"{host}\""), message);
+                }
+            }
+        }
+        if !file.control.listen.ip().is_loopback() {
+            let message = format!(
+                "{} is not loopback; the control API has no TLS and stays on this machine",
+                file.control.listen
+            );
+            return refuse("control.listen", message);
+        }
+        if let Err(error) = auditor::schedule::Schedule::parse(&file.audit.schedule, &file.audit.time_zone) {
+            return refuse("audit", error.to_string());
+        }
+        if let Some(mail) = &file.mail
+            && mail.security.is_empty()
+        {
+            return refuse(
+                "mail.security",
+                "name at least one reader, for example [\"security@acme.example\"]".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A TOML error as one line: where, and what.
+fn one_line(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    match error.span() {
+        Some(span) => {
+            let line = text[..span.start.min(text.len())].matches('\n').count() + 1;
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"
+site = "acme"
+[gateway]
+name = "gw-1"
+listen = ["127.0.0.1:3128"]
+admin = "127.0.0.1:9128"
+[gateway.resolver.hosts]
+"acme.openai.azure.com" = ["127.0.0.1:8443"]
+[control]
+listen = "127.0.0.1:8128"
+"#;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bailiwick.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path)
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let config = read(SAMPLE).unwrap();
+        assert_eq!(config.data_dir(), config.path.parent().unwrap().join("data"));
+        assert_eq!(config.log_origin(), "acme/gw-1");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_line_and_key() {
+        let error = read(&SAMPLE.replace("admin =", "admim = 1\nadmin ="))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("line 6") && error.contains("admim"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_before_anything_starts() {
+        for (from, to, key) in [
+            ("\"acme\"", "\"Acme Corp\"", "site"),
+            ("[\"127.0.0.1:3128\"]", "[]", "gateway.listen"),
+            (
+                "listen = \"127.0.0.1:8128\"",
+                "listen = \"0.0.0.0:8128\"",
+                "control.listen",
+            ),
+            (
+                "[\"127.0.0.1:8443\"]",
+                "[\"localhost\"]",
+                "gateway.resolver.hosts",
+            ),
+            ("[control]", "[audit]\nschedule = \"hourly\"\n[control]", "audit"),
+            (
+                "[control]",
+                "[audit]\ntime_zone = \"Mars/Olympus\"\n[control]",
+                "audit",
+            ),
+        ] {
+            let error = read(&SAMPLE.replace(from, to)).unwrap_err().to_string();
+            assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+}

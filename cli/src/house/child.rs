@@ -1,0 +1,153 @@
+//! The command of a run: its environment, its signals, its exit status.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a run's command is told through its environment.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// The run.
+    pub run_id: base::RunId,
+    /// The plugin.
+    pub plugin_id: base::PluginId,
+    /// The artifact.
+    pub artifact_digest: base::ArtifactDigest,
+    /// The gateway's address for clients on this machine.
+    pub proxy: SocketAddr,
+    /// The run token; a credential.
+    pub token: String,
+}
+
+/// The environment of a run, in the spellings that real clients read: some know lower case only,
+/// some only `ALL_PROXY`, Java none of them, and an inherited `NO_PROXY` would open a way around.
+pub fn environment(facts: &RunFacts) -> Vec<(String, String)> {
+    let proxy = format!("http://{}:{}@{}", facts.run_id, facts.token, facts.proxy);
+    let mut environment = Vec::new();
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        environment.push((name.to_owned(), proxy.clone()));
+        environment.push((name.to_lowercase(), proxy.clone()));
+    }
+    for name in ["NO_PROXY", "no_proxy"] {
+        environment.push((name.to_owned(), String::new()));
+    }
+    let (host, port) = (facts.proxy.ip(), facts.proxy.port());
+    let mut java = String::new();
+    if let Ok(inherited) = std::env::var("JAVA_TOOL_OPTIONS") {
+        java.push_str(&inherited);
+        java.push(' ');
+    }
+    java.push_str(&format!(
+        "-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
+         -Dhttp.nonProxyHosts= -Djdk.http.auth.tunneling.disabledSchemes="
+    ));
+    let own = [
+        ("NODE_USE_ENV_PROXY", "1".to_owned()),
+        ("JAVA_TOOL_OPTIONS", java),
+        ("BAILIWICK_RUN_ID", facts.run_id.to_string()),
+        ("BAILIWICK_PLUGIN_ID", facts.plugin_id.to_string()),
+        ("BAILIWICK_ARTIFACT_DIGEST", facts.artifact_digest.to_string()),
+    ];
+    environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    environment
+}
+
+/// Runs `command` to its end, passing SIGTERM, SIGINT and SIGHUP on to it.
+///
+/// # Errors
+/// The command cannot be started.
+pub async fn run(command: &[OsString], facts: &RunFacts) -> anyhow::Result<ExitStatus> {
+    let (program, arguments) = command
+        .split_first()
+        .context("no command given; write it after --")?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(environment(facts))
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    loop {
+        let passed = tokio::select! {
+            status = child.wait() => return Ok(status?),
+            _ = terminate.recv() => Signal::TERM,
+            _ = interrupt.recv() => Signal::INT,
+            _ = hang_up.recv() => Signal::HUP,
+        };
+        if let Some(pid) = pid {
+            // A child that has just ended cannot be told; its status comes with the next turn.
+            let _ = kill_process(pid, passed);
+        }
+    }
+}
+
+/// The exit status that stands for `status`: the child's own, or 128 + signal as shells have it.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    u8::try_from(code & 0xff).unwrap_or(u8::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            run_id: base::RunId::from_parts(1_700_000_000_000, [1; 10]),
+            plugin_id: "acme.weather".parse().unwrap(),
+            artifact_digest: base::ArtifactDigest::new(base::Sha256Digest::of(b"x")),
+            proxy: "127.0.0.1:3128".parse().unwrap(),
+            token: "a-b_c".to_owned(),
+        }
+    }
+
+    #[test]
+    fn both_spellings_carry_the_credentials_and_no_proxy_is_empty() {
+        let environment = environment(&facts());
+        let get = |name: &str| {
+            environment
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.as_str())
+                .unwrap()
+        };
+        let expected = format!("http://{}:a-b_c@127.0.0.1:3128", facts().run_id);
+        for name in [
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
+            assert_eq!(get(name), expected);
+        }
+        assert_eq!(
+            (get("NO_PROXY"), get("no_proxy"), get("NODE_USE_ENV_PROXY")),
+            ("", "", "1")
+        );
+        assert!(get("JAVA_TOOL_OPTIONS").contains("-Dhttps.proxyPort=3128"));
+    }
+
+    #[tokio::test]
+    async fn the_exit_status_is_the_childs_own() {
+        let sh = |script: &str| ["sh", "-c", script].map(OsString::from);
+        assert_eq!(exit_code(run(&sh("exit 7"), &facts()).await.unwrap()), 7);
+        assert_eq!(exit_code(run(&sh("kill -9 $$"), &facts()).await.unwrap()), 137);
+        assert!(run(&["/nonexistent".into()], &facts()).await.is_err());
+    }
+}

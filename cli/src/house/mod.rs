@@ -1,0 +1,311 @@
+//! The house: gateway, control plane and auditor put together in one process.
+//!
+//! This is the only place that knows all three. Each of them owns the traits through which it asks
+//! the others; here the answers are plugged in.
+
+pub mod child;
+mod gateways;
+pub mod logs;
+mod nights;
+mod rulings;
+mod site;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use control::api::{Access, OperatorToken};
+use control::clock::{Clock, SystemClock};
+use control::office::{Keys, Office, Settings};
+use control::postman::Postman;
+use control::smtp::{MailServer, ServerUrl};
+use control::store::Store;
+use evidence::{LogWriter, Origin};
+use proxy::{EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
+use rustix::fs::{FlockOperation, flock};
+use seal::key_file;
+use seal::trust::Role;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{self, Config};
+use gateways::{DRAIN, HouseGateways};
+use nights::{HouseNights, OPENED, Readers};
+
+/// For how long a revocation list is good.
+const CRL_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+/// How long run tokens are good unless asked otherwise, and how long a stale list lets new loads through.
+const DAY_S: u32 = 24 * 3600;
+
+/// An open house. Dropping it without [`House::close`] leaves the log to be recovered at the next
+/// start, as after a crash.
+pub struct House {
+    office: Office,
+    gateways: Arc<HouseGateways>,
+    nights: Arc<HouseNights>,
+    router: Router,
+    bell: Arc<Notify>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// Held for as long as the house is open: one process per data folder.
+    _lock: File,
+}
+
+/// Where a serving house can be reached.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Addresses {
+    /// Where plugins connect.
+    pub gateway: Vec<SocketAddr>,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+    /// The control API.
+    pub control: SocketAddr,
+}
+
+impl House {
+    /// Opens the data folder: registry, list, policy, trust root. No port is opened.
+    ///
+    /// # Errors
+    /// Another process has the folder, or something in it cannot be read.
+    pub async fn open(config: &Config) -> anyhow::Result<Arc<Self>> {
+        let lock = lock(&config.data_dir())?;
+        let data = config.data_dir();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let store = Store::open_sqlite(&data.join("bailiwick.db"), clock.now())?;
+        if store.setting(OPENED).await?.is_none() {
+            store.set_setting(OPENED, clock.now().to_string(), None).await?;
+        }
+        let bell = Arc::new(Notify::new());
+        let gateways = Arc::new(HouseGateways::new(config));
+        let nights = Arc::new(HouseNights::new(config, readers(config)?, Arc::clone(&bell)));
+        let settings = Settings {
+            site: config.file.site.clone(),
+            root_path: config.trust_root_path(),
+            policy_path: config.policy_path(),
+            crl_folder: data.join("crl"),
+            crl_validity: CRL_VALIDITY,
+            crl_grace_s: DAY_S,
+            approval_required: false,
+            run_valid_for_s: DAY_S,
+        };
+        let keys = Keys {
+            crl: key_file::read_private(&config.key_path(Role::Crl))?,
+            run: key_file::read_private(&config.key_path(Role::Run))?,
+        };
+        let office = Office::open(settings, keys, store, clock, Arc::clone(&gateways) as _).await?;
+        nights.attach(office.clone());
+        let token = OperatorToken::load_or_create(&data.join("operator.token"))?;
+        let access = Access::new(token, config.file.control.listen);
+        let router = control::api::router(office.clone(), Arc::clone(&nights) as _, access);
+        Ok(Arc::new(Self {
+            office,
+            gateways,
+            nights,
+            router,
+            bell,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            _lock: lock,
+        }))
+    }
+
+    /// Opens the house and its ports, and starts what works by itself: upkeep, post, schedule.
+    ///
+    /// # Errors
+    /// As [`House::open`]; or a port cannot be had, or the evidence log cannot be opened.
+    pub async fn serve(config: &Config) -> anyhow::Result<(Arc<Self>, Addresses)> {
+        let house = Self::open(config).await?;
+        let listener = TcpListener::bind(config.file.control.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (control.listen)", config.file.control.listen))?;
+        let control = listener.local_addr()?;
+        let gateway = house.start_gateway(config, control).await?;
+        let addresses = Addresses {
+            gateway: gateway.addresses().to_vec(),
+            admin: gateway.admin_address().unwrap_or(config.file.gateway.admin),
+            control,
+        };
+        house.gateways.attach(gateway);
+        house.spawn_work(config, listener)?;
+        Ok((house, addresses))
+    }
+
+    async fn start_gateway(&self, config: &Config, control: SocketAddr) -> anyhow::Result<Gateway> {
+        let folder = config.log_dir();
+        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+        let key = key_file::read_private(&config.key_path(Role::Gateway))?;
+        let (writer, recovery) =
+            tokio::task::spawn_blocking(move || LogWriter::open(&folder, &origin, key)).await??;
+        if recovery.reintegrated > 0 || recovery.torn_bytes > 0 {
+            tracing::warn!(
+                reintegrated = recovery.reintegrated,
+                torn_bytes = recovery.torn_bytes,
+                "the evidence log was not closed in good order and was taken up again"
+            );
+        }
+        let gap = (recovery.torn_bytes > 0).then(|| Gap {
+            cause: format!(
+                "a crash tore the last record of the journal ({} bytes)",
+                recovery.torn_bytes
+            ),
+            count: None,
+        });
+        let evidence = EvidenceSettings {
+            durability: match config.file.evidence.durability {
+                config::Durability::Group => proxy::Durability::Group,
+                config::Durability::Strict => proxy::Durability::Strict,
+            },
+            on_failure: match config.file.evidence.on_failure {
+                config::OnFailure::Refuse => proxy::OnFailure::Refuse,
+                config::OnFailure::Continue => proxy::OnFailure::Continue,
+            },
+            ..EvidenceSettings::new(config.file.gateway.name.as_str())
+        };
+        let recorder = Recorder::start(writer, evidence, gap)?;
+        let (runs, rulings) = (
+            Arc::clone(&self.gateways.runs),
+            Arc::clone(&self.gateways.rulings),
+        );
+        Ok(Gateway::start(gateway_settings(config, control)?, runs, rulings, recorder).await?)
+    }
+
+    fn spawn_work(&self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+        self.tasks.spawn(control::api::serve(
+            listener,
+            self.router.clone(),
+            self.stop.clone(),
+            DRAIN,
+        ));
+        self.tasks
+            .spawn(self.office.clone().run_upkeep(self.stop.clone()));
+        self.tasks
+            .spawn(Arc::clone(&self.nights).keep_schedule(self.stop.clone()));
+        if let Some(mail) = &config.file.mail {
+            let server = MailServer::new(server_url(mail)?, password(config, mail)?, None)?;
+            let postman = Postman::new(
+                self.office.store().clone(),
+                server,
+                Arc::clone(self.office.clock()),
+            );
+            self.tasks
+                .spawn(postman.run(Arc::clone(&self.bell), self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// The API's routes, for commands in this process.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// What the last automatic act cut.
+    pub fn last_cut(&self) -> Option<control::api::types::ListPublished> {
+        self.nights.last_cut()
+    }
+
+    /// Stops in good order: no new connections, tunnels drained, log signed.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        if let Some(gateway) = self.gateways.gateway() {
+            gateway.shutdown(DRAIN).await;
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| {
+            format!(
+                "cannot open {}; make a site with: bailiwick init site",
+                path.display()
+            )
+        })?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        anyhow::Error::new(error).context(format!(
+            "{} is in use by another bailiwick process that does not answer on its control address; stop it, or check control.listen",
+            data.display()
+        ))
+    })?;
+    Ok(file)
+}
+
+fn readers(config: &Config) -> anyhow::Result<Option<Readers>> {
+    let Some(mail) = &config.file.mail else {
+        return Ok(None);
+    };
+    server_url(mail)?;
+    Ok(Some(Readers {
+        from: mail.from.parse().context("mail.from")?,
+        security: mail
+            .security
+            .iter()
+            .map(|address| address.parse())
+            .collect::<Result<_, _>>()
+            .context("mail.security")?,
+    }))
+}
+
+fn server_url(mail: &config::MailConfig) -> anyhow::Result<ServerUrl> {
+    mail.server.parse().context("mail.server")
+}
+
+fn password(config: &Config, mail: &config::MailConfig) -> anyhow::Result<Option<String>> {
+    let Some(path) = mail.password_file.as_ref().map(|path| config.resolve(path)) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {} (mail.password_file)", path.display()))?;
+    Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
+}
+
+fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<proxy::Settings> {
+    let own = &config.file.gateway;
+    let mut settings = proxy::Settings::new(own.name.as_str());
+    settings.listen = own.listen.iter().copied().map(ListenAddress::Tcp).collect();
+    settings.admin = Some(own.admin);
+    settings.unattributed = match own.unattributed {
+        config::Unattributed::Refuse => proxy::Unattributed::Refuse,
+        config::Unattributed::Observe => proxy::Unattributed::Observe,
+    };
+    settings.allow_private = own
+        .allow_private
+        .iter()
+        .map(|cidr| cidr.parse())
+        .collect::<Result<_, _>>()?;
+    settings.own_addresses = vec![control];
+    settings.resolver.servers = own.resolver.servers.clone();
+    for (host, addresses) in &own.resolver.hosts {
+        let parsed = addresses
+            .iter()
+            .map(|text| override_address(text))
+            .collect::<anyhow::Result<_>>()?;
+        settings.resolver.hosts.insert(host.clone(), parsed);
+    }
+    Ok(settings)
+}
+
+fn override_address(text: &str) -> anyhow::Result<OverrideAddress> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(OverrideAddress {
+            ip: address.ip(),
+            port: Some(address.port().try_into()?),
+        });
+    }
+    Ok(OverrideAddress {
+        ip: text.parse()?,
+        port: None,
+    })
+}

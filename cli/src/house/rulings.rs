@@ -1,0 +1,385 @@
+//! Rulings: the gateway's question "may it connect?", answered from memory.
+//!
+//! The gateway asks on every connection and must not wait for a database, so everything that decides
+//! is kept here as one value that is replaced whole: the revocation list, the policy, and what the
+//! registry knows of each artifact.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use base::{Mode, RefusalReason, Target, Tier, Timestamp};
+use control::gateways::{ArtifactFacts, Facts};
+use crl::{KillSwitch, Question, RevocationSet, Standing};
+use manifests::Coverage;
+use manifests::egress::Entry;
+use proxy::{Identity, Ruling, Rulings};
+
+use crate::clock;
+
+/// Everything that rulings are made of, at one moment.
+#[derive(Clone)]
+struct Known {
+    revocations: Arc<RevocationSet>,
+    facts: Arc<Facts>,
+    /// The operators' list of the low tier, parsed.
+    operators_list: Arc<[Entry]>,
+}
+
+/// The answers. Until both list and facts were told, every connection is refused.
+#[derive(Default)]
+pub struct HouseRulings {
+    list: ArcSwap<Option<Arc<RevocationSet>>>,
+    facts: ArcSwap<Option<(Arc<Facts>, Arc<[Entry]>)>>,
+}
+
+impl HouseRulings {
+    /// Enforces `list` from now on.
+    pub fn tell_list(&self, list: &crl::List) {
+        self.list
+            .store(Arc::new(Some(Arc::new(RevocationSet::from(list)))));
+    }
+
+    /// Knows `facts` from now on. An entry of the operators' list that cannot be read lists nothing.
+    pub fn tell_facts(&self, facts: Arc<Facts>) {
+        let low = facts.policy.policy.tiers.get(&Tier::Low);
+        let entries = low.into_iter().flat_map(|tier| &tier.allow).filter_map(|text| {
+            text.parse()
+                .inspect_err(
+                    |error| tracing::error!(%error, "policy: tiers.low.allow: this entry lists nothing"),
+                )
+                .ok()
+        });
+        let entries: Arc<[Entry]> = entries.collect();
+        self.facts.store(Arc::new(Some((facts, entries))));
+    }
+
+    /// The number of the list in force; 0 before the first.
+    pub fn crl_number(&self) -> u64 {
+        self.list
+            .load()
+            .as_ref()
+            .as_ref()
+            .map_or(0, |list| list.crl_number())
+    }
+
+    fn known(&self) -> Option<Known> {
+        let revocations = self.list.load().as_ref().clone()?;
+        let (facts, operators_list) = self.facts.load().as_ref().clone()?;
+        Some(Known {
+            revocations,
+            facts,
+            operators_list,
+        })
+    }
+}
+
+impl Rulings for HouseRulings {
+    fn rule(&self, identity: Option<&Identity>, target: &Target) -> Ruling {
+        match self.known() {
+            Some(known) => known.rule(identity, target, clock::now()),
+            None => Ruling::deny(
+                Mode::Enforce,
+                RefusalReason::Draining,
+                "the gateway is starting; try again in a moment",
+            ),
+        }
+    }
+}
+
+impl Known {
+    /// The ruling on one connection at the moment `now`.
+    fn rule(&self, identity: Option<&Identity>, target: &Target, now: Timestamp) -> Ruling {
+        let Some(identity) = identity else {
+            return self.dated(self.rule_nameless(), now);
+        };
+        let artifact = self.facts.artifacts.get(&identity.artifact_digest);
+        let standing = self.revocations.standing(&Question {
+            artifact: identity.artifact_digest,
+            manifest: artifact.map(|known| known.manifest_digest),
+            signer: artifact.map(|known| known.signer),
+            plugin: &identity.plugin_id,
+        });
+        let ruling = match refusal(&standing) {
+            Some(refused) => refused,
+            None => self.rule_by_tier(artifact, target, now),
+        };
+        self.dated(ruling, now)
+    }
+
+    /// A connection that proved no identity, where the site lets such go on: only the switch that
+    /// stops everything can stop it.
+    fn rule_nameless(&self) -> Ruling {
+        match self.revocations.kill_switch() {
+            KillSwitch::Everything => kill_switch("everything"),
+            _ => Ruling::allow(),
+        }
+    }
+
+    fn rule_by_tier(&self, artifact: Option<&ArtifactFacts>, target: &Target, now: Timestamp) -> Ruling {
+        let tier = artifact.map_or(self.facts.policy.policy.default_tier, |known| known.tier);
+        // What was spoken is not known yet: host and port decide.
+        let matched = artifact.and_then(|known| match known.manifest.coverage(target, None, now) {
+            Coverage::Covered { entry } => Some(entry.entry.to_string()),
+            Coverage::Uncovered { .. } => None,
+        });
+        let listed = self
+            .operators_list
+            .iter()
+            .find(|entry| entry.covers(target, None));
+        let would_deny = matched.is_none() || listed.is_none();
+        let ruling = match tier {
+            Tier::High | Tier::Medium => Ruling {
+                would_deny: Some(would_deny),
+                ..Ruling::allow()
+            },
+            Tier::Low if !would_deny => Ruling {
+                mode: Mode::Enforce,
+                ..Ruling::allow()
+            },
+            Tier::Low => {
+                let missing = match (&matched, listed) {
+                    (None, None) => "neither the manifest nor the operators' list covers it",
+                    (None, Some(_)) => "the manifest does not cover it",
+                    (Some(_), _) => "the operators' list does not cover it",
+                };
+                Ruling::deny(
+                    Mode::Enforce,
+                    RefusalReason::Tier,
+                    format!("tier low: {missing}; {}", self.contact(tier)),
+                )
+            }
+            Tier::Legacy => {
+                let advice = format!("tier legacy: no connection is allowed; {}", self.contact(tier));
+                Ruling::deny(Mode::Enforce, RefusalReason::Tier, advice)
+            }
+        };
+        let operators_entry = (tier == Tier::Low)
+            .then(|| listed.map(ToString::to_string))
+            .flatten();
+        Ruling {
+            matched_entry: operators_entry.or(matched),
+            ..ruling
+        }
+    }
+
+    fn contact(&self, tier: Tier) -> String {
+        let contact = self
+            .facts
+            .policy
+            .policy
+            .tiers
+            .get(&tier)
+            .and_then(|own| own.contact.as_deref());
+        format!("ask {}", contact.unwrap_or("the site's operators"))
+    }
+
+    /// The same ruling with the documents it rests on.
+    fn dated(&self, ruling: Ruling, now: Timestamp) -> Ruling {
+        Ruling {
+            crl_number: Some(self.revocations.crl_number()),
+            crl_stale: !self.revocations.freshness(now).is_fresh(),
+            policy_version: Some(self.facts.policy.policy.version),
+            ..ruling
+        }
+    }
+}
+
+fn refusal(standing: &Standing) -> Option<Ruling> {
+    let listed = |what: &str, listing: &crl::Listing| {
+        format!(
+            "{what} ({}) since {}, list {}; ask the plugin's owner",
+            listing.reason, listing.since, listing.crl_number
+        )
+    };
+    match standing {
+        Standing::Silent => None,
+        Standing::Held(listing) => Some(Ruling::deny(
+            Mode::Quarantined,
+            RefusalReason::Quarantined,
+            listed("on hold", listing),
+        )),
+        Standing::Revoked(listing) => Some(Ruling::deny(
+            Mode::Revoked,
+            RefusalReason::Revoked,
+            listed("revoked", listing),
+        )),
+        Standing::Killed { everything, .. } => Some(kill_switch(if *everything {
+            "everything"
+        } else {
+            "this plugin"
+        })),
+    }
+}
+
+fn kill_switch(scope: &str) -> Ruling {
+    let advice = format!("the kill switch stops {scope}; ask the site's operators");
+    Ruling::deny(Mode::Quarantined, RefusalReason::KillSwitch, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use base::{ArtifactDigest, Attribution, Decision, Policy, RunId, Sha256Digest, TierPolicy};
+    use control::policy::PolicyInForce;
+    use crl::{Action, Change, Listed, Terms};
+    use seal::SigningKey;
+    use seal::trust::TrustRoot;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_us(1_795_000_000_000_000);
+
+    fn key() -> SigningKey {
+        SigningKey::ed25519_from_seed(&[9; 32])
+    }
+
+    fn artifact() -> ArtifactDigest {
+        ArtifactDigest::new(Sha256Digest::of(b"build"))
+    }
+
+    fn known(tier: Tier, changes: &[Change]) -> Known {
+        let manifest = serde_json::json!({
+            "plugin_id": "acme.weather", "artifact_digest": artifact(), "allowed_egress": ["*.weather.example"],
+            "data_classes": [], "sdk_allowlist": [], "built_by": "ci", "built_at": "2026-11-01T00:00:00Z",
+        });
+        let low = TierPolicy {
+            allow: vec!["api.weather.example".to_owned(), "listed.example".to_owned()],
+            contact: Some("netops@acme.example".to_owned()),
+            on_breach: None,
+        };
+        let policy = Policy {
+            version: 7,
+            default_tier: Tier::Low,
+            tiers: [(Tier::Low, low)].into(),
+        };
+        let facts = Facts {
+            policy: PolicyInForce {
+                policy,
+                digest: Sha256Digest::of(b"policy"),
+            },
+            trust: TrustRoot::first(vec![key().public()], 1, NOW),
+            artifacts: HashMap::from([(
+                artifact(),
+                ArtifactFacts {
+                    plugin_id: "acme.weather".parse().unwrap(),
+                    tier,
+                    manifest: Arc::new(manifests::Manifest::from_value(&manifest).unwrap()),
+                    manifest_digest: Sha256Digest::of(b"manifest"),
+                    signer: key().public().fingerprint(),
+                },
+            )]),
+            ended_runs: BTreeSet::new(),
+        };
+        let rulings = HouseRulings::default();
+        assert_eq!(
+            rulings.rule(None, &"a.example:443".parse_target()).decision,
+            Decision::Deny
+        );
+        rulings.tell_facts(Arc::new(facts));
+        let terms = Terms {
+            issuer: "acme",
+            root_version: 1,
+            now: NOW,
+            validity: std::time::Duration::from_secs(3600),
+        };
+        rulings.tell_list(crl::publish(None, changes, &terms, &key()).unwrap().list());
+        rulings.known().unwrap()
+    }
+
+    trait ParseTarget {
+        fn parse_target(&self) -> Target;
+    }
+
+    impl ParseTarget for str {
+        fn parse_target(&self) -> Target {
+            Target::from_authority(self.as_bytes()).unwrap()
+        }
+    }
+
+    fn rule(known: &Known, target: &str) -> Ruling {
+        let identity = Identity {
+            plugin_id: "acme.weather".parse().unwrap(),
+            artifact_digest: artifact(),
+            run_id: RunId::from_parts(1, [1; 10]),
+            attribution: Attribution::Token,
+        };
+        known.rule(Some(&identity), &target.parse_target(), NOW)
+    }
+
+    #[test]
+    fn the_trusting_tiers_allow_everything_and_say_what_low_would_have_done() {
+        for tier in [Tier::High, Tier::Medium] {
+            let known = known(tier, &[]);
+            let covered = rule(&known, "api.weather.example:443");
+            assert_eq!(
+                (covered.decision, covered.would_deny),
+                (Decision::Allow, Some(false))
+            );
+            assert_eq!(covered.matched_entry.as_deref(), Some("*.weather.example"));
+            let breach = rule(&known, "paste.example:443");
+            assert_eq!(
+                (breach.decision, breach.would_deny),
+                (Decision::Allow, Some(true))
+            );
+            assert_eq!((breach.policy_version, breach.crl_number), (Some(7), Some(1)));
+        }
+    }
+
+    #[test]
+    fn the_low_tier_allows_what_both_lists_cover_and_names_whom_to_ask() {
+        let known = known(Tier::Low, &[]);
+        assert_eq!(rule(&known, "api.weather.example:443").decision, Decision::Allow);
+        for target in [
+            "maps.weather.example:443",
+            "listed.example:443",
+            "api.weather.example:22",
+            "x.example:443",
+        ] {
+            let denied = rule(&known, target);
+            assert_eq!(
+                (denied.decision, denied.reason),
+                (Decision::Deny, Some(RefusalReason::Tier)),
+                "{target}"
+            );
+            assert!(denied.advice.contains("netops@acme.example"), "{}", denied.advice);
+        }
+    }
+
+    #[test]
+    fn the_legacy_tier_denies_everything() {
+        let known = known(Tier::Legacy, &[]);
+        assert_eq!(rule(&known, "api.weather.example:443").decision, Decision::Deny);
+    }
+
+    #[test]
+    fn a_list_goes_before_every_tier() {
+        let entry = |action, listed, reason| Change::Entry {
+            action,
+            listed,
+            reason,
+        };
+        let hold = entry(
+            Action::Hold,
+            Listed::Artifact(artifact()),
+            base::Reason::UndeclaredHost,
+        );
+        let held = rule(&known(Tier::High, &[hold]), "api.weather.example:443");
+        assert_eq!((held.decision, held.mode), (Decision::Deny, Mode::Quarantined));
+        let signer = Listed::Signer(key().public().fingerprint());
+        let revoke = entry(Action::Revoke, signer, base::Reason::KeyCompromise);
+        let revoked = rule(&known(Tier::High, &[revoke]), "api.weather.example:443");
+        assert_eq!(
+            (revoked.reason, revoked.mode),
+            (Some(RefusalReason::Revoked), Mode::Revoked)
+        );
+    }
+
+    #[test]
+    fn a_stale_list_is_enforced_and_said_to_be_stale() {
+        let known = known(Tier::High, &[]);
+        let later = NOW.plus_seconds(7200);
+        let ruling = known.rule(None, &"a.example:443".parse_target(), later);
+        assert!(ruling.crl_stale && ruling.decision == Decision::Allow);
+    }
+}

@@ -1,0 +1,100 @@
+//! Printing: text for people, JSON for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document, stable and documented.
+    Json,
+}
+
+/// Prints a result in the format asked for. A reader that went away (`| head`) is not an error.
+///
+/// # Errors
+/// Whatever standard output says, except a closed pipe.
+pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let rendered = match format {
+        Format::Text => text(),
+        Format::Json => serde_json::to_string_pretty(value)?,
+    };
+    line(&rendered)
+}
+
+/// Prints one line or block to standard output.
+///
+/// # Errors
+/// Whatever standard output says, except a closed pipe.
+pub fn line(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints progress or a notice to standard error, unless `--quiet`.
+pub fn note(quiet: bool, text: &str) {
+    if !quiet {
+        // Nothing can be done about a standard error that is gone.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// Colour where people look at a terminal and did not say no (no-color.org).
+pub fn colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stdout().is_terminal()
+}
+
+/// `text` in an SGR style, where colour is wanted.
+pub fn styled(style: &str, text: &str) -> String {
+    if colour() {
+        format!("\x1b[{style}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// A table with a header line; columns as wide as their widest cell.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, &width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let head: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    std::iter::once(line(&head))
+        .chain(rows.iter().map(|row| line(row)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![
+            vec!["a".to_owned(), "long cell".to_owned()],
+            vec!["wider".to_owned(), "b".to_owned()],
+        ];
+        assert_eq!(table(&["X", "Y"], &rows), "X      Y\na      long cell\nwider  b");
+    }
+}
