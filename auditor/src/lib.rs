@@ -14,6 +14,8 @@ mod clause;
 mod connection;
 mod crontab;
 mod departure;
+mod desk;
+mod docket;
 mod doubt;
 mod draft;
 mod exhibits;
@@ -28,6 +30,7 @@ mod night_tests;
 mod observation;
 mod outcome;
 mod publication;
+mod records;
 mod report;
 pub mod schedule;
 #[cfg(test)]

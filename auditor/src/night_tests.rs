@@ -572,6 +572,17 @@ fn a_report_that_cannot_be_kept_does_not_stop_the_others() {
 }
 
 #[test]
+fn a_report_whose_predecessor_is_lost_is_not_chained_to_nothing() {
+    let night = story().change(|stage| stage.lost_previous_reports = true);
+    let outcome = night.audit();
+    assert_eq!(outcome.troubles.len(), 4);
+    assert!(night.published.borrow().is_empty());
+    // What was seen is said all the same.
+    assert_eq!(outcome.exit(), Exit::Findings);
+    assert_eq!(outcome.count(Verdict::NonConforming), 2);
+}
+
+#[test]
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let night = story();
     let mut dry = night.night();

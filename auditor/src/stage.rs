@@ -42,6 +42,7 @@ pub(crate) struct Stage {
     pub(crate) published: RefCell<Vec<Publication>>,
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
+    pub(crate) lost_previous_reports: bool,
 }
 
 pub(crate) fn today() -> Period {
@@ -103,6 +104,7 @@ impl Stage {
             published: RefCell::default(),
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
+            lost_previous_reports: false,
         }
     }
 
@@ -327,6 +329,9 @@ impl Site for Stage {
         run_id: Option<RunId>,
         period: Period,
     ) -> Result<Option<PreviousReport>, SiteError> {
+        if self.lost_previous_reports {
+            return Err("no such file".into());
+        }
         let published = self.published.borrow();
         let before = published.iter().rev().find(|publication| {
             let report = &publication.report;

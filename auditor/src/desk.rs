@@ -1,0 +1,181 @@
+//! The desk: where reports are written, sealed and handed to the site, one after the other.
+
+use base::Sha256Digest;
+use reports::predicate::{ActionKind, ActionTaken, ConformanceReport};
+use seal::trust::TrustRoot;
+
+use crate::docket::Docket;
+use crate::exhibits::Exhibits;
+use crate::gather::Evidence;
+use crate::judge::{Case, Judgement};
+use crate::night::Night;
+use crate::outcome::{Act, ActResult, Reported};
+use crate::publication::Sealing;
+use crate::records::Records;
+use crate::report::{self, Letterhead, Particulars};
+use crate::site::{Artifact, PreviousReport, Progress, Site};
+
+/// Where reports are written, one after the other.
+pub(crate) struct Desk<'n> {
+    night: &'n Night<'n>,
+    site: &'n dyn Site,
+    records: &'n Records,
+    evidence: &'n Evidence,
+    letterhead: Letterhead,
+    trust: Option<TrustRoot>,
+    /// Reports that there will be.
+    of: usize,
+    /// Reports made.
+    pub(crate) reports: Vec<Reported>,
+    /// Reports not made or not kept, and why.
+    pub(crate) troubles: Vec<String>,
+}
+
+impl<'n> Desk<'n> {
+    pub(crate) fn new(
+        night: &'n Night<'n>,
+        site: &'n dyn Site,
+        records: &'n Records,
+        evidence: &'n Evidence,
+        dockets: &[Docket<'_>],
+    ) -> Self {
+        let reports_on = |docket: &Docket<'_>| {
+            if night.run_id.is_some() {
+                1
+            } else {
+                1 + docket.runs().len()
+            }
+        };
+        Self {
+            night,
+            site,
+            records,
+            evidence,
+            letterhead: records.letterhead(night.auditor),
+            // A root that does not read is the reader's to find out; it goes into the bundle as it is.
+            trust: TrustRoot::parse(&night.auditor.trust_root).ok(),
+            of: dockets.iter().map(reports_on).sum(),
+            reports: Vec::new(),
+            troubles: Vec::new(),
+        }
+    }
+
+    /// The artifact's report, then one per run. With a run chosen, that run's alone.
+    pub(crate) fn report_on(&mut self, docket: &Docket<'_>, judgement: &Judgement, acts: &[Act]) {
+        if self.night.run_id.is_none() {
+            let case = docket.case(None, self.night.period, self.evidence);
+            self.write(docket, &case, judgement, actions(docket.artifact, acts));
+        }
+        for run in docket.runs() {
+            if self.night.run_id.is_none_or(|only| only == run) {
+                let case = docket.case(Some(run), self.night.period, self.evidence);
+                self.write(docket, &case, &case.judge(), Vec::new());
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        docket: &Docket<'_>,
+        case: &Case<'_>,
+        judgement: &Judgement,
+        actions: Vec<ActionTaken>,
+    ) {
+        let previous = self
+            .site
+            .previous_report(docket.artifact, case.run_id, self.night.period);
+        let before = previous.as_ref().ok().and_then(Option::as_ref);
+        let particulars = Particulars {
+            manifest: docket.manifest_payload,
+            previous: before.map(|before| before.payload),
+            runs: case.run_id.map_or(docket.runs().len() as u64, |_| 1),
+            actions,
+        };
+        let report = report::write(&self.letterhead, case, self.evidence, judgement, particulars);
+        let mut line = Reported {
+            plugin_id: report.plugin_id.clone(),
+            artifact_digest: report.artifact_digest,
+            run_id: report.run_id,
+            verdict: report.verdict,
+            findings: report.findings.clone(),
+            payload: None,
+            place: None,
+        };
+        if !self.night.is_dry() {
+            let kept = match previous {
+                Ok(before) => self.publish(docket, report, before.as_ref()),
+                // A report without the one before it would be a break in the chain.
+                Err(error) => Err(format!("the report before it could not be read: {error}")),
+            };
+            match kept {
+                Ok((payload, place)) => (line.payload, line.place) = (Some(payload), Some(place)),
+                Err(why) => self.trouble(&line, &why),
+            }
+        }
+        self.reports.push(line);
+        self.site.note(Progress::Reporting {
+            done: self.reports.len(),
+            of: self.of,
+        });
+    }
+
+    fn publish(
+        &self,
+        docket: &Docket<'_>,
+        report: ConformanceReport,
+        previous: Option<&PreviousReport>,
+    ) -> Result<(Sha256Digest, String), String> {
+        let exhibits = Exhibits {
+            auditor: self.night.auditor,
+            artifact: docket.artifact,
+            runs: docket.runs_on_record(report.run_id),
+            crl: &self.records.crl,
+            policy: &self.records.policy_text,
+            evidence: self.evidence,
+            trust: self.trust.as_ref(),
+        };
+        let sealing = Sealing {
+            auditor: self.night.auditor,
+            artifact: docket.artifact,
+            exhibits: &exhibits,
+            previous,
+        };
+        let publication = sealing.seal(report).map_err(|error| error.to_string())?;
+        let place = self
+            .site
+            .publish(&publication)
+            .map_err(|error| error.to_string())?;
+        Ok((publication.payload, place))
+    }
+
+    fn trouble(&mut self, line: &Reported, why: &str) {
+        let of_run = line.run_id.map(|run| format!(", run {run}")).unwrap_or_default();
+        self.troubles
+            .push(format!("no report on {}{of_run}: {why}", line.plugin_id));
+    }
+}
+
+/// The acts about one artifact, as its report words them.
+fn actions(artifact: &Artifact, acts: &[Act]) -> Vec<ActionTaken> {
+    let about = acts.iter().filter(|act| {
+        act.proposal.plugin_id == artifact.plugin_id
+            && act.proposal.artifact_digest == artifact.artifact_digest
+    });
+    about
+        .filter_map(|act| {
+            let (action, crl_number) = match act.result {
+                ActResult::Proposed => return None,
+                // What could not be done was not done; the report says what it may: people are told.
+                ActResult::Alerted | ActResult::Failed { .. } => (ActionKind::Alert, None),
+                ActResult::Asked => (ActionKind::AwaitApproval, None),
+                ActResult::Quarantined { crl_number } => (ActionKind::Quarantine, Some(crl_number)),
+            };
+            Some(ActionTaken {
+                action,
+                clause: act.proposal.clause.clone(),
+                enabled_by: act.proposal.enabled_by.clone(),
+                crl_number,
+            })
+        })
+        .collect()
+}

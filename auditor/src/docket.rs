@@ -1,0 +1,100 @@
+//! Dockets: one artifact, with the measure and the runs that a night judges it by.
+
+use std::collections::BTreeMap;
+
+use base::{RunId, Sha256Digest};
+use manifests::Manifest;
+use reports::predicate::Period;
+
+use crate::gather::Evidence;
+use crate::judge::Case;
+use crate::observation::Who;
+use crate::records::Records;
+use crate::site::{Artifact, Run};
+
+/// One artifact, with what the night knows about it.
+pub(crate) struct Docket<'a> {
+    pub(crate) artifact: &'a Artifact,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) manifest_payload: Sha256Digest,
+    /// Every run of the period; `None` for one that only the evidence knows.
+    runs: BTreeMap<RunId, Option<&'a Run>>,
+}
+
+impl<'a> Docket<'a> {
+    /// The docket of an artifact, judged by its own manifest.
+    pub(crate) fn new(artifact: &'a Artifact, records: &'a Records, evidence: &Evidence) -> Self {
+        let (plugin, digest) = (&artifact.plugin_id, &artifact.artifact_digest);
+        let seen = evidence.observations.runs_of(plugin, digest);
+        let mut runs: BTreeMap<RunId, Option<&Run>> = seen.map(|run| (run, None)).collect();
+        runs.extend(records.runs_of(plugin, digest).map(|run| (run.run_id, Some(run))));
+        Self {
+            artifact,
+            manifest: &artifact.manifest,
+            manifest_payload: artifact.manifest_payload,
+            runs,
+        }
+    }
+
+    /// The same artifact, judged by a draft.
+    pub(crate) fn by_draft(self, draft: &'a Manifest) -> Self {
+        let text = base::json::canonical(&draft.to_value());
+        Self {
+            manifest: draft,
+            manifest_payload: Sha256Digest::of(
+                &text.expect("a manifest that was parsed has a canonical form"),
+            ),
+            ..self
+        }
+    }
+
+    /// Its runs in the period.
+    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = RunId> {
+        self.runs.keys().copied()
+    }
+
+    /// Whether this is one of its runs.
+    pub(crate) fn has_run(&self, run_id: RunId) -> bool {
+        self.runs.contains_key(&run_id)
+    }
+
+    /// Those of its runs that are on record, or the one asked for, if it is.
+    pub(crate) fn runs_on_record(&self, run_id: Option<RunId>) -> Vec<&'a Run> {
+        match run_id {
+            Some(run) => self.runs.get(&run).copied().flatten().into_iter().collect(),
+            None => self.runs.values().copied().flatten().collect(),
+        }
+    }
+
+    /// What is to be judged: the artifact, or one of its runs.
+    pub(crate) fn case<'c>(&self, run_id: Option<RunId>, period: Period, evidence: &'c Evidence) -> Case<'c>
+    where
+        'a: 'c,
+    {
+        let on_record = self.runs_on_record(run_id).into_iter();
+        Case {
+            plugin_id: &self.artifact.plugin_id,
+            artifact_digest: &self.artifact.artifact_digest,
+            run_id,
+            period,
+            manifest: self.manifest,
+            observations: &evidence.observations,
+            doubts: &evidence.doubts,
+            silent_runs: on_record
+                .filter(|run| is_silent(run, period, evidence))
+                .map(|run| run.run_id)
+                .collect(),
+        }
+    }
+}
+
+/// A run that has only just begun may still have everything to say.
+fn is_silent(run: &Run, period: Period, evidence: &Evidence) -> bool {
+    let who = Who {
+        plugin_id: run.plugin_id.clone(),
+        artifact_digest: run.artifact_digest,
+        run_id: run.run_id,
+    };
+    let had_time = run.started <= period.from || run.ended.is_some_and(|end| end < period.to);
+    had_time && !evidence.observations.events.contains_key(&who)
+}
