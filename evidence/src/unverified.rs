@@ -74,9 +74,9 @@ impl UnverifiedReader {
         for _ in 0..2 {
             let size = self.claimed_checkpoint()?;
             let events = if self.next < size {
-                self.from_bundle(size)?
+                self.in_bundle(size)?
             } else {
-                self.from_journal()?
+                self.in_journal()?
             };
             if let Some((last, _)) = events.last() {
                 self.next = last + 1;
@@ -96,7 +96,7 @@ impl UnverifiedReader {
         }
     }
 
-    fn from_bundle(&self, size: u64) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
+    fn in_bundle(&self, size: u64) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
         let width = TILE_WIDTH as u64;
         let Some(tile) = Tile::of_tree(Shelf::Entries, self.next / width, size) else {
             return Ok(Vec::new());
@@ -120,7 +120,7 @@ impl UnverifiedReader {
         }
     }
 
-    fn from_journal(&self) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
+    fn in_journal(&self) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
         let journal = self.folder.journal()?.unwrap_or_default();
         let Ok(records) = Records::of(&journal) else {
             return Err(self.damaged("the journal is of another form".to_owned()));

@@ -116,10 +116,11 @@ fn of_several_bad_entries_the_first_is_named() {
 
 #[test]
 fn swapped_dropped_and_repeated_entries_are_misplaced() {
-    let cases: [(&dyn Fn(&mut Vec<Vec<u8>>), u64, u64); 3] = [
-        (&|all| all.swap(10, 20), 10, 20),
-        (&|all| drop(all.remove(7)), 7, 8),
-        (&|all| all.insert(8, all[7].clone()), 8, 7),
+    type Tamper = fn(&mut Vec<Vec<u8>>);
+    let cases: [(Tamper, u64, u64); 3] = [
+        (|all| all.swap(10, 20), 10, 20),
+        (|all| drop(all.remove(7)), 7, 8),
+        (|all| all.insert(8, all[7].clone()), 8, 7),
     ];
     for (tamper, index, seq) in cases {
         let log = log();
