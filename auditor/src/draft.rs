@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Reason, RunId};
+use base::{ObservedScheme, Reason, RunId};
 
 use crate::departure::Departure;
 use crate::observation::Destination;
@@ -11,7 +11,8 @@ use crate::tally::Tally;
 /// How many names a one-line fix spells out.
 const NAMES_IN_A_FIX: usize = 3;
 
-/// What a finding about a destination is about.
+/// What a finding about a destination is about. The scheme takes part only where it is what is
+/// undeclared: a tunnel that has not spoken yet and one that spoke TLS go to the same undeclared host.
 pub(crate) type About = (Reason, Destination);
 
 /// All drafts of one report.
@@ -31,6 +32,7 @@ pub(crate) struct Draft {
     pub(crate) nearest: Option<String>,
     fix: String,
     names: BTreeSet<String>,
+    schemes: BTreeSet<Option<ObservedScheme>>,
 }
 
 impl Drafts {
@@ -40,32 +42,48 @@ impl Drafts {
         } else {
             &mut self.notes
         };
-        let about = (departure.reason, destination.clone());
+        let about = about(departure.reason, destination);
         match drafts.get_mut(&about) {
-            Some(draft) => draft.merge(run, departure),
+            Some(draft) => draft.merge(run, destination, departure),
             None => {
-                drafts.insert(about, Draft::new(run, departure));
+                drafts.insert(about, Draft::new(run, destination, departure));
             }
         }
     }
 }
 
+fn about(reason: Reason, destination: &Destination) -> About {
+    let scheme = destination.scheme.filter(|_| reason == Reason::UndeclaredScheme);
+    let target = destination.target.clone();
+    (reason, Destination { target, scheme })
+}
+
 impl Draft {
-    fn new(run: RunId, departure: Departure) -> Self {
+    fn new(run: RunId, destination: &Destination, departure: Departure) -> Self {
         Self {
             tally: departure.tally,
             runs: [run].into(),
             nearest: departure.nearest,
             fix: departure.fix,
             names: departure.name.into_iter().collect(),
+            schemes: [destination.scheme].into(),
         }
     }
 
     /// The first departure words the fix; runs come in order, so it is the same one every time.
-    fn merge(&mut self, run: RunId, departure: Departure) {
+    fn merge(&mut self, run: RunId, destination: &Destination, departure: Departure) {
+        self.schemes.insert(destination.scheme);
         self.tally.merge(&departure.tally);
         self.runs.insert(run);
         self.names.extend(departure.name);
+    }
+
+    /// What was spoken, where it was the same on all connections.
+    pub(crate) fn scheme(&self) -> Option<ObservedScheme> {
+        match self.schemes.iter().collect::<Vec<_>>().as_slice() {
+            [only] => **only,
+            _ => None,
+        }
     }
 
     pub(crate) fn tally(&self) -> &Tally {

@@ -113,7 +113,11 @@ impl Case<'_> {
 
     fn finding(&self, (reason, destination): &About, draft: &Draft, severity: Severity) -> Finding {
         let tally = draft.tally();
-        let mut finding = self.bare_finding(*reason, Some(destination), None, severity);
+        let shown = Destination {
+            target: destination.target.clone(),
+            scheme: draft.scheme(),
+        };
+        let mut finding = self.bare_finding(*reason, Some(&shown), None, severity);
         finding.runs = draft.runs.iter().copied().collect();
         finding.first = tally.first;
         finding.last = tally.last;

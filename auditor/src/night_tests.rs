@@ -316,6 +316,28 @@ fn a_tunnel_alive_at_the_end_of_the_period_appears() {
 }
 
 #[test]
+fn a_tunnel_that_has_not_spoken_yet_is_no_finding_of_its_own() {
+    let night = Stage::new()
+        .declares("p", &["ok.example"])
+        .observes("p", "evil.example:443")
+        .line(about(Open, 60, "silent", "p", "evil.example:443"));
+    let report = night.report("p", None);
+    let [finding] = report.findings.as_slice() else {
+        panic!("{:#?}", report.findings)
+    };
+    assert_eq!((finding.connections, finding.scheme), (2, None));
+
+    // What was spoken stays apart where it is what is undeclared.
+    let spoken = Stage::new()
+        .declares("p", &["http://ok.example:443"])
+        .observes("p", "ok.example:443")
+        .line(about(Open, 60, "silent", "p", "ok.example:443"));
+    let report = spoken.report("p", None);
+    assert_eq!(report.findings.len(), 1);
+    assert_eq!(report.findings[0].scheme, Some(base::ObservedScheme::Tls));
+}
+
+#[test]
 fn a_gap_is_never_conforming() {
     let gap = || event(Gap, 50).with(|event| event.cause = Some("queue overflow".to_owned()));
     let night = Stage::new()
