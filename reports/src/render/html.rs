@@ -54,6 +54,14 @@ mod tests {
     }
 
     #[test]
+    fn a_destination_that_looks_like_a_proxy_is_called_one() {
+        let mut report = clean();
+        assert!(!html(&report, &context()).contains("proxy-like"));
+        report.observed[0].port = 3128.try_into().unwrap();
+        assert!(html(&report, &context()).contains("acme.openai.azure.com:3128 is a proxy-like destination"));
+    }
+
+    #[test]
     fn a_draft_says_that_nobody_signed_it() {
         let mut draft = context();
         draft.signed = None;

@@ -104,7 +104,7 @@ pub(crate) struct Story {
     pub for_security: Vec<Advice>,
     pub coverage: Vec<Fact>,
     pub gaps: Vec<String>,
-    pub limits: Vec<&'static str>,
+    pub limits: Vec<String>,
     pub logs: Vec<LogStory>,
     pub key_advice: Option<String>,
     pub steps: Vec<Step>,
@@ -117,6 +117,9 @@ const LIMITS: &[&str] = &[
     "Inside TLS nothing is read: names, sizes and times are known; paths, methods and contents are not.",
     "What a plugin relays through another plugin is seen as the other plugin's traffic.",
 ];
+
+/// Ports on which proxies usually listen.
+const PROXY_PORTS: [u16; 3] = [1080, 3128, 8080];
 
 impl Story {
     /// Tells `report`.
@@ -154,7 +157,7 @@ impl Story {
             for_security: for_security(report),
             coverage: coverage(report),
             gaps: report.coverage.gaps.iter().map(gap).collect(),
-            limits: LIMITS.to_vec(),
+            limits: limits(report),
             logs: report.logs.iter().map(log).collect(),
             key_advice: verify::key_advice(context),
             steps: verify::steps(context),
@@ -506,6 +509,24 @@ fn gap(gap: &crate::predicate::Gap) -> String {
         let _ = write!(text, ", entry {index}");
     }
     text
+}
+
+fn limits(report: &ConformanceReport) -> Vec<String> {
+    let proxies = report
+        .observed
+        .iter()
+        .filter(|row| PROXY_PORTS.contains(&row.port.get()))
+        .map(|row| {
+            format!(
+                "{} is a proxy-like destination; where connections went from there is not seen.",
+                words::destination(&row.host, row.port)
+            )
+        });
+    LIMITS
+        .iter()
+        .map(|limit| (*limit).to_owned())
+        .chain(proxies)
+        .collect()
 }
 
 fn log(log: &crate::predicate::LogReference) -> LogStory {
