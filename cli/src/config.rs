@@ -295,11 +295,6 @@ impl Config {
         self.data_dir().join("log").join(&self.file.gateway.name)
     }
 
-    /// The origin of this gateway's log.
-    pub fn log_origin(&self) -> String {
-        format!("{}/{}", self.file.site, self.file.gateway.name)
-    }
-
     /// The private key of `role`.
     pub fn key_path(&self, role: seal::trust::Role) -> PathBuf {
         self.resolve(&self.file.keys_dir).join(format!("{role}.pem"))
@@ -417,7 +412,7 @@ listen = "127.0.0.1:8128"
     fn paths_are_relative_to_the_file() {
         let config = read(SAMPLE).unwrap();
         assert_eq!(config.data_dir(), config.path.parent().unwrap().join("data"));
-        assert_eq!(config.log_origin(), "acme/gw-1");
+        assert_eq!(config.log_dir(), config.data_dir().join("log/gw-1"));
     }
 
     #[test]

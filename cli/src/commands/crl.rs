@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use crl::{Accepted, KillSwitch, ListView, Reader};
+use control::api::types::{PluginList, Target};
+use crl::{Accepted, Deciding, KillSwitch, ListView, Question, Reader, Why};
 use serde::Serialize;
 
+use crate::client::Client;
 use crate::config::Config;
 use crate::exit::{Exit, Refused};
 use crate::output::{self, Format};
@@ -33,7 +35,7 @@ pub enum CrlCommand {
     /// Say which entry decides about a digest, and why
     Why {
         /// An artifact, manifest or key digest (sha256:…, SHA256:…), or a plugin id
-        target: control::api::types::Target,
+        target: Target,
     },
 }
 
@@ -56,6 +58,16 @@ struct VerifyView {
 }
 
 #[derive(Serialize)]
+struct WhyView<'a> {
+    digest: String,
+    standing: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    why: &'a Why,
+}
+
+#[derive(Serialize)]
 struct ExportView {
     files: Vec<PathBuf>,
 }
@@ -64,7 +76,7 @@ struct ExportView {
 ///
 /// # Errors
 /// The list cannot be read, or is refused.
-pub fn run(command: &CrlCommand, config: &Config, format: Format) -> anyhow::Result<Exit> {
+pub async fn run(command: &CrlCommand, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let folder = config.data_dir().join("crl");
     let head = folder.join(crl::HEAD_FILE);
     match command {
@@ -128,19 +140,52 @@ pub fn run(command: &CrlCommand, config: &Config, format: Format) -> anyhow::Res
             })?;
         }
         CrlCommand::Why { target } => {
-            use control::api::types::Target;
             let accepted = accept(config, &head)?;
-            let list = accepted.list();
-            let why = match target {
-                Target::Plugin(plugin) => list.why_plugin(plugin),
-                Target::Artifact(digest) => list.why(digest.sha256()),
-                Target::Signer(key) => list.why(key.sha256()),
-                Target::Manifest(digest) => list.why(digest),
+            let why = why(accepted.list(), target, config).await?;
+            let standing = match &why.deciding {
+                Deciding::KillSwitch => "killed",
+                Deciding::Entry(entry) if entry.action == crl::Action::Revoke => "revoke",
+                Deciding::Entry(_) => "hold",
+                Deciding::Nothing => "silent",
             };
-            output::print(format, &why, || why.to_string())?;
+            let reason = match &why.deciding {
+                Deciding::Entry(entry) => Some(entry.reason.to_string()),
+                _ => None,
+            };
+            let view = WhyView {
+                digest: target.to_string(),
+                standing,
+                reason,
+                why: &why,
+            };
+            output::print(format, &view, || why.to_string())?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// What decides, with everything that the registry knows of an artifact: its manifest, its signer
+/// and its plugin may be listed where it is not.
+async fn why(list: &crl::List, target: &Target, config: &Config) -> anyhow::Result<Why> {
+    let digest = match target {
+        Target::Plugin(plugin) => return Ok(list.why_plugin(plugin)),
+        Target::Signer(key) => *key.sha256(),
+        Target::Manifest(digest) => *digest,
+        Target::Artifact(artifact) => {
+            let plugins: PluginList = Client::open(config).await?.get("/v1/plugins").await?;
+            let mut known = plugins.plugins.iter().flat_map(|plugin| &plugin.artifacts);
+            if let Some(view) = known.find(|view| view.artifact_digest == *artifact) {
+                return Ok(list.why_question(&Question {
+                    artifact: *artifact,
+                    manifest: Some(view.manifest_digest),
+                    signer: Some(view.signer),
+                    plugin: &view.plugin_id,
+                }));
+            }
+            *artifact.sha256()
+        }
+    };
+    Ok(list.why(&digest))
 }
 
 fn text(list: &ListView) -> String {

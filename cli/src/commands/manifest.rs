@@ -114,20 +114,15 @@ fn new(
     );
     let document = json!({
         "plugin_id": plugin,
-        "artifact_digest": format!("sha256:{}", "0".repeat(64)),
         "allowed_egress": allow,
         "data_classes": [],
         "sdk_allowlist": [],
         "built_by": built_by,
         "built_at": clock::now(),
     });
-    // Checked as a whole, then written without the digest: `sign` fills it in.
-    Manifest::from_value(&document)?;
-    let mut draft = document;
-    if let Some(fields) = draft.as_object_mut() {
-        fields.remove("artifact_digest");
-    }
-    files::replace(out, format!("{draft:#}\n").as_bytes())
+    // Without the digest, which `sign` fills in.
+    Manifest::draft_from_value(&document)?;
+    files::replace(out, format!("{document:#}\n").as_bytes())
         .with_context(|| format!("cannot write {}", out.display()))?;
     output::print(format, &json!({"manifest": out}), || {
         format!(
@@ -202,7 +197,7 @@ fn compare(old: &Path, new: &Path, format: Format) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Reads a manifest as written, or out of a signed bundle.
+/// Reads a manifest as written, a draft without its digest included, or out of a signed bundle.
 fn read(path: &Path) -> anyhow::Result<Manifest> {
     let bytes = files::read_limited(path, base::json::MAX_BYTES)
         .with_context(|| format!("cannot read manifest {}", path.display()))?;
@@ -219,5 +214,5 @@ fn read(path: &Path) -> anyhow::Result<Manifest> {
         }
         None => document,
     };
-    Manifest::from_value(&document).with_context(|| format!("{}", path.display()))
+    Manifest::draft_from_value(&document).with_context(|| format!("{}", path.display()))
 }

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Verify(own) => verify::run(own, config, format),
         Command::Events(own) => events::run(own, &config()?, format),
         Command::Evidence(own) => evidence::run(own, config, format, quiet),
-        Command::Crl(own) => crl::run(own, &config()?, format),
+        Command::Crl(own) => wait(crl::run(own, &config()?, format)),
         Command::Doctor => doctor::run(&config()?, format),
         Command::Demo(own) => wait(demo::run(own, format, quiet)),
         Command::DemoPlugin(own) => wait(demo::plugin::run(own)),

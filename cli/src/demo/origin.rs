@@ -108,7 +108,9 @@ fn answer(name: &str, request: &Request<Incoming>) -> Response<BoxBody<Bytes, In
     if request.uri().path() == "/stream" {
         let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"listening\n")))]);
         let silence = futures_util::stream::pending();
-        return Response::new(http_body_util::BodyExt::boxed(StreamBody::new(first.chain(silence))));
+        return Response::new(http_body_util::BodyExt::boxed(StreamBody::new(
+            first.chain(silence),
+        )));
     }
     let text = format!("{{\"service\":\"{name}\",\"ok\":true}}\n");
     Response::new(Full::new(Bytes::from(text)).boxed())

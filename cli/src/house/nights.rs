@@ -154,7 +154,12 @@ impl HouseNights {
                 format!("the period {from} to {to} is empty; name an earlier --since or a later --until");
             return Ok(Err(NightFailure::Request { what }));
         }
-        let draft = match request.manifest.as_ref().map(Manifest::from_value).transpose() {
+        let draft = match request
+            .manifest
+            .as_ref()
+            .map(Manifest::draft_from_value)
+            .transpose()
+        {
             Ok(draft) => draft,
             Err(error) => {
                 return Ok(Err(NightFailure::Request {

@@ -107,7 +107,7 @@ pub enum GateRefusal {
         plugin: PluginId,
     },
     /// Quarantine.
-    #[error("the {listed} is in quarantine since {since}{}; see: bailiwick crl why DIGEST", because(*reason))]
+    #[error("the {listed} is in quarantine since {since}{}; ask the site's operators, or ship a new, re-signed build", because(*reason))]
     Held {
         /// What is held.
         listed: Listed,
