@@ -54,6 +54,16 @@ impl RealDisk {
     }
 }
 
+impl Drop for RealDisk {
+    fn drop(&mut self) {
+        // Closing would do, were it not for children: between fork and exec they hold a copy of the
+        // open file, and with it the lock.
+        if let Some(lock) = &self.lock {
+            let _ = lock.unlock();
+        }
+    }
+}
+
 impl Disk for RealDisk {
     fn lock(&mut self, path: &Path) -> io::Result<bool> {
         let file = OpenOptions::new()
