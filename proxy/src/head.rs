@@ -18,8 +18,11 @@ pub(crate) struct Head {
     method: Range<usize>,
     target: Range<usize>,
     version: Version,
-    fields: Vec<(Range<usize>, Range<usize>)>,
+    fields: Vec<Field>,
 }
+
+/// Where a header's name and its value lie.
+pub(crate) type Field = (Range<usize>, Range<usize>);
 
 /// The minor version of HTTP/1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +217,7 @@ fn request_line(raw: &[u8], line: Range<usize>) -> Result<RequestLine, HeadError
     Ok((at..at + first, at + first + 1..at + last, version))
 }
 
-fn fields(raw: &[u8], start: usize, max: usize) -> Result<Vec<(Range<usize>, Range<usize>)>, HeadError> {
+fn fields(raw: &[u8], start: usize, max: usize) -> Result<Vec<Field>, HeadError> {
     let mut headers = vec![httparse::EMPTY_HEADER; max];
     let parsed = match httparse::parse_headers(&raw[start..], &mut headers) {
         Ok(httparse::Status::Complete((length, parsed))) if start + length == raw.len() => parsed,
@@ -266,7 +269,7 @@ pub(crate) mod tests {
 
     const LIMITS: HeadLimits = HeadLimits {
         bytes: 1024,
-        headers: 16,
+        headers: 32,
     };
 
     /// Reads a head that arrives in pieces, as the session does.

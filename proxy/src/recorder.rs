@@ -119,14 +119,13 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    items: Vec<Item>,
+    events: Vec<Pending>,
+    checkpoints: Vec<CheckpointAsked>,
     closed: bool,
 }
 
-enum Item {
-    Event(Pending),
-    Checkpoint(oneshot::Sender<Result<u64, String>>),
-}
+/// Where somebody waits for a checkpoint.
+type CheckpointAsked = oneshot::Sender<Result<u64, String>>;
 
 struct Pending {
     event: Event,
@@ -200,7 +199,7 @@ impl Recorder {
 
     /// Hands an event over and does not wait. It is written in the order in which it came.
     pub fn record(&self, event: Event) {
-        self.push(Item::Event(Pending::unacknowledged(event)));
+        self.push(Pending::unacknowledged(event));
     }
 
     /// Hands an event over and waits until it counts as written.
@@ -209,10 +208,10 @@ impl Recorder {
     /// [`EvidenceUnavailable`] where it could not be written and the site refuses to go on without.
     pub async fn record_and_wait(&self, event: Event) -> Result<(), EvidenceUnavailable> {
         let (acknowledge, written) = oneshot::channel();
-        self.push(Item::Event(Pending {
+        self.push(Pending {
             event,
             acknowledge: Some(acknowledge),
-        }));
+        });
         written.await.unwrap_or_else(|_| self.shared.unavailable())
     }
 
@@ -222,7 +221,14 @@ impl Recorder {
     /// [`RecorderError::Checkpoint`], [`RecorderError::Closed`].
     pub async fn checkpoint(&self) -> Result<u64, RecorderError> {
         let (answer, size) = oneshot::channel();
-        self.push(Item::Checkpoint(answer));
+        {
+            // The guard ends before the wait begins, so that this future can be sent.
+            let mut queue = self.shared.queue.lock();
+            if !queue.closed {
+                queue.checkpoints.push(answer);
+            }
+        }
+        self.shared.arrived.notify_one();
         size.await
             .map_err(|_| RecorderError::Closed)?
             .map_err(|cause| RecorderError::Checkpoint { cause })
@@ -258,16 +264,15 @@ impl Recorder {
         &self.shared.counters
     }
 
-    fn push(&self, item: Item) {
+    fn push(&self, pending: Pending) {
         let mut queue = self.shared.queue.lock();
         if queue.closed {
-            if matches!(item, Item::Event(_)) {
-                self.shared.counters.lost.inc();
-            }
+            self.shared.counters.lost.inc();
             return;
         }
-        queue.items.push(item);
-        let first = queue.items.len() == 1;
+        queue.events.push(pending);
+        // Whoever waits was woken by the first; the thread takes all of them at once.
+        let first = queue.events.len() == 1;
         drop(queue);
         if first {
             self.shared.arrived.notify_one();
@@ -339,30 +344,25 @@ impl Clerk {
 
     fn work(mut self) {
         loop {
-            let (items, closed) = self.take();
-            let mut checkpoints = Vec::new();
-            for item in items {
-                match item {
-                    Item::Event(pending) => self.held.push_back(pending),
-                    Item::Checkpoint(answer) => checkpoints.push(answer),
-                }
-            }
+            let queue = self.take();
+            self.held.extend(queue.events);
             self.append_held();
-            let due = closed
+            let due = queue.closed
                 || self
                     .dirty_since
                     .is_some_and(|since| since.elapsed() >= self.shared.settings.checkpoint_interval);
-            if due || !checkpoints.is_empty() {
-                self.checkpoint(checkpoints);
+            if due || !queue.checkpoints.is_empty() {
+                self.checkpoint(queue.checkpoints);
             }
-            if closed {
+            if queue.closed {
                 return;
             }
         }
     }
 
-    /// Waits for something to do: an item, a due checkpoint, a retry, or the end.
-    fn take(&mut self) -> (Vec<Item>, bool) {
+    /// Waits for something to do (an event, a checkpoint that is asked for or due, a retry, the end)
+    /// and takes all there is.
+    fn take(&mut self) -> Queue {
         let wake = if self.failure.is_some() || self.checkpoint_failed {
             Some(Instant::now() + RETRY)
         } else {
@@ -370,7 +370,8 @@ impl Clerk {
             self.dirty_since.map(|since| since + interval)
         };
         let mut queue = self.shared.queue.lock();
-        while queue.items.is_empty() && !queue.closed && self.held.is_empty() | self.failure.is_some() {
+        let may_wait = self.held.is_empty() || self.failure.is_some();
+        while may_wait && queue.events.is_empty() && queue.checkpoints.is_empty() && !queue.closed {
             match wake {
                 None => self.shared.arrived.wait(&mut queue),
                 Some(at) => {
@@ -380,7 +381,11 @@ impl Clerk {
                 }
             }
         }
-        (std::mem::take(&mut queue.items), queue.closed)
+        Queue {
+            events: std::mem::take(&mut queue.events),
+            checkpoints: std::mem::take(&mut queue.checkpoints),
+            closed: queue.closed,
+        }
     }
 
     fn append_held(&mut self) {
@@ -522,7 +527,7 @@ impl Clerk {
         )));
     }
 
-    fn checkpoint(&mut self, answers: Vec<oneshot::Sender<Result<u64, String>>>) {
+    fn checkpoint(&mut self, answers: Vec<CheckpointAsked>) {
         let signed = match &self.failure {
             Some(failure) => Err(format!("events are waiting to be written: {}", failure.cause)),
             None => self.sign(),

@@ -3,10 +3,12 @@
 //! The server is no more trusted than the client. An answer whose end could be seen in two places
 //! is not passed on.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::framing::Framing;
-use crate::head::{HeadLimits, Version, span_within};
+use crate::head::{Field, HeadLimits, Version, span_within};
 use crate::request::{content_length, push_field, response_field_travels};
 
 /// The head of an HTTP/1 response.
@@ -16,8 +18,8 @@ pub(crate) struct ResponseHead {
     status: u16,
     /// Whether the server may be asked again on the same connection.
     persistent: bool,
-    reason: std::ops::Range<usize>,
-    fields: Vec<(std::ops::Range<usize>, std::ops::Range<usize>)>,
+    reason: Range<usize>,
+    fields: Vec<Field>,
 }
 
 /// A server's answer is not HTTP/1, or could be read in two ways.

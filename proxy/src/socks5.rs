@@ -4,7 +4,7 @@
 //! socket and the clock.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::{DnsResult, Host, InvalidTarget, Outcome, Port, RefusalReason, Target, Transport};
@@ -29,6 +29,9 @@ const USER_AND_PASSWORD: u8 = 2;
 const NO_METHOD: u8 = 0xff;
 const CONNECT: u8 = 1;
 const UDP_ASSOCIATE: u8 = 3;
+const IPV4: u8 = 1;
+const NAME: u8 = 3;
+const IPV6: u8 = 4;
 
 /// What a client may prove itself with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +107,10 @@ fn ask(bytes: &[u8]) -> Message<Ask> {
     if *version != VERSION || *reserved != 0 {
         return Err(Malformed);
     }
-    let host_len = match kind {
-        1 => 4,
-        4 => 16,
-        3 => match rest.first() {
+    let host_len = match *kind {
+        IPV4 => 4,
+        IPV6 => 16,
+        NAME => match rest.first() {
             Some(length) => 1 + usize::from(*length),
             None => return Ok(None),
         },
@@ -127,7 +130,7 @@ fn ask(bytes: &[u8]) -> Message<Ask> {
     let Some((port, _)) = rest.split_first_chunk::<2>() else {
         return Ok(None);
     };
-    let (target, raw_host) = read_target(host, u16::from_be_bytes(*port));
+    let (target, raw_host) = read_target(*kind, host, u16::from_be_bytes(*port));
     let ask = Ask {
         command: *command,
         target: target.map_err(Unreadable::Target),
@@ -136,22 +139,25 @@ fn ask(bytes: &[u8]) -> Message<Ask> {
     Ok(Some((ask, 4 + host_len + 2)))
 }
 
-fn read_target(host: &[u8], port: u16) -> (Result<Target, InvalidTarget>, String) {
+/// `kind` decides what `host` is, never its length: a name may be as long as an address.
+fn read_target(kind: u8, host: &[u8], port: u16) -> (Result<Target, InvalidTarget>, String) {
     let port = Port::try_from(port).map_err(InvalidTarget::from);
-    let at = |host: Host| port.map(|port| Target { host, port });
-    if let Ok(octets) = <[u8; 4]>::try_from(host)
-        && host.len() == 4
-    {
-        let ip = Ipv4Addr::from(octets);
-        return (at(Host::from(std::net::IpAddr::V4(ip))), ip.to_string());
+    let ip = match kind {
+        IPV4 => <[u8; 4]>::try_from(host).ok().map(IpAddr::from),
+        IPV6 => <[u8; 16]>::try_from(host).ok().map(IpAddr::from),
+        _ => None,
+    };
+    match ip {
+        Some(ip) => {
+            let host = Host::from(ip);
+            (port.map(|port| Target { host, port }), ip.to_string())
+        }
+        None => {
+            let name = &host[1..];
+            let target = port.and_then(|port| Target::from_name(name, port));
+            (target, base::escape_untrusted(name, MAX_RAW))
+        }
     }
-    if let Ok(octets) = <[u8; 16]>::try_from(host) {
-        let ip = Ipv6Addr::from(octets);
-        return (at(Host::from(std::net::IpAddr::V6(ip))), ip.to_string());
-    }
-    let name = &host[1..];
-    let target = port.and_then(|port| Target::from_name(name, port));
-    (target, base::escape_untrusted(name, MAX_RAW))
 }
 
 /// A byte that counts, and so many bytes.
@@ -375,6 +381,8 @@ fn reply_code(refusal: &Refusal) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -396,6 +404,12 @@ mod tests {
         assert_eq!(
             asked(b"Example.com", 443).target.unwrap().to_string(),
             "example.com:443"
+        );
+        // As long as an IPv4 and an IPv6 address, counting the byte before it.
+        assert_eq!(asked(b"abc", 443).target.unwrap().to_string(), "abc:443");
+        assert_eq!(
+            asked(b"a.b.example.com", 443).target.unwrap().to_string(),
+            "a.b.example.com:443"
         );
         let v4 = [5, 1, 0, 1, 192, 0, 2, 7, 0, 22];
         assert_eq!(

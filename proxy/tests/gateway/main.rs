@@ -1,0 +1,19 @@
+//! The gateway with real sockets on loopback and its evidence in memory.
+//!
+//! Nothing here sleeps: a test waits for an answer, for the end of a stream, or for an event.
+
+#![allow(missing_docs, reason = "tests say what they claim in their names")]
+
+// The name that other rooms know this one by.
+extern crate bailiwick_proxy as proxy;
+
+mod attribution;
+mod connect;
+mod evidence_failure;
+mod floor;
+mod forward;
+mod kill;
+mod malformed;
+mod socks;
+mod steering;
+mod world;
