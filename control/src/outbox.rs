@@ -5,8 +5,8 @@
 //! same Message-ID and date, so that a mailbox can tell a repetition from news.
 
 use base::{Sha256Digest, Timestamp};
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Attachment, Body as LetterBody, Mailbox, Message, MultiPart, SinglePart};
 
 use crate::store::{NewMail, Store, StoreError};
 
@@ -242,7 +242,10 @@ impl Letter {
             let media_type = ContentType::parse(&file.media_type).map_err(|_| InvalidLetter::MediaType {
                 media_type: file.media_type.clone(),
             })?;
-            mixed = mixed.singlepart(Attachment::new(file.name.clone()).body(file.bytes.clone(), media_type));
+            // Base64 always: a server may touch the line ends of text, and a signature would not survive.
+            let bytes = LetterBody::new_with_encoding(file.bytes.clone(), ContentTransferEncoding::Base64)
+                .expect("base64 encodes any bytes");
+            mixed = mixed.singlepart(Attachment::new(file.name.clone()).body(bytes, media_type));
         }
         Ok(mixed)
     }
@@ -348,6 +351,23 @@ pub(crate) mod tests {
         assert!(
             raw.contains("filename=\"report.html\"") && raw.contains("<p>html</p>"),
             "{raw}"
+        );
+    }
+
+    #[test]
+    fn a_letter_is_written_as_in_the_golden_file() {
+        let raw = letter("<incident-1@acme.example>")
+            .write_out()
+            .unwrap()
+            .remove(0)
+            .raw;
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/control/letter.eml");
+        if std::env::var_os("BAILIWICK_BLESS").is_some() {
+            std::fs::write(golden, &raw).unwrap();
+        }
+        assert!(
+            std::fs::read(golden).unwrap() == raw,
+            "compare with BAILIWICK_BLESS=1 and git diff"
         );
     }
 

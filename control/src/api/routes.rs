@@ -12,7 +12,6 @@ pub(super) struct Route {
         not(test),
         expect(dead_code, reason = "the handler knows its method by itself")
     )]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the handler knows its method by itself"))]
     pub(super) method: &'static str,
     /// The path, with its parameters in braces.
     pub(super) path: &'static str,

@@ -12,6 +12,7 @@ use crate::api::types::{AdmitRequest, Admitted, ArtifactView, PluginView, SetTie
 use crate::policy::PolicyInForce;
 use crate::revocations::ListAsRevocations;
 use crate::store::{AdmissionRecord, ArtifactRecord, NewAdmission};
+use crate::trust;
 use crate::words::Action;
 
 /// The documents of this moment that the gate rests on.
@@ -165,16 +166,16 @@ impl Office {
             None => format!("tier {}", request.tier),
         });
         let plugin_id = request.plugin_id.clone();
-        if !self
-            .inner
-            .store
-            .set_tier(request.plugin_id, request.tier, act)
-            .await?
-        {
-            return Err(unknown_plugin(&plugin_id));
-        }
-        self.tell_facts().await?;
-        self.plugin(&plugin_id).await
+        let office = self.clone();
+        self.to_the_end(async move {
+            let store = &office.inner.store;
+            if !store.set_tier(plugin_id.clone(), request.tier, act).await? {
+                return Err(unknown_plugin(&plugin_id));
+            }
+            office.tell_facts().await?;
+            office.plugin(&plugin_id).await
+        })
+        .await
     }
 
     /// Asks the gate again about an artifact that was admitted: keys, lists and switches of this
@@ -211,8 +212,10 @@ impl Office {
     }
 
     async fn ground(&self) -> Result<Ground, OfficeError> {
+        let trust = self.trust_root().await?;
+        trust::check_expiry(&self.inner.settings.root_path, &trust, self.now())?;
         Ok(Ground {
-            trust: self.trust_root().await?,
+            trust,
             policy: self.policy()?,
             safe_mode: self.safe_mode().await?,
         })

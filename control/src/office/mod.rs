@@ -151,7 +151,11 @@ impl Office {
             }),
         };
         office.settle().await?;
-        office.renew_list().await?;
+        match office.inner.keeper.in_force() {
+            None => office.renew_list().await?,
+            // A list that cannot be renewed still stops whom it stops.
+            Some(_) => office.try_renew_list().await,
+        }
         office.tell_facts().await?;
         office.tell_list().await;
         Ok(office)
@@ -229,8 +233,10 @@ impl Office {
     /// # Errors
     /// [`OfficeError`]; what was in force stays in force.
     pub async fn upkeep(&self) -> Result<(), OfficeError> {
-        self.renew_list().await?;
-        self.tell_facts().await
+        // Each is looked after whatever became of the other.
+        let renewed = self.renew_list().await;
+        self.tell_facts().await?;
+        renewed
     }
 
     fn now(&self) -> Timestamp {

@@ -586,7 +586,12 @@ async fn a_list_that_ran_out_with_nobody_to_renew_it_lets_nothing_new_in() {
         assert_eq!(run_code(&office, &build).await, code, "after {hours} h");
     }
     assert_eq!(office.upkeep().await.unwrap_err().code(), "key_not_authorised");
-    assert_eq!(office.list().list().crl_number(), 1);
+    let office = site.office().await;
+    assert_eq!(
+        office.list().list().crl_number(),
+        1,
+        "what is stopped stays stopped"
+    );
 }
 
 #[tokio::test]
@@ -628,6 +633,10 @@ async fn a_trust_root_of_strangers_or_of_yesterday_is_refused() {
     site.write_root(&next);
     let error = office.start_run(build.run()).await.unwrap_err();
     assert!(error.to_string().contains("expired"), "{error}");
+    // Revoking must work on the worst of days.
+    let office = site.office().await;
+    office.change_list(quarantine(&build)).await.unwrap();
+    assert_eq!(state(&office, &build).await, ArtifactState::Quarantined);
     std::fs::remove_file(site.path("root.json")).unwrap();
     assert_eq!(run_code(&office, &build).await, "trust_root_unusable");
 }

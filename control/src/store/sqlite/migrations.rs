@@ -130,6 +130,20 @@ mod tests {
         apply(&mut db, path(), NOW, &[FIRST, SECOND]).unwrap();
     }
 
+    /// A registry remembers the wording of what it applied, so a migration that somebody has is never
+    /// edited: a change is a new file, and a new line here.
+    #[test]
+    fn shipped_migrations_keep_their_wording() {
+        let digests: Vec<String> = MIGRATIONS
+            .iter()
+            .map(|sql| Sha256Digest::of(sql.as_bytes()).to_hex())
+            .collect();
+        assert_eq!(
+            digests,
+            ["d7b3a2f647bc108861799cd5bd960f119a1cfad95cfc3fb24134849485e3f585"]
+        );
+    }
+
     #[test]
     fn the_shipped_migrations_apply() {
         let mut db = Connection::open_in_memory().unwrap();
