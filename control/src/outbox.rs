@@ -372,6 +372,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_attachment_arrives_byte_for_byte() {
+        use base64::Engine as _;
+        let mut letter = letter("<1@acme.example>");
+        let bytes = b"signed\nbytes\r\nstay \x00\xff as they are\n".to_vec();
+        letter.attachments[0].bytes = bytes.clone();
+        let raw = String::from_utf8(letter.write_out().unwrap().remove(0).raw).unwrap();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+        assert!(raw.replace("\r\n", "").contains(&encoded), "{raw}");
+    }
+
+    #[test]
     fn the_same_letter_has_the_same_bytes() {
         let once = letter("<1@acme.example>").write_out().unwrap();
         assert_eq!(once, letter("<1@acme.example>").write_out().unwrap());

@@ -171,7 +171,9 @@ impl From<PublishError> for OfficeError {
 
 fn next_step(state: ArtifactState) -> &'static str {
     match state {
-        ArtifactState::Quarantined => "`bailiwick crl why` says who held it and why; a new, re-signed build is not held",
+        ArtifactState::Quarantined => {
+            "`bailiwick crl why` says who held it and why; a new, re-signed build is not held"
+        }
         ArtifactState::Revoked => "ship a new, re-signed build",
         ArtifactState::Superseded => "run the newer build, or admit this one again",
         _ => "admit it with: bailiwick admit ARTIFACT",
