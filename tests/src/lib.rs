@@ -31,5 +31,5 @@ pub use process::{Run, run};
 pub use raw::{Answer, ProxyCredentials, RawClient};
 pub use server::Server;
 pub use trial::{Scenario, run_scenarios};
-pub use wait::{DEADLINE, wait_until};
+pub use wait::{DEADLINE, wait_until, wait_within};
 pub use world::World;

@@ -55,7 +55,7 @@ fn trial(group: &str, scenario: &Scenario) -> Trial {
         }
         match outcome {
             Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(error)) => Err(Failed::from(format!("{error:?}"))),
+            Ok(Err(error)) => Err(Failed::from(format!("{error:#}"))),
             Err(panic) => resume_unwind(panic),
         }
     })

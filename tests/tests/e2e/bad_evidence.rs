@@ -248,12 +248,32 @@ fn crl_verify(world: &World, folder: &Path) -> Result<bailiwick_tests::Run> {
 }
 
 fn older_list() -> Result<()> {
-    let (world, plugin, older, newer) = two_lists()?;
+    let (mut world, plugin, older, newer) = two_lists()?;
     crl_verify(&world, &newer)?.expect(0)?;
-    let refused = crl_verify(&world, &older)?.expect(1)?;
-    refused.error_line()?;
-    // Whoever puts the old list back gains nothing: the standing is what was acknowledged.
-    assert_eq!(world.ok(["crl", "why", &plugin.digest])?["standing"], "revoke");
+    world.stop()?;
+    // Somebody puts the genuine list of yesterday back. What was seen since is remembered beside it.
+    let folder = world.site().join("data/crl");
+    let put = |from: &Path| {
+        for file in files(from) {
+            let name = file.file_name().context("a file has a name")?;
+            if name != "seen.json" {
+                std::fs::copy(&file, folder.join(name))?;
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    put(&older)?;
+    let refused = world.cli(["serve"])?.expect(2)?;
+    ensure!(
+        refused.error_line()?.contains("seen before"),
+        "{}",
+        refused.stderr
+    );
+    world.cli(["crl", "verify"])?.expect(1)?.error_line()?;
+    put(&newer)?;
+    world.serve()?;
+    let why = world.ok(["crl", "why", &plugin.digest])?;
+    assert_eq!(why["deciding"]["action"], "revoke", "{why:#}");
     Ok(())
 }
 

@@ -100,15 +100,15 @@ fn whole_story() -> Result<()> {
     assert_eq!(liar["tier"], "medium", "{told:#}");
     assert_eq!(liar["state"], "quarantined", "{told:#}");
     let findings = liar["findings"].as_array().context("findings")?;
-    let reasons: Vec<_> = findings
-        .iter()
-        .map(|finding| (&finding["reason"], &finding["host"]))
-        .collect();
-    assert_eq!(
-        reasons,
-        [(&"undeclared_host".into(), &"api.randomsite.com".into())],
-        "{told:#}"
-    );
+    assert!(!findings.is_empty(), "{told:#}");
+    for finding in findings {
+        let found = (&finding["reason"], &finding["host"]);
+        assert_eq!(
+            found,
+            (&"undeclared_host".into(), &"api.randomsite.com".into()),
+            "{told:#}"
+        );
+    }
 
     assert!(told["kill"]["tunnels"].as_u64() >= Some(1), "{told:#}");
     assert!(told["kill"]["ms"].is_number(), "{told:#}");

@@ -149,11 +149,8 @@ fn quarantine_and_reinstate() -> Result<()> {
     let refused = fetch(&world, &plugin)?.expect(1)?;
     refused.error_line()?;
     let why = world.ok(["crl", "why", &plugin.digest])?;
-    assert_eq!(
-        (&why["standing"], &why["reason"]),
-        (&"hold".into(), &"undeclared_host".into()),
-        "{why:#}"
-    );
+    let deciding = (&why["deciding"]["action"], &why["deciding"]["reason"]);
+    assert_eq!(deciding, (&"hold".into(), &"undeclared_host".into()), "{why:#}");
 
     let done = world.ok(["reinstate", &plugin.digest, "--reason", "false_positive"])?;
     assert_eq!(done["action"], "release");
@@ -189,7 +186,10 @@ fn revocation() -> Result<()> {
         .cli(["reinstate", &plugin.digest, "--reason", "false_positive"])?
         .expect(1)?;
     assert!(again.error_line()?.contains("final"), "{}", again.stderr);
-    assert_eq!(world.ok(["crl", "why", &plugin.digest])?["standing"], "revoke");
+    assert_eq!(
+        world.ok(["crl", "why", &plugin.digest])?["deciding"]["action"],
+        "revoke"
+    );
     world.admit(&plugin, "medium")?.expect(1)?;
     // A new build is another digest.
     let next = world

@@ -172,7 +172,8 @@ fn manifest_with_securesystemslib() -> Result<()> {
 }
 
 fn key_from_openssl() -> Result<()> {
-    let world = World::new()?;
+    let mut world = World::new()?;
+    world.serve()?;
     for (name, arguments) in [
         ("ed25519", &["genpkey", "-algorithm", "ed25519"][..]),
         (

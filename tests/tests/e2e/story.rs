@@ -122,7 +122,7 @@ fn openai_wheel() -> Result<()> {
 
     // The tier acts.
     let why = world.ok(["crl", "why", &plugin.digest])?;
-    assert_eq!(why["standing"], "hold", "{why:#}");
+    assert_eq!(why["deciding"]["action"], "hold", "{why:#}");
     let refused = embed(&world, &plugin, "honest")?.expect(1)?;
     assert!(
         refused.error_line()?.contains("hold") || refused.stderr.contains("quarantine"),

@@ -59,14 +59,15 @@ fn stage() -> Result<(World, Plugin)> {
 }
 
 /// A run that stays until it is dropped, and its credentials.
-struct LiveRun {
+pub struct LiveRun {
     child: Child,
-    credentials: ProxyCredentials,
+    /// What the run's environment says about its proxy.
+    pub credentials: ProxyCredentials,
 }
 
 impl LiveRun {
     /// The plugin does nothing but say its proxy and read its input, which ends when we say so.
-    fn start(world: &World, plugin: &Plugin, options: &[&str]) -> Result<Self> {
+    pub fn start(world: &World, plugin: &Plugin, options: &[&str]) -> Result<Self> {
         let mut command = world.command(["run", "--artifact"]);
         command.arg(&plugin.artifact).args(options);
         command.args(["--", "sh", "-c", "echo $HTTPS_PROXY; read line"]);
@@ -102,7 +103,7 @@ impl Drop for LiveRun {
     }
 }
 
-fn ask(world: &World, target: &str, credentials: Option<&ProxyCredentials>) -> Result<Answer> {
+pub fn ask(world: &World, target: &str, credentials: Option<&ProxyCredentials>) -> Result<Answer> {
     RawClient::connect(world.gateway()?)?.tunnel(target, credentials)
 }
 
