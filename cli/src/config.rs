@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use auditor::{InvalidSchedule, Schedule};
 use base::HostName;
 use serde::{Deserialize, Serialize};
 
@@ -358,8 +359,10 @@ impl Config {
             );
             return refuse("control.listen", message);
         }
-        if let Err(error) = auditor::schedule::Schedule::parse(&file.audit.schedule, &file.audit.time_zone) {
-            return refuse("audit", error.to_string());
+        match Schedule::parse(&file.audit.schedule, &file.audit.time_zone) {
+            Err(error @ InvalidSchedule::Zone { .. }) => return refuse("audit.time_zone", error.to_string()),
+            Err(error @ InvalidSchedule::Line { .. }) => return refuse("audit.schedule", error.to_string()),
+            Ok(_) => {}
         }
         if let Some(mail) = &file.mail
             && mail.security.is_empty()

@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use base::{ArtifactDigest, Sha256Digest};
 use manifests::artifact;
 
+use crate::exit::Refused;
+
 /// An artifact and whatever lies beside it.
 pub struct ArtifactFile {
     /// The file's name without folders.
@@ -42,20 +44,33 @@ pub fn digest(path: &Path) -> anyhow::Result<(ArtifactDigest, u64)> {
 pub fn read(path: &Path, bundle: Option<&Path>) -> anyhow::Result<ArtifactFile> {
     let (digest, size_bytes) = digest(path)?;
     let bundle = match bundle {
-        Some(named) => Some(
-            artifact::read_document(named)?
-                .with_context(|| format!("there is no signed manifest {}", named.display()))?,
-        ),
-        None => artifact::read_document(&artifact::bundle_path(path))?,
+        Some(named) => {
+            let found = document(named, "bundle")?;
+            Some(found.with_context(|| format!("there is no signed manifest {}", named.display()))?)
+        }
+        None => document(&artifact::bundle_path(path), "bundle")?,
     };
     Ok(ArtifactFile {
         name: name(path),
         digest,
         size_bytes,
         bundle,
-        sidecar: artifact::read_document(&artifact::sidecar_path(path))?,
-        approval: artifact::read_document(&artifact::approval_path(path))?,
+        sidecar: document(&artifact::sidecar_path(path), "sidecar")?,
+        approval: document(&artifact::approval_path(path), "approval")?,
         folder: path.parent().map(Path::to_owned).unwrap_or_default(),
+    })
+}
+
+/// Reads a document beside the artifact. One beyond the limit is refused as the gate would refuse it,
+/// without being read to its end.
+fn document(path: &Path, what: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    artifact::read_document(path).map_err(|error| match error {
+        artifact::ReadError::TooLarge { .. } => Refused {
+            code: format!("{what}_too_large"),
+            message: error.to_string(),
+        }
+        .into(),
+        other => other.into(),
     })
 }
 

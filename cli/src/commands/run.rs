@@ -1,7 +1,9 @@
 //! `bailiwick run`: a registered run of an artifact.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use anyhow::Context as _;
 use base::ArtifactDigest;
@@ -50,22 +52,7 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await?;
-    let gateway = started.gateways.iter().find(|gateway| gateway.ready);
-    let proxy = gateway
-        .and_then(|gateway| gateway.listen.iter().find_map(|address| address.parse().ok()))
-        .context("no gateway is ready; see: bailiwick status")?;
-    let facts = RunFacts {
-        run_id: started.run_id,
-        plugin_id: started.plugin_id.clone(),
-        artifact_digest,
-        proxy,
-        token: started.token.clone(),
-    };
-    output::note(
-        quiet,
-        &format!("run {} of {} through {proxy}", started.run_id, started.plugin_id),
-    );
-    let ended = child::run(&args.command, &facts).await;
+    let ended = start(args, &started, quiet).await;
     let exit_status = ended
         .as_ref()
         .ok()
@@ -80,4 +67,41 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         );
     }
     Ok(Exit::Child(child::exit_code(ended?)))
+}
+
+/// Runs the command with the settings of a registered run.
+async fn start(args: &RunArgs, started: &RunStarted, quiet: bool) -> anyhow::Result<ExitStatus> {
+    let ready = started.gateways.iter().find(|gateway| gateway.ready);
+    if ready.is_none() && !started.gateways.is_empty() {
+        output::note(
+            false,
+            "warning: no gateway is ready, connections will be refused; see: bailiwick status",
+        );
+    }
+    let proxy = ready
+        .or(started.gateways.first())
+        .and_then(|gateway| gateway.listen.iter().find_map(|address| address.parse().ok()))
+        .map(reachable)
+        .context("no gateway is running; start it with: bailiwick serve")?;
+    let facts = RunFacts {
+        run_id: started.run_id,
+        plugin_id: started.plugin_id.clone(),
+        artifact_digest: started.artifact_digest,
+        proxy,
+        token: started.token.clone(),
+    };
+    output::note(
+        quiet,
+        &format!("run {} of {} through {proxy}", started.run_id, started.plugin_id),
+    );
+    child::run(&args.command, &facts).await
+}
+
+/// A gateway that listens everywhere is reached on loopback from here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => address,
+        IpAddr::V4(_) => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(_) => (Ipv6Addr::LOCALHOST, address.port()).into(),
+    }
 }
