@@ -23,14 +23,14 @@ pub enum Freshness {
     /// To be treated as stale, and the clock to be looked at.
     ClockBehind {
         /// When the list was issued.
-        this_update: Timestamp,
+        issued: Timestamp,
     },
 }
 
 impl Freshness {
     pub(crate) fn at(now: Timestamp, this_update: Timestamp, next_update: Timestamp) -> Self {
         if is_future(this_update, now) {
-            Self::ClockBehind { this_update }
+            Self::ClockBehind { issued: this_update }
         } else if now >= next_update {
             Self::Stale { since: next_update }
         } else {
@@ -81,7 +81,7 @@ mod tests {
         );
         assert_eq!(
             Freshness::at(at("2025-11-21T10:00:00Z"), this, next),
-            Freshness::ClockBehind { this_update: this }
+            Freshness::ClockBehind { issued: this }
         );
     }
 }

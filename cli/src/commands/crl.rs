@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use control::api::types::{PluginList, Target};
-use crl::{Accepted, Deciding, KillSwitch, ListView, Question, Reader, Why};
+use control::api::types::{Target, WhyView as WhyAnswer};
+use crl::{Accepted, KillSwitch, ListView, Reader};
 use serde::Serialize;
 
 use crate::client::Client;
@@ -62,9 +62,9 @@ struct WhyView<'a> {
     digest: String,
     standing: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    reason: Option<&'a str>,
     #[serde(flatten)]
-    why: &'a Why,
+    why: &'a serde_json::Value,
 }
 
 #[derive(Serialize)]
@@ -140,52 +140,26 @@ pub async fn run(command: &CrlCommand, config: &Config, format: Format) -> anyho
             })?;
         }
         CrlCommand::Why { target } => {
-            let accepted = accept(config, &head)?;
-            let why = why(accepted.list(), target, config).await?;
-            let standing = match &why.deciding {
-                Deciding::KillSwitch => "killed",
-                Deciding::Entry(entry) if entry.action == crl::Action::Revoke => "revoke",
-                Deciding::Entry(_) => "hold",
-                Deciding::Nothing => "silent",
-            };
-            let reason = match &why.deciding {
-                Deciding::Entry(entry) => Some(entry.reason.to_string()),
-                _ => None,
+            // A fingerprint is base64 and may hold a slash.
+            let path = format!("/v1/crl/why/{}", target.to_string().replace('/', "%2F"));
+            let answer: WhyAnswer = Client::open(config).await?.get(&path).await?;
+            let deciding = &answer.why["deciding"];
+            let standing = match (deciding["by"].as_str(), deciding["action"].as_str()) {
+                (Some("kill_switch"), _) => "killed",
+                (Some("entry"), Some("revoke")) => "revoke",
+                (Some("entry"), _) => "hold",
+                _ => "silent",
             };
             let view = WhyView {
                 digest: target.to_string(),
                 standing,
-                reason,
-                why: &why,
+                reason: deciding["reason"].as_str(),
+                why: &answer.why,
             };
-            output::print(format, &view, || why.to_string())?;
+            output::print(format, &view, || answer.text.clone())?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// What decides, with everything that the registry knows of an artifact: its manifest, its signer
-/// and its plugin may be listed where it is not.
-async fn why(list: &crl::List, target: &Target, config: &Config) -> anyhow::Result<Why> {
-    let digest = match target {
-        Target::Plugin(plugin) => return Ok(list.why_plugin(plugin)),
-        Target::Signer(key) => *key.sha256(),
-        Target::Manifest(digest) => *digest,
-        Target::Artifact(artifact) => {
-            let plugins: PluginList = Client::open(config).await?.get("/v1/plugins").await?;
-            let mut known = plugins.plugins.iter().flat_map(|plugin| &plugin.artifacts);
-            if let Some(view) = known.find(|view| view.artifact_digest == *artifact) {
-                return Ok(list.why_question(&Question {
-                    artifact: *artifact,
-                    manifest: Some(view.manifest_digest),
-                    signer: Some(view.signer),
-                    plugin: &view.plugin_id,
-                }));
-            }
-            *artifact.sha256()
-        }
-    };
-    Ok(list.why(&digest))
 }
 
 fn text(list: &ListView) -> String {

@@ -10,7 +10,7 @@ use base::{Sha256Digest, Timestamp, Verdict};
 use control::api::types::{AuditRequest, AuditSummary, AuditedReport, FindingLine, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
-use control::outbox::{self, AttachedFile, Letter};
+use control::outbox::{self, Letter};
 use control::store::{Act, ReportRecord};
 use control::words::Action;
 use manifests::Manifest;
@@ -336,7 +336,7 @@ impl HouseNights {
 
     async fn queue(&self, mails: Vec<Mail>) -> anyhow::Result<Vec<String>> {
         let now = clock::now();
-        let letters: Vec<Letter> = mails.into_iter().map(|mail| letter(mail, now)).collect();
+        let letters: Vec<Letter> = mails.iter().map(|mail| Letter::from_mail(mail, now)).collect();
         outbox::queue(self.office().store(), &letters, now).await?;
         Ok(letters.into_iter().map(|letter| letter.message_id).collect())
     }
@@ -491,25 +491,6 @@ fn attach(bundle: &[u8]) -> Vec<Attachment> {
     )
     .into_iter()
     .collect()
-}
-
-fn letter(mail: Mail, date: Timestamp) -> Letter {
-    let attached = |attachment: Attachment| AttachedFile {
-        name: attachment.name,
-        media_type: attachment.media_type,
-        bytes: attachment.bytes,
-    };
-    Letter {
-        from: mail.from.to_string(),
-        to: mail.to.iter().map(ToString::to_string).collect(),
-        subject: mail.subject,
-        message_id: mail.message_id,
-        date,
-        headers: mail.headers,
-        text: mail.text,
-        html: Some(mail.html),
-        attachments: mail.attachments.into_iter().map(attached).collect(),
-    }
 }
 
 /// What concerns the site rather than a plugin.

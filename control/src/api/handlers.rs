@@ -116,11 +116,8 @@ pub(super) async fn end_run(
     Ok(Json(desk.office.end_run(parse(&run_id)?, request).await?))
 }
 
-pub(super) async fn crl(State(desk): State<Desk>) -> Answer<serde_json::Value> {
-    // Through a value, because the view flattens its freshness, which may name a field again.
-    Ok(Json(
-        serde_json::to_value(desk.office.list_view()).unwrap_or_default(),
-    ))
+pub(super) async fn crl(State(desk): State<Desk>) -> Answer<crl::ListView> {
+    Ok(Json(desk.office.list_view()))
 }
 
 pub(super) async fn why(

@@ -43,6 +43,7 @@ impl Office {
         let ground = self.ground().await?;
         let known = self.inner.store.artifact(request.artifact_digest).await?;
         let bundle = request.manifest_bundle.as_ref().map(|bytes| bytes.0.as_slice());
+        let approval = request.approval_bundle.as_ref().map(|bytes| bytes.0.as_slice());
         let plugin = bundle.and_then(|bundle| claimed_plugin(bundle, &ground.trust));
         let siblings = match &plugin {
             Some(plugin_id) => self.inner.store.artifacts(Some(plugin_id.clone())).await?,
@@ -61,9 +62,9 @@ impl Office {
             revocations: &ListAsRevocations(list.list()),
             artifact: &request.artifact_digest,
             bundle,
-            first_seen: first_seen(known.as_ref(), bundle),
+            first_seen: first_seen(known.as_ref(), bundle, approval),
             sidecar: request.manifest_json.as_ref().map(|bytes| bytes.0.as_slice()),
-            approval: request.approval_bundle.as_ref().map(|bytes| bytes.0.as_slice()),
+            approval,
             sbom: request.sbom_digest.as_ref(),
             floor: floor.as_ref(),
             policy: self.gate_policy(tier, ground.safe_mode),
@@ -253,11 +254,18 @@ fn claimed_plugin(bundle: &[u8], trust: &TrustRoot) -> Option<PluginId> {
     claimed.parse().ok()
 }
 
-/// The bundle's first passage through this gate, if these very bytes passed before. The registry is
-/// the witness: a key that ran out since was good when it signed.
-fn first_seen(known: Option<&ArtifactRecord>, bundle: Option<&[u8]>) -> Option<base::Timestamp> {
-    let known = known?;
-    (Some(known.admission.manifest_bundle.as_slice()) == bundle).then_some(known.admission.admitted_at)
+/// The documents' first passage through this gate, if these very bytes passed before, manifest and
+/// approval alike. The registry is the witness: a key that ran out since was good when it signed. An
+/// approval that is new was not signed then, however long the manifest has been known.
+fn first_seen(
+    known: Option<&ArtifactRecord>,
+    bundle: Option<&[u8]>,
+    approval: Option<&[u8]>,
+) -> Option<base::Timestamp> {
+    let admission = &known?.admission;
+    let same_manifest = bundle == Some(admission.manifest_bundle.as_slice());
+    let same_approval = approval.is_none() || approval == admission.approval_bundle.as_deref();
+    (same_manifest && same_approval).then_some(admission.admitted_at)
 }
 
 /// The latest of what was admitted before, whatever became of it.
@@ -280,4 +288,50 @@ fn floor(siblings: &[ArtifactRecord]) -> Option<Floor> {
         };
         versions.then(a.built_at.cmp(&b.built_at))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ArtifactState, Timestamp};
+
+    use super::*;
+    use crate::store::AdmissionRecord;
+
+    #[test]
+    fn documents_were_seen_before_only_together() {
+        let moment = Timestamp::from_unix_us(1_795_000_000_000_000);
+        let digest = base::Sha256Digest::of(b"x");
+        let mut known = ArtifactRecord {
+            artifact_digest: base::ArtifactDigest::new(digest),
+            plugin_id: "acme.weather".parse().unwrap(),
+            version: None,
+            state: ArtifactState::Admitted,
+            file_name: "plugin.whl".to_owned(),
+            size_bytes: 1,
+            created_at: moment,
+            changed_at: moment,
+            admission: AdmissionRecord {
+                manifest_json: "{}".to_owned(),
+                manifest_payload_sha256: digest,
+                manifest_bundle: b"manifest".to_vec(),
+                approval_bundle: None,
+                sbom_sha256: None,
+                signer: seal::SigningKey::ed25519_from_seed(&[1; 32])
+                    .public()
+                    .fingerprint(),
+                admitted_at: moment,
+                admitted_by: "ops".to_owned(),
+            },
+        };
+        let seen = |known: &ArtifactRecord, bundle: &[u8], approval: Option<&[u8]>| {
+            first_seen(Some(known), Some(bundle), approval)
+        };
+        assert_eq!(seen(&known, b"manifest", None), Some(moment));
+        assert_eq!(seen(&known, b"other", None), None);
+        assert_eq!(seen(&known, b"manifest", Some(b"approval")), None);
+        known.admission.approval_bundle = Some(b"approval".to_vec());
+        assert_eq!(seen(&known, b"manifest", Some(b"approval")), Some(moment));
+        assert_eq!(seen(&known, b"manifest", Some(b"another")), None);
+        assert_eq!(first_seen(None, Some(b"manifest"), None), None);
+    }
 }
