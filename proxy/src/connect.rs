@@ -6,15 +6,14 @@ use base::Outcome;
 
 use crate::attempt::{Attempt, Ending, refuse_identity};
 use crate::core::Core;
-use crate::http1::Session;
+use crate::http1::{Next, Session};
 use crate::request::Request;
-use crate::sniff::Sniffer;
 use crate::tunnel::Tunnel;
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// Serves a CONNECT request. The session comes back where it can take another one.
-pub(crate) async fn serve(core: &Arc<Core>, session: Session, request: Request) -> Option<Session> {
+/// Serves a CONNECT request.
+pub(crate) async fn serve(core: &Arc<Core>, session: Session, request: Request) -> Next {
     let identity = match core.identify(&request.proof, session.client.source) {
         Ok(identity) => identity,
         Err(refusal) => {
@@ -31,7 +30,6 @@ pub(crate) async fn serve(core: &Arc<Core>, session: Session, request: Request) 
     };
     match reached {
         Ok((attempt, server, _)) => {
-            drop(request);
             drop(session.kept);
             let mut client = session.client;
             if !client.answer(ESTABLISHED).await {
@@ -42,27 +40,15 @@ pub(crate) async fn serve(core: &Arc<Core>, session: Session, request: Request) 
                 // Both sockets before the place in the live table.
                 drop((client, server));
                 drop(live);
-                return None;
+                return Next::Nothing;
             }
-            let tunnel = Tunnel {
-                // What the client sent without waiting for the answer belongs into the tunnel.
-                from_client: client.buffer.to_vec(),
-                from_server: Vec::new(),
-                bytes_before: (0, 0),
-                client: client.io,
-                server,
-                live,
-                attempt,
-                sniffer: Sniffer::default(),
-            };
-            Box::pin(tunnel.run(core)).await;
-            None
+            Next::Tunnel(Box::new(Tunnel::new(client, server, live, attempt)))
         }
         Err(refusal) if refusal.is_cut() => {
             session.client.answer_at_once(&refusal.to_http(false, false));
             drop(session);
             drop(live);
-            None
+            Next::Nothing
         }
         Err(refusal) => {
             drop(live);

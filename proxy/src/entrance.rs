@@ -56,17 +56,29 @@ pub(crate) async fn serve(core: Arc<Core>, io: TcpStream, source: SocketAddr) {
     let Ok(Ok(1..)) = first else {
         return;
     };
-    // Boxed, so that each protocol costs its own size only.
-    match Protocol::announced_by(client.buffer[0]) {
+    // Boxed and gone before the tunnel runs: one that stands for days costs a tunnel's size only.
+    let tunnel = match Protocol::announced_by(client.buffer[0]) {
         Protocol::Http1 => Box::pin(http1::serve(&core, client)).await,
         Protocol::Socks5 => Box::pin(socks5::serve(&core, client)).await,
-        Protocol::Socks4 => turn_away(&core, client, "SOCKS4; use SOCKS5", &SOCKS4_REJECTED).await,
-        Protocol::Tls => turn_away(&core, client, "TLS to the proxy; use http://", &TLS_ALERT).await,
-        Protocol::Unknown => refuse_unknown(&core, client).await,
+        other => {
+            Box::pin(turn_away(&core, client, other)).await;
+            None
+        }
+    };
+    if let Some(tunnel) = tunnel {
+        tunnel.run(&core).await;
     }
 }
 
-async fn turn_away(core: &Arc<Core>, mut client: Client, what: &str, answer: &[u8]) {
+async fn turn_away(core: &Arc<Core>, client: Client, protocol: Protocol) {
+    match protocol {
+        Protocol::Socks4 => refuse_protocol(core, client, "SOCKS4; use SOCKS5", &SOCKS4_REJECTED).await,
+        Protocol::Tls => refuse_protocol(core, client, "TLS to the proxy; use http://", &TLS_ALERT).await,
+        _ => refuse_unknown(core, client).await,
+    }
+}
+
+async fn refuse_protocol(core: &Arc<Core>, mut client: Client, what: &str, answer: &[u8]) {
     let why = format!("this port does not speak {what}");
     refuse_unsupported(core, None, None, Transport::Tcp, &why).await;
     if client.answer(answer).await {

@@ -22,7 +22,7 @@ use crate::client::{Client, abort};
 use crate::core::Core;
 use crate::framing::Framing;
 use crate::head::{HeadLimits, Version};
-use crate::http1::Session;
+use crate::http1::{Next, Session};
 use crate::identity::Identity;
 use crate::live::{Cut, CutCause, Live};
 use crate::refusal::{Failure, Refusal};
@@ -93,13 +93,13 @@ impl Kept {
     }
 }
 
-/// Serves a plain HTTP request. The session comes back where it can take another one.
+/// Serves a plain HTTP request.
 pub(crate) async fn serve(
     core: &Arc<Core>,
     mut session: Session,
     mut request: Request,
     path: Range<usize>,
-) -> Option<Session> {
+) -> Next {
     let identity = match core.identify(&request.proof, session.client.source) {
         Ok(identity) => identity,
         Err(refusal) => {
@@ -142,7 +142,7 @@ pub(crate) async fn serve(
                     session.client.answer_at_once(&refusal.to_http(false, false));
                     drop(session);
                     drop(live);
-                    return None;
+                    return Next::Nothing;
                 }
                 Err(refusal) => {
                     drop(live);
@@ -180,11 +180,11 @@ pub(crate) async fn serve(
                 over.complete(&request, identity, route, client_kept, server_kept)
                     .await
             }
-            ExchangeEnd::Upgraded { from_server } => {
-                Box::pin(over.into_tunnel(from_server).run(core)).await;
-                None
+            ExchangeEnd::Upgraded { from_server } => Next::Tunnel(Box::new(over.into_tunnel(from_server))),
+            end => {
+                over.break_off(&end, &request).await;
+                Next::Nothing
             }
-            end => over.break_off(&end, &request).await,
         };
     }
 }
@@ -218,7 +218,7 @@ impl Over {
         route: Route,
         client_kept: bool,
         server_kept: bool,
-    ) -> Option<Session> {
+    ) -> Next {
         let ending = self.ending(request, Outcome::Completed);
         let target = self.attempt.target().clone();
         self.attempt.close(ending);
@@ -239,10 +239,10 @@ impl Over {
             if session.client.buffer.is_empty() {
                 session.client.buffer = BytesMut::new();
             }
-            Some(session)
+            Next::Request(session)
         } else {
             session.client.farewell().await;
-            None
+            Next::Nothing
         }
     }
 
@@ -264,7 +264,7 @@ impl Over {
 
     /// Puts an exchange away that did not come to its proper end. The client gets an answer if none
     /// has begun; half an answer ends in a reset, so that nobody takes it for a whole one.
-    async fn break_off(self, end: &ExchangeEnd, request: &Request) -> Option<Session> {
+    async fn break_off(self, end: &ExchangeEnd, request: &Request) {
         let (outcome, failure) = match end {
             ExchangeEnd::NoAnswer => (Outcome::ServerClosed, Some(Failure::ServerGone)),
             ExchangeEnd::BadResponse => (Outcome::BadResponse, Some(Failure::BadResponse)),
@@ -303,13 +303,12 @@ impl Over {
                 if client.answer(&answer).await {
                     client.farewell().await;
                 }
-                return None;
+                return;
             }
             _ => client.abort(),
         }
         drop(client);
         drop(self.live);
-        None
     }
 }
 

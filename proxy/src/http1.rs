@@ -19,6 +19,7 @@ use crate::framing::Framing;
 use crate::head::{Head, HeadError, HeadScan, target_of_broken_head};
 use crate::refusal::Refusal;
 use crate::request::{BadRequest, Form, Request, presentable};
+use crate::tunnel::Tunnel;
 
 /// The body of a refused request that is read and thrown away to keep the connection.
 const MAX_SKIPPED: u64 = 64 << 10;
@@ -40,15 +41,36 @@ enum Arrival {
     Cut,
 }
 
-/// Serves a client that has begun to speak HTTP/1.
-pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
+/// What comes after a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value of this is taken apart where it arrives"
+)]
+pub(crate) enum Next {
+    /// The client may send another one.
+    Request(Session),
+    /// The connection carries something else from now on.
+    Tunnel(Box<Tunnel>),
+    /// Nothing: the connection is closed.
+    Nothing,
+}
+
+/// Serves a client that has begun to speak HTTP/1, until it is gone or what it speaks is no longer
+/// ours to read.
+pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel>> {
     let mut session = Session { client, kept: None };
     loop {
         let request = match session.next_request(core).await {
             Arrival::Request(request) => *request,
-            Arrival::Bad(bad, timeout) => return session.refuse_unread(core, bad, timeout).await,
-            Arrival::Gone => return,
-            Arrival::Cut => return session.abort(),
+            Arrival::Bad(bad, timeout) => {
+                session.refuse_unread(core, bad, timeout).await;
+                return None;
+            }
+            Arrival::Gone => return None,
+            Arrival::Cut => {
+                session.abort();
+                return None;
+            }
         };
         if core.draining.is_cancelled() {
             let bad = BadRequest {
@@ -56,17 +78,18 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
                 why: "the gateway is shutting down".to_owned(),
                 raw_target: Some(presentable(request.head.target())),
             };
-            return session.refuse_unread(core, bad, None).await;
+            session.refuse_unread(core, bad, None).await;
+            return None;
         }
-        // Boxed, so that a tunnel that stands for days does not carry the size of all of this.
         let next = match request.form.clone() {
-            Form::Connect => Box::pin(connect::serve(core, session, request)).await,
+            Form::Connect => connect::serve(core, session, request).await,
             Form::Absolute { path } => Box::pin(forward::serve(core, session, request, path)).await,
         };
-        match next {
-            Some(next) => session = next,
-            None => return,
-        }
+        session = match next {
+            Next::Request(session) => session,
+            Next::Tunnel(tunnel) => return Some(tunnel),
+            Next::Nothing => return None,
+        };
     }
 }
 
@@ -140,7 +163,7 @@ impl Session {
 
     /// Answers a request that is refused. The session goes on where the client means it to and the
     /// next request's beginning is certain.
-    pub(crate) async fn refuse(mut self, refusal: &Refusal, request: &Request) -> Option<Self> {
+    pub(crate) async fn refuse(mut self, refusal: &Refusal, request: &Request) -> Next {
         let skippable = match &request.framing {
             Framing::Length(0) => true,
             Framing::Length(length) => *length <= MAX_SKIPPED && !request.expects_continue(),
@@ -149,14 +172,14 @@ impl Session {
         let persistent = request.persistent && skippable;
         let answer = refusal.to_http(persistent, request.head.method() == b"HEAD");
         if !self.client.answer(&answer).await {
-            return None;
+            return Next::Nothing;
         }
         if persistent && self.skip_body(request.framing.clone()).await {
-            return Some(self);
+            return Next::Request(self);
         }
         drop(self.kept.take());
         self.client.farewell().await;
-        None
+        Next::Nothing
     }
 
     async fn skip_body(&mut self, mut framing: Framing) -> bool {

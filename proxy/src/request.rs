@@ -185,11 +185,8 @@ impl Request {
             .any(|member| member.eq_ignore_ascii_case(b"100-continue"))
     }
 
-    /// The family of contents that the client declared, if it sends any.
+    /// The family of contents that the client declared; `http` if it declared none.
     pub(crate) fn content_family(&self) -> &'static str {
-        if self.framing.is_done() {
-            return "empty";
-        }
         let Some(value) = self.head.values("content-type").next() else {
             return "http";
         };

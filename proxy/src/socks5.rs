@@ -19,7 +19,6 @@ use crate::live::CutCause;
 use crate::refusal::{Failure, Refusal, RefusalKind};
 use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
 use crate::settings::Unattributed;
-use crate::sniff::Sniffer;
 use crate::tunnel::Tunnel;
 
 const VERSION: u8 = 5;
@@ -166,12 +165,12 @@ fn counted(bytes: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::from(length))
 }
 
-/// Serves a client that has begun to speak SOCKS5.
-pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
+/// Serves a client that has begun to speak SOCKS5, until there is a tunnel or nobody.
+pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel>> {
     let mut talk = Talk { core, client };
     let patience = core.settings.timeouts.head;
     match timeout(patience, talk.negotiate()).await {
-        Ok(Ok((identity, ask))) => talk.connect(identity, ask).await,
+        Ok(Ok((identity, ask))) => return talk.connect(identity, ask).await,
         Ok(Err(Over::Gone)) => {}
         Ok(Err(Over::Malformed)) => talk.refuse_unread("this is not SOCKS5").await,
         Ok(Err(Over::Answered)) => talk.client.farewell().await,
@@ -180,6 +179,7 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
                 .await
         }
     }
+    None
 }
 
 /// Why a conversation ended before a target was asked for.
@@ -231,15 +231,18 @@ impl Talk<'_> {
         }
     }
 
-    async fn connect(mut self, identity: Option<Arc<Identity>>, ask: Ask) {
+    async fn connect(mut self, identity: Option<Arc<Identity>>, ask: Ask) -> Option<Box<Tunnel>> {
         let target = match ask.target {
             Ok(target) => target,
-            Err(unreadable) => return self.refuse_target(unreadable, ask.raw_host).await,
+            Err(unreadable) => {
+                self.refuse_target(unreadable, ask.raw_host).await;
+                return None;
+            }
         };
         if ask.command != CONNECT {
-            return self
-                .refuse_command(identity.as_deref(), ask.command, &target)
+            self.refuse_command(identity.as_deref(), ask.command, &target)
                 .await;
+            return None;
         }
         let core = self.core;
         let live = core.live.enter(identity.clone());
@@ -261,28 +264,20 @@ impl Talk<'_> {
                     });
                     drop((self.client, server));
                     drop(live);
-                    return;
+                    return None;
                 }
-                let tunnel = Tunnel {
-                    from_client: self.client.buffer.to_vec(),
-                    from_server: Vec::new(),
-                    bytes_before: (0, 0),
-                    client: self.client.io,
-                    server,
-                    live,
-                    attempt,
-                    sniffer: Sniffer::default(),
-                };
-                Box::pin(tunnel.run(core)).await;
+                Some(Box::new(Tunnel::new(self.client, server, live, attempt)))
             }
             Err(refusal) if refusal.is_cut() => {
                 self.client.answer_at_once(&reply(reply_code(&refusal)));
                 drop(self.client);
                 drop(live);
+                None
             }
             Err(refusal) => {
                 drop(live);
                 self.answer_and_close(reply_code(&refusal)).await;
+                None
             }
         }
     }

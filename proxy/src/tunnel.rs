@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempt::{Attempt, Ending};
-use crate::client::abort;
+use crate::client::{Client, abort};
 use crate::core::Core;
 use crate::live::{CutCause, Live};
 use crate::relay::{Relay, RelayEnd, Side, Step};
@@ -41,6 +41,20 @@ enum TunnelEnd {
 }
 
 impl Tunnel {
+    /// A tunnel of which nothing is known yet. What the client sent ahead belongs into it.
+    pub(crate) fn new(client: Client, server: TcpStream, live: Live, attempt: Attempt) -> Self {
+        Self {
+            from_client: client.buffer.to_vec(),
+            from_server: Vec::new(),
+            client: client.io,
+            server,
+            live,
+            attempt,
+            bytes_before: (0, 0),
+            sniffer: Sniffer::default(),
+        }
+    }
+
     /// Relays until it is over, writes down how it ended, and leaves the live table.
     pub(crate) async fn run(mut self, core: &Arc<Core>) {
         self.sniffer.client_said(&self.from_client);

@@ -3,6 +3,7 @@
 //! Nothing here sleeps: a test waits for an answer, for the end of a stream, or for an event.
 
 #![allow(missing_docs, reason = "tests say what they claim in their names")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 // The name that other rooms know this one by.
 extern crate bailiwick_proxy as proxy;

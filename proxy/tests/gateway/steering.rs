@@ -117,6 +117,7 @@ async fn a_request_that_comes_while_draining_is_refused_with_an_answer() {
         world.first(EventKind::Refused).reason,
         Some(RefusalReason::Draining)
     );
+    drop(client);
     drop(tunnel);
     drop(origin.accept().await);
     stopping.await.unwrap();

@@ -257,6 +257,11 @@ impl Talker {
         }
     }
 
+    /// Waits for a refusal, or for the end of the connection in whatever way.
+    pub async fn sees_its_end(&mut self) {
+        while !self.text().contains(" 403 ") && matches!(self.fill().await, Ok(1..)) {}
+    }
+
     pub fn reset(self) {
         self.io.set_zero_linger().unwrap();
     }
