@@ -206,7 +206,7 @@ fn accept(config: &Config, head: &Path) -> anyhow::Result<Accepted> {
         message: format!("{}: {error}", head.display()),
     };
     // What this site has seen: an older list is refused, wherever it comes from.
-    let seen = crl::store::Store::open(&config.data_dir().join("crl"))?.seen()?;
+    let seen = crl::store::Store::open(config.data_dir().join("crl"))?.seen()?;
     let reader = Reader::new(config.file.site.clone(), seen);
     let examined = reader.examine(&bytes, &trust, clock::now()).map_err(refused)?;
     let body = read(&head.with_file_name(examined.body_file()), MAX_BODY_BYTES)?;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use base::{Mode, RefusalReason, Target, Tier, Timestamp};
 use control::gateways::{ArtifactFacts, Facts};
 use crl::{KillSwitch, Question, RevocationSet, Standing};
@@ -20,23 +20,27 @@ use crate::clock;
 #[derive(Clone)]
 struct Known {
     revocations: Arc<RevocationSet>,
+    ground: Arc<Ground>,
+}
+
+/// What was told besides the list.
+struct Ground {
     facts: Arc<Facts>,
     /// The operators' list of the low tier, parsed.
-    operators_list: Arc<[Entry]>,
+    operators_list: Vec<Entry>,
 }
 
 /// The answers. Until both list and facts were told, every connection is refused.
 #[derive(Default)]
 pub struct HouseRulings {
-    list: ArcSwap<Option<Arc<RevocationSet>>>,
-    facts: ArcSwap<Option<(Arc<Facts>, Arc<[Entry]>)>>,
+    list: ArcSwapOption<RevocationSet>,
+    ground: ArcSwapOption<Ground>,
 }
 
 impl HouseRulings {
     /// Enforces `list` from now on.
     pub fn tell_list(&self, list: &crl::List) {
-        self.list
-            .store(Arc::new(Some(Arc::new(RevocationSet::from(list)))));
+        self.list.store(Some(Arc::new(RevocationSet::from(list))));
     }
 
     /// Knows `facts` from now on. An entry of the operators' list that cannot be read lists nothing.
@@ -49,26 +53,22 @@ impl HouseRulings {
                 )
                 .ok()
         });
-        let entries: Arc<[Entry]> = entries.collect();
-        self.facts.store(Arc::new(Some((facts, entries))));
+        let operators_list = entries.collect();
+        self.ground.store(Some(Arc::new(Ground {
+            facts,
+            operators_list,
+        })));
     }
 
     /// The number of the list in force; 0 before the first.
     pub fn crl_number(&self) -> u64 {
-        self.list
-            .load()
-            .as_ref()
-            .as_ref()
-            .map_or(0, |list| list.crl_number())
+        self.list.load().as_ref().map_or(0, |list| list.crl_number())
     }
 
     fn known(&self) -> Option<Known> {
-        let revocations = self.list.load().as_ref().clone()?;
-        let (facts, operators_list) = self.facts.load().as_ref().clone()?;
         Some(Known {
-            revocations,
-            facts,
-            operators_list,
+            revocations: self.list.load_full()?,
+            ground: self.ground.load_full()?,
         })
     }
 }
@@ -92,7 +92,7 @@ impl Known {
         let Some(identity) = identity else {
             return self.dated(self.rule_nameless(), now);
         };
-        let artifact = self.facts.artifacts.get(&identity.artifact_digest);
+        let artifact = self.ground.facts.artifacts.get(&identity.artifact_digest);
         let standing = self.revocations.standing(&Question {
             artifact: identity.artifact_digest,
             manifest: artifact.map(|known| known.manifest_digest),
@@ -116,13 +116,14 @@ impl Known {
     }
 
     fn rule_by_tier(&self, artifact: Option<&ArtifactFacts>, target: &Target, now: Timestamp) -> Ruling {
-        let tier = artifact.map_or(self.facts.policy.policy.default_tier, |known| known.tier);
+        let tier = artifact.map_or(self.ground.facts.policy.policy.default_tier, |known| known.tier);
         // What was spoken is not known yet: host and port decide.
         let matched = artifact.and_then(|known| match known.manifest.coverage(target, None, now) {
             Coverage::Covered { entry } => Some(entry.entry.to_string()),
             Coverage::Uncovered { .. } => None,
         });
         let listed = self
+            .ground
             .operators_list
             .iter()
             .find(|entry| entry.covers(target, None));
@@ -164,6 +165,7 @@ impl Known {
 
     fn contact(&self, tier: Tier) -> String {
         let contact = self
+            .ground
             .facts
             .policy
             .policy
@@ -178,7 +180,7 @@ impl Known {
         Ruling {
             crl_number: Some(self.revocations.crl_number()),
             crl_stale: !self.revocations.freshness(now).is_fresh(),
-            policy_version: Some(self.facts.policy.policy.version),
+            policy_version: Some(self.ground.facts.policy.policy.version),
             ..ruling
         }
     }
