@@ -1,9 +1,18 @@
 //! Events and the transparency log that keeps them.
+//!
+//! A gateway appends events through [`LogWriter`]. Anybody who has the folder and the public key
+//! checks it with [`verify_log`], reads it through [`VerifiedLog`], which hands out nothing that was
+//! not verified, and proves single events to strangers with [`VerifiedLog::prove`] and
+//! [`verify_proof`]. [`UnverifiedReader`] is for watching only.
+//!
+//! The files are those of c2sp.org/tlog-tiles, so that tools nobody here wrote can read them. The
+//! modules `disk` and `folder` are the edge: no other opens a file.
 
 mod checkpoint;
 mod disk;
 mod edge;
 mod event;
+mod failure;
 #[cfg(test)]
 mod faults;
 mod folder;
@@ -13,20 +22,20 @@ mod proof;
 mod recovery;
 mod tile;
 mod unverified;
+mod verification;
 mod verified;
 mod verify;
 mod writer;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
 pub use event::{EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
+pub use failure::{AppendError, CheckpointError, SyncError};
 pub use folder::Unreadable;
 pub use proof::{InvalidProof, Proof, ProvenEvent, verify_proof};
 pub use recovery::{OpenError, Recovery};
 pub use tile::{InvalidBundle, Shelf, TILE_WIDTH, Tile, split_bundle};
 pub use unverified::{UnverifiedReadError, UnverifiedReader};
+pub use verification::{Completeness, Fault, Integrity, Verification, WhyUnproven};
 pub use verified::{EventProof, Events, NotVerified, ReadError, VerifiedLog};
-pub use verify::{
-    Completeness, Fault, Integrity, Progress, Verification, VerifyError, VerifyOptions, WhyUnproven,
-    verify_log,
-};
-pub use writer::{AppendError, CheckpointError, LogWriter, SyncError};
+pub use verify::{Progress, VerifyError, VerifyOptions, verify_log};
+pub use writer::LogWriter;

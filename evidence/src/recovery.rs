@@ -12,12 +12,11 @@ use seal::note::{NoteError, NoteVerifier};
 
 use crate::disk::Disk;
 use crate::edge::{RightEdge, TileBytes, last_partial};
+use crate::failure::Unwritten;
 use crate::journal::{MAGIC, Records};
 use crate::merkle::{empty_root, leaf_hash};
 use crate::tile::{Shelf, Tile, split_bundle, tile_hashes};
-use crate::writer::{
-    CHECKPOINT_FILE, JOURNAL_FILE, LOCK_FILE, TILE_FOLDER, Unwritten, make_folders, replace_file,
-};
+use crate::writer::{CHECKPOINT_FILE, JOURNAL_FILE, LOCK_FILE, TILE_FOLDER, make_folders, replace_file};
 use crate::{Checkpoint, InvalidCheckpoint, InvalidEvent, Origin};
 
 /// What was found when a log was opened for writing.

@@ -15,7 +15,8 @@ use crate::merkle::{
     root_of, verify_inclusion,
 };
 use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
-use crate::verify::{Integrity, Progress, Verification, VerifyError, VerifyOptions, verify_log};
+use crate::verification::{Integrity, Verification};
+use crate::verify::{Progress, VerifyError, VerifyOptions, verify_log};
 use crate::{Checkpoint, Event, Proof};
 
 /// Hash tiles kept in memory by one reader.

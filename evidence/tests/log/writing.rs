@@ -70,6 +70,14 @@ fn appending_gives_each_event_its_index() {
 }
 
 #[test]
+fn a_writer_and_a_reader_can_be_given_to_another_thread() {
+    fn given<T: Send>() {}
+    given::<LogWriter>();
+    given::<evidence::VerifiedLog>();
+    given::<evidence::UnverifiedReader>();
+}
+
+#[test]
 fn two_writers_on_one_folder_are_refused() {
     let log = Log::empty();
     let writer = log.writer();
