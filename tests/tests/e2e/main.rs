@@ -7,6 +7,7 @@ mod demo;
 mod golden;
 mod life;
 mod outages;
+mod runbooks;
 mod stock;
 mod story;
 mod tokens;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
+        ("runbooks", runbooks::SCENARIOS),
     ]);
     demo::clean();
     code
