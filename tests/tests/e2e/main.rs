@@ -6,6 +6,7 @@ mod clients;
 mod demo;
 mod golden;
 mod life;
+mod nights;
 mod outages;
 mod runbooks;
 mod stock;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
+        ("nights", nights::SCENARIOS),
     ]);
     demo::clean();
     code
