@@ -1,27 +1,28 @@
 //! The night, put together: the auditor judges, the office acts and remembers, the postman is rung.
 
+mod letters;
+mod summary;
+
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use auditor::{ActResult, Auditor, Doubt, Night, NightOutcome, Period, Progress, Schedule};
-use base::{Sha256Digest, Timestamp, Verdict};
-use control::api::types::{AuditRequest, AuditSummary, AuditedReport, FindingLine, ListPublished};
+use auditor::{Auditor, Night, NightOutcome, Period, Progress, Schedule};
+use base::{Timestamp, Verdict};
+use control::api::types::{AuditRequest, AuditSummary, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
-use control::outbox::{self, Letter};
-use control::store::{Act, ReportRecord};
-use control::words::Action;
+use control::store::ReportRecord;
 use manifests::Manifest;
 use parking_lot::Mutex;
-use reports::mail::{self, Address, Attachment, Mail};
-use reports::{Context, EvidenceFile, SignedFile};
+use reports::mail::Address;
 use seal::key_file;
 use seal::trust::Role;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use summary::summary;
 
 use super::site::{HouseSite, Kept, LOGS_READ, LogMark};
 use crate::clock;
@@ -291,63 +292,6 @@ impl HouseNights {
         )
     }
 
-    /// One letter to the owner and one to security for every artifact that did not keep its word or of
-    /// which nobody can tell; after a scheduled night, the digest.
-    async fn write_letters(&self, judged: &Judged, order: &Order) -> anyhow::Result<Vec<String>> {
-        let Some(readers) = &self.readers else {
-            return Ok(Vec::new());
-        };
-        let mut mails = Vec::new();
-        let mut notices = notices(&judged.outcome);
-        let about_artifacts: Vec<&Kept> = judged
-            .published
-            .iter()
-            .filter(|kept| kept.record.run_id.is_none())
-            .collect();
-        for kept in &about_artifacts {
-            let owner = self.owner_address(&kept.record).await?;
-            if owner.is_none() && kept.record.verdict == Verdict::NonConforming {
-                notices.push(format!(
-                    "{} names no owner who can be written to",
-                    kept.record.plugin_id
-                ));
-            }
-            mails.extend(letters(kept, readers, owner.as_ref()));
-        }
-        if order.scheduled_for.is_some() {
-            let reports = about_artifacts
-                .iter()
-                .map(|kept| (&kept.publication.report, &kept.publication.context));
-            let night = mail::Night {
-                site: &self.config.file.site,
-                period: order.period,
-                reports: reports.collect(),
-                notices,
-            };
-            mails.push(mail::night_digest(
-                &night,
-                &readers.from,
-                &readers.security,
-                Vec::new(),
-            ));
-        }
-        self.queue(mails).await
-    }
-
-    async fn queue(&self, mails: Vec<Mail>) -> anyhow::Result<Vec<String>> {
-        let now = clock::now();
-        let letters: Vec<Letter> = mails.iter().map(|mail| Letter::from_mail(mail, now)).collect();
-        outbox::queue(self.office().store(), &letters, now).await?;
-        Ok(letters.into_iter().map(|letter| letter.message_id).collect())
-    }
-
-    async fn owner_address(&self, record: &ReportRecord) -> anyhow::Result<Option<Address>> {
-        let plugin = self.office().store().plugin(record.plugin_id.clone()).await?;
-        Ok(plugin
-            .and_then(|plugin| plugin.owner_email)
-            .and_then(|email| email.parse().ok()))
-    }
-
     /// Keeps how far each log was read, so that a log that was cut since shows. Only a scheduled night
     /// moves the mark from which the next one reads on.
     async fn remember(&self, outcome: &NightOutcome, order: &Order) -> anyhow::Result<()> {
@@ -372,73 +316,6 @@ impl HouseNights {
             .set_setting(LOGS_READ, serde_json::to_string(&marks)?, None)
             .await?;
         Ok(())
-    }
-
-    /// Writes again to the readers of one report, under fresh Message-IDs.
-    async fn send_again(&self, record: ReportRecord) -> anyhow::Result<Result<Vec<String>, NightFailure>> {
-        let Some(readers) = self.readers.clone() else {
-            let what = "the configuration has no [mail] section, so there is nobody to write to".to_owned();
-            return Ok(Err(NightFailure::Request { what }));
-        };
-        let folder = PathBuf::from(&record.folder);
-        let bundle = std::fs::read(folder.join(auditor::BUNDLE_NAME))
-            .with_context(|| format!("cannot read the report in {}", folder.display()))?;
-        let trust = self.office().trust_root().await?;
-        let opened = reports::open_report(&bundle, &trust)?;
-        let key = trust
-            .keys(Role::Auditor)
-            .find(|key| key.fingerprint() == opened.signer)
-            .cloned()
-            .context("the report's key left the trust root")?;
-        let artifact = match record.artifact_digest {
-            Some(digest) => self.office().store().artifact(digest).await?,
-            None => None,
-        };
-        let plugin = self.office().store().plugin(record.plugin_id.clone()).await?;
-        let policy = self.office().policy()?;
-        let context = Context {
-            site: self.config.file.site.clone(),
-            artifact_name: artifact
-                .as_ref()
-                .map_or_else(|| record.plugin_id.to_string(), |a| a.file_name.clone()),
-            version: artifact.and_then(|artifact| artifact.version),
-            tier: plugin
-                .as_ref()
-                .and_then(|plugin| plugin.tier)
-                .unwrap_or(policy.policy.default_tier),
-            owner: plugin.as_ref().and_then(|plugin| plugin.owner_name.clone()),
-            security_contact: self.security_contact(),
-            signed: Some(SignedFile {
-                name: auditor::BUNDLE_NAME.to_owned(),
-                payload_digest: opened.payload_digest,
-                key,
-                key_name: "auditor.pub".to_owned(),
-            }),
-            evidence: evidence_file(&folder)?,
-            changes: None,
-        };
-        let attachments = attach(&bundle);
-        let owner = self.owner_address(&record).await?;
-        let from = &readers.from;
-        let to_owner =
-            owner.and_then(|to| mail::owner_mail(&opened.report, &context, from, &to, attachments.clone()));
-        let to_security = mail::security_mail(&opened.report, &context, from, &readers.security, attachments);
-        let mut mails: Vec<Mail> = to_owner.into_iter().chain(to_security).collect();
-        if mails.is_empty() {
-            let what = format!(
-                "a {} report has no letters; send the files in {}",
-                record.verdict,
-                folder.display()
-            );
-            return Ok(Err(NightFailure::Request { what }));
-        }
-        let again = clock::now().unix_us();
-        for mail in &mut mails {
-            mail.message_id = mail.message_id.replacen('@', &format!(".again-{again}@"), 1);
-        }
-        let queued = self.queue(mails).await?;
-        self.bell.notify_one();
-        Ok(Ok(queued))
     }
 }
 
@@ -471,149 +348,6 @@ struct Judged {
     outcome: NightOutcome,
     published: Vec<Kept>,
     cut: Vec<ListPublished>,
-}
-
-fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> Vec<Mail> {
-    let publication = &kept.publication;
-    let (report, context) = (&publication.report, &publication.context);
-    let attachments = attach(&publication.bundle);
-    let to_owner =
-        owner.and_then(|to| mail::owner_mail(report, context, &readers.from, to, attachments.clone()));
-    let to_security = mail::security_mail(report, context, &readers.from, &readers.security, attachments);
-    to_owner.into_iter().chain(to_security).collect()
-}
-
-fn attach(bundle: &[u8]) -> Vec<Attachment> {
-    Attachment::if_small(
-        auditor::BUNDLE_NAME,
-        "application/vnd.dev.sigstore.bundle.v0.3+json",
-        bundle.to_vec(),
-    )
-    .into_iter()
-    .collect()
-}
-
-/// What concerns the site rather than a plugin.
-fn notices(outcome: &NightOutcome) -> Vec<String> {
-    let strays = outcome.strays.iter().map(|(stray, tally)| {
-        let target = stray
-            .target
-            .as_ref()
-            .map_or("an unreadable target".to_owned(), ToString::to_string);
-        let how = stray
-            .refusal
-            .map_or("relayed without identity".to_owned(), |reason| {
-                format!("refused: {reason}")
-            });
-        format!(
-            "{} connection(s) to {target} that belong to no run, {how}",
-            tally.connections
-        )
-    });
-    let unknown = outcome.unknown.iter().map(|who| {
-        format!(
-            "run {} of {}, whose artifact is not on record, made connections",
-            who.run_id, who.plugin_id
-        )
-    });
-    strays.chain(unknown).collect()
-}
-
-fn evidence_file(folder: &Path) -> anyhow::Result<Option<EvidenceFile>> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("evidence-") && name.ends_with(".tar.zst") {
-            let bytes = std::fs::read(entry.path())?;
-            let size_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            return Ok(Some(EvidenceFile {
-                name,
-                digest: Sha256Digest::of(&bytes),
-                size_bytes,
-            }));
-        }
-    }
-    Ok(None)
-}
-
-fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> AuditSummary {
-    let outcome = judged.outcome;
-    let kept = |report: &auditor::Reported| {
-        judged.published.iter().find(|kept| {
-            kept.record.plugin_id == report.plugin_id
-                && kept.record.artifact_digest == Some(report.artifact_digest)
-                && kept.record.run_id == report.run_id
-        })
-    };
-    let reports = outcome.reports.iter().map(|report| AuditedReport {
-        report_id: kept(report).map(|kept| kept.record.report_id),
-        plugin_id: report.plugin_id.clone(),
-        artifact_digest: Some(report.artifact_digest),
-        run_id: report.run_id,
-        verdict: report.verdict,
-        folder: report.place.clone(),
-        findings: report.findings.iter().map(finding_line).collect(),
-    });
-    let acts = outcome.acts.iter().filter_map(|act| match act.result {
-        ActResult::Quarantined { crl_number } => Some(Act {
-            at: now,
-            who: "policy".to_owned(),
-            action: Action::Quarantine,
-            target: act.proposal.artifact_digest.to_string(),
-            reason: act
-                .proposal
-                .reasons
-                .iter()
-                .copied()
-                .max_by_key(|reason| reason.severity()),
-            note: None,
-            clause: Some(act.proposal.clause.clone()),
-            enabled_by: Some(act.proposal.enabled_by.clone()),
-            crl_number: Some(crl_number),
-        }),
-        _ => None,
-    });
-    AuditSummary {
-        from: outcome.period.from,
-        to: outcome.period.to,
-        dry_run: outcome.dry_run,
-        reports: reports.collect(),
-        acts: acts.collect(),
-        mails,
-        doubts: outcome
-            .doubts
-            .iter()
-            .map(doubt_line)
-            .chain(outcome.troubles.clone())
-            .collect(),
-        notices: notices(&outcome),
-    }
-}
-
-fn doubt_line(doubt: &Doubt) -> String {
-    let entry = doubt
-        .index
-        .map(|index| format!(" at entry {index}"))
-        .unwrap_or_default();
-    let missing = doubt
-        .missing
-        .map(|count| format!(", {count} event(s) missing"))
-        .unwrap_or_default();
-    format!(
-        "{} in {}{entry}: {}{missing}",
-        doubt.reason, doubt.origin, doubt.cause
-    )
-}
-
-fn finding_line(finding: &reports::predicate::Finding) -> FindingLine {
-    FindingLine {
-        reason: finding.reason,
-        severity: finding.severity,
-        host: finding.host.as_ref().map(ToString::to_string),
-        port: finding.port.map(base::Port::get),
-        connections: finding.connections,
-        fix: finding.fix.clone(),
-    }
 }
 
 fn show(progress: Progress<'_>) {

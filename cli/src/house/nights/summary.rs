@@ -1,0 +1,115 @@
+//! Summaries: what a night came to, in the words of the API.
+
+use auditor::{ActResult, Doubt, NightOutcome};
+use base::Timestamp;
+use control::api::types::{AuditSummary, AuditedReport, FindingLine};
+use control::store::Act;
+use control::words::Action;
+
+use super::Judged;
+
+pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> AuditSummary {
+    let outcome = judged.outcome;
+    let kept = |report: &auditor::Reported| {
+        judged.published.iter().find(|kept| {
+            kept.record.plugin_id == report.plugin_id
+                && kept.record.artifact_digest == Some(report.artifact_digest)
+                && kept.record.run_id == report.run_id
+        })
+    };
+    let reports = outcome.reports.iter().map(|report| AuditedReport {
+        report_id: kept(report).map(|kept| kept.record.report_id),
+        plugin_id: report.plugin_id.clone(),
+        artifact_digest: Some(report.artifact_digest),
+        run_id: report.run_id,
+        verdict: report.verdict,
+        folder: report.place.clone(),
+        findings: report.findings.iter().map(finding_line).collect(),
+    });
+    let acts = outcome.acts.iter().filter_map(|act| match act.result {
+        ActResult::Quarantined { crl_number } => Some(Act {
+            at: now,
+            who: "policy".to_owned(),
+            action: Action::Quarantine,
+            target: act.proposal.artifact_digest.to_string(),
+            reason: act
+                .proposal
+                .reasons
+                .iter()
+                .copied()
+                .max_by_key(|reason| reason.severity()),
+            note: None,
+            clause: Some(act.proposal.clause.clone()),
+            enabled_by: Some(act.proposal.enabled_by.clone()),
+            crl_number: Some(crl_number),
+        }),
+        _ => None,
+    });
+    AuditSummary {
+        from: outcome.period.from,
+        to: outcome.period.to,
+        dry_run: outcome.dry_run,
+        reports: reports.collect(),
+        acts: acts.collect(),
+        mails,
+        doubts: outcome
+            .doubts
+            .iter()
+            .map(doubt_line)
+            .chain(outcome.troubles.clone())
+            .collect(),
+        notices: notices(&outcome),
+    }
+}
+
+/// What concerns the site rather than a plugin.
+pub(super) fn notices(outcome: &NightOutcome) -> Vec<String> {
+    let strays = outcome.strays.iter().map(|(stray, tally)| {
+        let target = stray
+            .target
+            .as_ref()
+            .map_or("an unreadable target".to_owned(), ToString::to_string);
+        let how = stray
+            .refusal
+            .map_or("relayed without identity".to_owned(), |reason| {
+                format!("refused: {reason}")
+            });
+        format!(
+            "{} connection(s) to {target} that belong to no run, {how}",
+            tally.connections
+        )
+    });
+    let unknown = outcome.unknown.iter().map(|who| {
+        format!(
+            "run {} of {}, whose artifact is not on record, made connections",
+            who.run_id, who.plugin_id
+        )
+    });
+    strays.chain(unknown).collect()
+}
+
+fn doubt_line(doubt: &Doubt) -> String {
+    let entry = doubt
+        .index
+        .map(|index| format!(" at entry {index}"))
+        .unwrap_or_default();
+    let missing = doubt
+        .missing
+        .map(|count| format!(", {count} event(s) missing"))
+        .unwrap_or_default();
+    format!(
+        "{} in {}{entry}: {}{missing}",
+        doubt.reason, doubt.origin, doubt.cause
+    )
+}
+
+fn finding_line(finding: &reports::predicate::Finding) -> FindingLine {
+    FindingLine {
+        reason: finding.reason,
+        severity: finding.severity,
+        host: finding.host.as_ref().map(ToString::to_string),
+        port: finding.port.map(base::Port::get),
+        connections: finding.connections,
+        fix: finding.fix.clone(),
+    }
+}
