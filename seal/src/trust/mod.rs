@@ -7,155 +7,25 @@
 //!
 //! Trusted with this file: nobody. Whoever changes it without the root keys is noticed at once.
 
+mod role;
+mod scope;
+mod wire;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 
 use base::json::{self, JsonError};
-use base::{PluginId, Sha256Digest, Timestamp};
-use serde::{Deserialize, Serialize};
+use base::{PluginId, Timestamp};
 
 use crate::envelope::{EnvelopeError, Unverified, Verified};
 use crate::{Fingerprint, PredicateType, PublicKey, SigningKey};
 
+pub use role::{InvalidRole, Role};
+pub use scope::{InvalidScope, Scope};
+use wire::{WireFile, WireKey, WireRole, WireRoot, WireSignature, WireSigner, tuf_canonical, tuf_key_id};
+
 const SPEC_VERSION: &str = "1.0.31";
 const TUF_ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
-
-/// What a key may sign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Manifests.
-    Owner,
-    /// Approvals.
-    Certifier,
-    /// Reports.
-    Auditor,
-    /// Revocation lists.
-    Crl,
-    /// Checkpoints of evidence logs.
-    Gateway,
-    /// Cosignatures on checkpoints.
-    Witness,
-    /// Run tokens.
-    Run,
-    /// Console actions.
-    Operator,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 8] = [
-        Self::Owner,
-        Self::Certifier,
-        Self::Auditor,
-        Self::Crl,
-        Self::Gateway,
-        Self::Witness,
-        Self::Run,
-        Self::Operator,
-    ];
-
-    /// The role's one spelling.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Certifier => "certifier",
-            Self::Auditor => "auditor",
-            Self::Crl => "crl",
-            Self::Gateway => "gateway",
-            Self::Witness => "witness",
-            Self::Run => "run",
-            Self::Operator => "operator",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = InvalidRole;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRole> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or(InvalidRole)
-    }
-}
-
-/// A word that is not a role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a role is one of owner, certifier, auditor, crl, gateway, witness, run, operator")]
-pub struct InvalidRole;
-
-/// The plugins that a key may speak for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// `*`: all plugins.
-    All,
-    /// One plugin.
-    Plugin(PluginId),
-    /// `acme.*`: plugins whose id starts with `acme.`.
-    Prefix(String),
-}
-
-/// A text that is not a scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is a plugin id, a prefix such as \"acme.*\", or \"*\"")]
-pub struct InvalidScope;
-
-impl Scope {
-    /// Whether the scope holds `plugin`.
-    pub fn covers(&self, plugin: &PluginId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Plugin(own) => own == plugin,
-            Self::Prefix(prefix) => plugin.as_str().starts_with(prefix),
-        }
-    }
-}
-
-impl FromStr for Scope {
-    type Err = InvalidScope;
-
-    fn from_str(text: &str) -> Result<Self, InvalidScope> {
-        match text.strip_suffix('*') {
-            Some("") => Ok(Self::All),
-            // Ending in a separator, so that "acme*" cannot reach into "acmecorp".
-            Some(prefix) if prefix.ends_with(['.', '-', '_']) && prefix.parse_stem().is_ok() => {
-                Ok(Self::Prefix(prefix.to_owned()))
-            }
-            Some(_) => Err(InvalidScope),
-            None => text.parse().map(Self::Plugin).map_err(|_| InvalidScope),
-        }
-    }
-}
-
-/// The part of a prefix before its final separator is itself a plugin id.
-trait ParseStem {
-    fn parse_stem(&self) -> Result<PluginId, base::InvalidPluginId>;
-}
-
-impl ParseStem for str {
-    fn parse_stem(&self) -> Result<PluginId, base::InvalidPluginId> {
-        self.get(..self.len().saturating_sub(1)).unwrap_or("").parse()
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("*"),
-            Self::Plugin(plugin) => fmt::Display::fmt(plugin, f),
-            Self::Prefix(prefix) => write!(f, "{prefix}*"),
-        }
-    }
-}
 
 /// One key and what it may sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,67 +122,6 @@ pub struct TrustRoot {
     pub root_keys: Vec<PublicKey>,
     /// Everybody else's.
     pub signers: Vec<Signer>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireFile {
-    signatures: Vec<WireSignature>,
-    signed: serde_json::Value,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireSignature {
-    keyid: String,
-    sig: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireRoot {
-    #[serde(rename = "_type")]
-    document_type: String,
-    spec_version: String,
-    consistent_snapshot: bool,
-    version: u64,
-    expires: String,
-    keys: BTreeMap<String, WireKey>,
-    roles: BTreeMap<String, WireRole>,
-    bailiwick_signers: Vec<WireSigner>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireKey {
-    keytype: String,
-    scheme: String,
-    keyval: WireKeyValue,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireKeyValue {
-    public: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireRole {
-    keyids: Vec<String>,
-    threshold: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireSigner {
-    keyid: String,
-    name: String,
-    role: Role,
-    scopes: Vec<String>,
-    valid_from: Timestamp,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    valid_until: Option<Timestamp>,
 }
 
 impl TrustRoot {
@@ -512,98 +321,6 @@ impl TrustRoot {
                 .collect(),
         }
     }
-}
-
-impl From<&PublicKey> for WireKey {
-    fn from(key: &PublicKey) -> Self {
-        let (keytype, scheme, public) = match key.ed25519_bytes() {
-            Some(raw) => ("ed25519", "ed25519", hex::encode(raw)),
-            None => ("ecdsa", "ecdsa-sha2-nistp256", key.to_pem()),
-        };
-        Self {
-            keytype: keytype.to_owned(),
-            scheme: scheme.to_owned(),
-            keyval: WireKeyValue { public },
-        }
-    }
-}
-
-impl WireKey {
-    fn parse(&self) -> Result<PublicKey, TrustRootError> {
-        let key = match (self.keytype.as_str(), self.scheme.as_str()) {
-            ("ed25519", "ed25519") => {
-                let mut raw = [0; 32];
-                hex::decode_to_slice(&self.keyval.public, &mut raw).map_err(shape)?;
-                PublicKey::from_ed25519_bytes(&raw).map_err(shape)?
-            }
-            ("ecdsa", "ecdsa-sha2-nistp256") => PublicKey::from_pem(&self.keyval.public).map_err(shape)?,
-            (keytype, scheme) => return Err(shape(format!("key type {keytype:?} with scheme {scheme:?}"))),
-        };
-        // The type that was declared must be the type that the key is.
-        if Self::from(&key).keytype == self.keytype {
-            Ok(key)
-        } else {
-            Err(shape("a key of another type"))
-        }
-    }
-}
-
-/// The TUF key id: SHA-256 of the key's canonical JSON, in hex.
-fn tuf_key_id(key: &PublicKey) -> String {
-    let value = serde_json::to_value(WireKey::from(key)).expect("a key is three strings");
-    Sha256Digest::of(&tuf_canonical(&value)).to_hex()
-}
-
-/// The bytes that TUF signs (specification §4.2): "OLPC canonical JSON", which differs from RFC 8785 in
-/// that only `"` and `\` are escaped. A PEM key has line ends, and they stand raw here: with RFC 8785's
-/// `\n` no stock reader would find our signatures good.
-fn tuf_canonical(value: &serde_json::Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_canonical(value, &mut bytes);
-    bytes
-}
-
-fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
-    use serde_json::Value;
-    match value {
-        Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_canonical(item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(fields) => {
-            let sorted: BTreeMap<_, _> = fields.iter().collect();
-            out.push(b'{');
-            for (index, (name, field)) in sorted.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_string(name, out);
-                out.push(b':');
-                write_canonical(field, out);
-            }
-            out.push(b'}');
-        }
-        Value::String(text) => write_string(text, out),
-        // Numbers are whole here: the shape of a root has no others.
-        plain => out.extend_from_slice(plain.to_string().as_bytes()),
-    }
-}
-
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for &byte in text.as_bytes() {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(byte);
-    }
-    out.push(b'"');
 }
 
 fn read(bytes: &[u8]) -> Result<(TrustRoot, WireFile, Vec<u8>), TrustRootError> {
