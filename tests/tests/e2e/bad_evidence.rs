@@ -186,7 +186,8 @@ fn cut_tail() -> Result<()> {
     Ok(())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder and all below it.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     for file in files(from) {
         let target = to.join(file.strip_prefix(from)?);
         std::fs::create_dir_all(target.parent().context("inside the folder")?)?;
