@@ -29,6 +29,9 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     listeners: TaskTracker,
+    /// Whether the last event is written. Held while it is being written, so that whoever else shuts
+    /// down returns no earlier.
+    stopped: tokio::sync::Mutex<bool>,
 }
 
 /// What a kill did.
@@ -140,6 +143,7 @@ impl Gateway {
             addresses,
             admin,
             listeners,
+            stopped: tokio::sync::Mutex::new(false),
         })
     }
 
@@ -205,7 +209,7 @@ impl Gateway {
     }
 
     /// Takes no new connection, waits for those that stand until `deadline`, cuts the rest, and
-    /// signs a last checkpoint. Calling it again waits for nothing.
+    /// signs a last checkpoint. Called again meanwhile, the earlier of the deadlines holds.
     pub async fn shutdown(&self, deadline: Duration) {
         let core = &self.core;
         core.draining.cancel();
@@ -217,8 +221,12 @@ impl Gateway {
         core.clients.wait().await;
         self.listeners.close();
         self.listeners.wait().await;
-        core.recorder.record(core.event(EventKind::Stop));
-        core.recorder.close().await;
+        let mut stopped = self.stopped.lock().await;
+        if !*stopped {
+            core.recorder.record(core.event(EventKind::Stop));
+            core.recorder.close().await;
+            *stopped = true;
+        }
     }
 }
 

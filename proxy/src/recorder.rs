@@ -221,14 +221,7 @@ impl Recorder {
     /// [`RecorderError::Checkpoint`], [`RecorderError::Closed`].
     pub async fn checkpoint(&self) -> Result<u64, RecorderError> {
         let (answer, size) = oneshot::channel();
-        {
-            // The guard ends before the wait begins, so that this future can be sent.
-            let mut queue = self.shared.queue.lock();
-            if !queue.closed {
-                queue.checkpoints.push(answer);
-            }
-        }
-        self.shared.arrived.notify_one();
+        self.ask(answer);
         size.await
             .map_err(|_| RecorderError::Closed)?
             .map_err(|cause| RecorderError::Checkpoint { cause })
@@ -262,6 +255,16 @@ impl Recorder {
 
     pub(crate) fn counters(&self) -> &RecorderCounters {
         &self.shared.counters
+    }
+
+    /// Hands the question over; where nobody is left to answer, it is dropped and that is the answer.
+    fn ask(&self, question: CheckpointAsked) {
+        let mut queue = self.shared.queue.lock();
+        if !queue.closed {
+            queue.checkpoints.push(question);
+            drop(queue);
+            self.shared.arrived.notify_one();
+        }
     }
 
     fn push(&self, pending: Pending) {
@@ -564,4 +567,82 @@ fn gap_event(gateway: &str, gap: Gap) -> Event {
     event.cause = Some(base::escape_untrusted(gap.cause.as_bytes(), 1024));
     event.count = gap.count;
     event
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::MemorySink;
+
+    fn event(kind: EventKind) -> Event {
+        Event::new(kind, base::Timestamp::from_unix_us(0), "gw")
+    }
+
+    fn settings() -> EvidenceSettings {
+        EvidenceSettings::new("gw")
+    }
+
+    #[tokio::test]
+    async fn events_are_written_in_the_order_in_which_they_came() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        for count in 0..1000 {
+            let mut event = event(EventKind::Progress);
+            event.count = Some(count);
+            recorder.record(event);
+        }
+        recorder.close().await;
+        let counts: Vec<_> = sink.events().iter().filter_map(|event| event.count).collect();
+        assert_eq!(counts, (0..1000).collect::<Vec<_>>());
+        assert_eq!(sink.checkpointed(), 1000);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_into_memory_is_counted_and_the_log_says_so() {
+        let sink = MemorySink::new();
+        sink.break_with("disk full");
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        let many = HELD + 100;
+        for _ in 0..many {
+            recorder.record(event(EventKind::Close));
+        }
+        assert_eq!(
+            recorder.record_and_wait(event(EventKind::Open)).await,
+            Err(EvidenceUnavailable)
+        );
+        assert!(!recorder.is_writable());
+        sink.mend();
+        recorder.close().await;
+        let events = sink.events();
+        let (closes, gaps): (Vec<_>, Vec<_>) = events.iter().partition(|e| e.kind == EventKind::Close);
+        assert_eq!((closes.len(), gaps.len()), (HELD, 1));
+        assert_eq!(gaps[0].count, Some(100));
+        assert!(gaps[0].cause.as_deref().unwrap().contains("disk full"));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_no_log_could_take_keeps_no_other_out() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        let mut misfit = event(EventKind::Close);
+        misfit.cause = Some("x".repeat(evidence::MAX_EVENT_BYTES));
+        recorder.record(event(EventKind::Open));
+        recorder.record(misfit);
+        recorder.record(event(EventKind::Close));
+        recorder.close().await;
+        let kinds: Vec<_> = sink.events().iter().map(|event| event.kind).collect();
+        assert_eq!(kinds.iter().filter(|kind| **kind == EventKind::Gap).count(), 1);
+        assert_eq!(kinds.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_closed_recorder_writes_nothing_and_says_so() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        recorder.close().await;
+        recorder.record(event(EventKind::Close));
+        assert!(matches!(recorder.checkpoint().await, Err(RecorderError::Closed)));
+        assert_eq!(recorder.counters().lost.get(), 1);
+        assert!(sink.events().is_empty());
+    }
 }

@@ -528,6 +528,20 @@ mod tests {
     }
 
     #[test]
+    fn the_host_header_of_a_connect_request_is_noted_where_it_differs() {
+        for (host, noted) in [
+            ("Host: a.example\r\n", None),
+            ("Host: A.example:443\r\n", None),
+            ("Host: \r\n", None),
+            ("Host: b.example\r\n", Some("b.example")),
+            ("Host: a.example:80\r\n", Some("a.example:80")),
+        ] {
+            let request = request(&format!("CONNECT a.example:443 HTTP/1.1\r\n{host}\r\n")).unwrap();
+            assert_eq!(request.notes.host_header.as_deref(), noted, "{host}");
+        }
+    }
+
+    #[test]
     fn a_host_header_that_disagrees_is_noted_and_rewritten() {
         let request = request("GET http://ok.example/p?q HTTP/1.1\r\nHost: evil.example\r\n\r\n").unwrap();
         assert_eq!(request.target.to_string(), "ok.example:80");

@@ -1,10 +1,12 @@
 //! CONNECT: tunnels from request to record.
 
+use std::time::Duration;
+
 use base::{Attribution, Decision, DnsResult, ObservedScheme, Outcome};
 use evidence::EventKind;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::world::{Origin, World};
+use crate::world::{Origin, Plan, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_carries_every_byte_and_is_recorded_from_open_to_close() {
@@ -52,7 +54,7 @@ async fn a_tunnel_carries_every_byte_and_is_recorded_from_open_to_close() {
     assert_eq!(close.dns_result, Some(DnsResult::Override));
     assert_eq!(close.dialed_ip, Some(origin.address.ip()));
     assert_eq!(close.scheme, Some(ObservedScheme::Tcp));
-    world.gateway.shutdown(std::time::Duration::ZERO).await;
+    world.gateway.shutdown(Duration::ZERO).await;
     assert_eq!(world.kinds().first(), Some(&EventKind::Start));
     assert_eq!(world.kinds().last(), Some(&EventKind::Stop));
     assert_eq!(world.count(EventKind::Close), 1);
@@ -204,7 +206,7 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
     assert!(server.is_reset().await);
     world.event(|event| event.outcome == Some(Outcome::ClientReset));
 
-    world.gateway.shutdown(std::time::Duration::ZERO).await;
+    world.gateway.shutdown(Duration::ZERO).await;
     assert_eq!(world.count(EventKind::Close), 2);
 }
 
@@ -234,6 +236,65 @@ async fn a_destination_that_cannot_be_reached_is_answered_and_recorded() {
     let close = world.first(EventKind::Close);
     assert_eq!(close.outcome, Some(Outcome::ConnectFailed));
     assert_eq!(close.payload_class.as_deref(), Some("empty out=0 in=0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_in_which_nothing_moves_is_ended_and_one_that_lasts_says_so() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::reaching(&[("ok.example", origin.address)]);
+    plan.settings.timeouts.idle = Duration::from_millis(100);
+    plan.settings.timeouts.progress = Duration::from_millis(20);
+    let world = plan.start().await;
+    let mut client = world
+        .tunnel(&world.plugin("acme.weather", 1), "ok.example:443")
+        .await;
+    client.send("hello").await;
+    let mut server = origin.accept().await;
+    assert_eq!(server.exactly(5).await, b"hello");
+    assert!(client.is_reset().await);
+    assert!(server.is_reset().await);
+    let close = world.first(EventKind::Close);
+    assert_eq!(close.outcome, Some(Outcome::IdleTimeout));
+    assert_eq!(close.timeout, Some(evidence::Timeout::Idle));
+    let progress = world.first(EventKind::Progress);
+    assert_eq!(progress.connection_id, close.connection_id);
+    assert_eq!(progress.bytes_out, Some(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_tunnel_says_everything_in_its_close() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::reaching(&[("ok.example", origin.address)]);
+    plan.settings.timeouts.announce = Duration::from_secs(600);
+    let world = plan.start().await;
+    let mut client = world
+        .tunnel(&world.plugin("acme.weather", 1), "ok.example:80")
+        .await;
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    drop(client);
+    drop(origin.accept().await);
+    assert_eq!(world.first(EventKind::Close).scheme, Some(ObservedScheme::Http));
+    assert_eq!(
+        world.kinds(),
+        [EventKind::Start, EventKind::Open, EventKind::Close]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_above_the_limit_is_told_so_and_does_not_disturb_the_others() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::reaching(&[("ok.example", origin.address)]);
+    plan.settings.limits.connections = 1;
+    let world = plan.start().await;
+    let plugin = world.plugin("acme.weather", 1);
+    let mut first = world.tunnel(&plugin, "ok.example:443").await;
+    let mut second = world.client().await;
+    let head = second.head().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("X-Bailiwick-Reason: limit\r\n"), "{head}");
+    let mut server = origin.accept().await;
+    first.send("still here").await;
+    assert_eq!(server.exactly(10).await, b"still here");
 }
 
 /// A ClientHello as small as one can be: name and one protocol.

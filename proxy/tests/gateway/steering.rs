@@ -69,19 +69,25 @@ async fn a_shutdown_waits_for_tunnels_until_the_deadline_and_cuts_the_rest() {
     let plugin = world.plugin("acme.weather", 1);
     let mut patient = world.tunnel(&plugin, "ok.example:443").await;
     let mut server = origin.accept().await;
-    let idle = world.client().await;
-    let gateway = std::sync::Arc::clone(&world.gateway);
-    let stopping = tokio::spawn(async move { gateway.shutdown(Duration::from_millis(300)).await });
+    let mut idle = world.client().await;
+    idle.send("CONNECT ok.example:443 HTTP/1.1\r\n\r\n").await;
+    assert!(idle.head().await.starts_with("HTTP/1.1 407 "));
+    let stop = |deadline| {
+        let gateway = std::sync::Arc::clone(&world.gateway);
+        tokio::spawn(async move { gateway.shutdown(deadline).await })
+    };
+    let patiently = stop(Duration::from_secs(600));
     // While it drains, what stands goes on, and nothing new is taken.
-    let mut idle = idle;
     assert_eq!(idle.rest().await, b"");
     assert_eq!(admin(&world, "/readyz").await.1, "draining\n");
     patient.send("last words").await;
     assert_eq!(server.exactly(10).await, b"last words");
-    stopping.await.unwrap();
+    stop(Duration::ZERO).await.unwrap();
+    patiently.await.unwrap();
     assert!(patient.is_reset().await);
     assert_eq!(world.first(EventKind::Close).outcome, Some(Outcome::Shutdown));
     assert_eq!(world.kinds().last(), Some(&EventKind::Stop));
+    assert_eq!(world.count(EventKind::Stop), 1);
     assert!(
         tokio::net::TcpStream::connect(world.gateway.addresses()[0])
             .await
