@@ -9,9 +9,9 @@
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on | `live` |
 //! | it is **ruled on** | [`ruling`] |
-//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] |
+//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
-//! | it is **relayed**, and watched without being held back | `connect`, `forward`, `tunnel`, `relay`, `sniff` |
+//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel` and `relay`, `sniff` |
 //! | its end is written down, exactly once | `attempt` |
 //!
 //! This crate judges nobody. It asks two questions through traits that it owns, [`Runs`] (whose run
@@ -20,17 +20,20 @@
 
 mod admin;
 mod attempt;
+mod clerk;
 mod client;
 mod client_hello;
 mod connect;
 mod core;
 mod dial;
 mod entrance;
+mod exchange;
 mod floor;
 mod forward;
 mod framing;
 mod gateway;
 mod head;
+mod headers;
 mod http1;
 pub mod identity;
 mod listener;

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::framing::Framing;
 use crate::head::{Head, HeadError, Version, span_within};
+use crate::headers::{is_identity_header, push_field, travels};
 
 /// A request that can be understood in one way only.
 #[derive(Debug)]
@@ -400,60 +401,6 @@ fn host_for(target: &Target) -> String {
         Some(host) if target.port == Port::HTTP => host.to_owned(),
         _ => text,
     }
-}
-
-/// Whether a header goes on to the server.
-fn travels(name: &[u8], named_by_connection: &[&[u8]]) -> bool {
-    const FRAMING: [&[u8]; 3] = [b"host", b"content-length", b"transfer-encoding"];
-    // RFC 9110 §7.6.1, and names under which a client could speak for a proxy or steer one.
-    const STAYS: [&[u8]; 9] = [
-        b"connection",
-        b"keep-alive",
-        b"te",
-        b"upgrade",
-        b"forwarded",
-        b"via",
-        b"max-forwards",
-        b"x-upstream-https-proxy",
-        b"proxy",
-    ];
-    let among = |names: &[&[u8]]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    if among(&FRAMING) {
-        return true;
-    }
-    let proxy = name
-        .get(..6)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"));
-    !(proxy || among(&STAYS) || among(named_by_connection) || is_identity_header(name))
-}
-
-/// Headers in which a client might claim to be somebody.
-fn is_identity_header(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 3] = [b"x-plugin-id", b"x-run-id", b"x-artifact-digest"];
-    const PREFIX: &[u8] = b"x-bailiwick-";
-    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
-        || name
-            .get(..PREFIX.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
-}
-
-/// Whether a header of a server's answer goes on to the client: not what is between gateway and
-/// server only, and nothing in the gateway's own name.
-pub(crate) fn response_field_travels(name: &[u8], named_by_connection: &[&[u8]]) -> bool {
-    const STAYS: [&[u8]; 3] = [b"connection", b"keep-alive", b"upgrade"];
-    let among = |names: &[&[u8]]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let framing = among(&[b"content-length", b"transfer-encoding"]);
-    let proxy = name
-        .get(..6)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"proxy-"));
-    framing || !(proxy || among(&STAYS) || among(named_by_connection) || is_identity_header(name))
-}
-
-pub(crate) fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }
 
 /// A refused target as it may be written down: escaped, without path and query, and without user

@@ -9,7 +9,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::framing::Framing;
 use crate::head::{Field, HeadLimits, Version, span_within};
-use crate::request::{content_length, push_field, response_field_travels};
+use crate::headers::{push_field, response_field_travels};
+use crate::request::content_length;
 
 /// The head of an HTTP/1 response.
 #[derive(Debug)]

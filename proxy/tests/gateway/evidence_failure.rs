@@ -30,6 +30,7 @@ async fn under_refuse_no_connection_is_made_without_a_record() {
     world.sink.mend();
     client.send(&request).await;
     assert!(client.head().await.starts_with("HTTP/1.1 200 "));
+    world.gateway.checkpoint().await.unwrap();
     assert!(world.gateway.is_ready());
     let refused = world.first(EventKind::Refused);
     assert_eq!(refused.reason, Some(RefusalReason::EvidenceUnavailable));
