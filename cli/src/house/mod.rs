@@ -149,13 +149,7 @@ impl House {
                 "the evidence log was not closed in good order and was taken up again"
             );
         }
-        let gap = (recovery.torn_bytes > 0).then(|| Gap {
-            cause: format!(
-                "a crash tore the last record of the journal ({} bytes)",
-                recovery.torn_bytes
-            ),
-            count: None,
-        });
+        let gap = Gap::found_by(&recovery);
         let evidence = EvidenceSettings {
             durability: match config.file.evidence.durability {
                 config::Durability::Group => proxy::Durability::Group,
