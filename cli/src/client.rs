@@ -179,10 +179,7 @@ fn failure(status: StatusCode, bytes: &[u8]) -> anyhow::Error {
     };
     match status {
         // Understood, and the answer is no.
-        StatusCode::FORBIDDEN
-        | StatusCode::CONFLICT
-        | StatusCode::UNPROCESSABLE_ENTITY
-        | StatusCode::LOCKED => Refused {
+        StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Refused {
             code: detail.code,
             message,
         }
