@@ -125,9 +125,9 @@ fn full_disk() -> Result<()> {
     assert!(world.admin_page("/healthz")?.starts_with("HTTP/1.1 200"));
     // Nothing half-written: what is there verifies, outside the namespace too.
     world.ok(["audit", "--dry-run"])?;
-    let copy = log.join("gw-1");
+    let outside = log.join("gw-1");
     wait_until("a copy of the quiet log to verify", || {
-        copy(&inside.join("gw-1"), &copy).is_ok()
+        copy(&inside.join("gw-1"), &outside).is_ok()
             && world
                 .cli(["evidence", "verify"])
                 .is_ok_and(|run| run.status == Some(0))
