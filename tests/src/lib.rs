@@ -10,12 +10,15 @@
 
 mod authority;
 mod binary;
+mod forge;
 mod mail;
+mod name_server;
 mod origin;
 mod peer;
 mod plugin;
 mod process;
 mod raw;
+mod raw_server;
 mod server;
 mod trial;
 mod wait;
@@ -23,12 +26,15 @@ mod world;
 
 pub use authority::Authority;
 pub use binary::{bailiwick, workspace};
+pub use forge::{forge, forge_statement, statement};
 pub use mail::{Mail, MailSink};
+pub use name_server::{NameServer, Reply};
 pub use origin::{Origin, Seen};
 pub use peer::{MissingPeer, Peer};
 pub use plugin::{Plugin, PluginBuilder};
 pub use process::{Run, run};
 pub use raw::{Answer, ProxyCredentials, RawClient};
+pub use raw_server::RawServer;
 pub use server::Server;
 pub use trial::{Scenario, run_scenarios};
 pub use wait::{DEADLINE, wait_until, wait_within};

@@ -68,6 +68,12 @@ impl ProxyCredentials {
             password: password.to_owned(),
         })
     }
+
+    /// The header that presents them, with its line end.
+    pub fn header(&self) -> String {
+        let encoded = STANDARD.encode(format!("{}:{}", self.user, self.password));
+        format!("Proxy-Authorization: Basic {encoded}\r\n")
+    }
 }
 
 impl RawClient {
@@ -96,10 +102,7 @@ impl RawClient {
     /// # Errors
     /// When the gateway hung up or answered something that is not HTTP.
     pub fn tunnel(&mut self, target: &str, credentials: Option<&ProxyCredentials>) -> Result<Answer> {
-        let credentials = credentials.map_or(String::new(), |pair| {
-            let encoded = STANDARD.encode(format!("{}:{}", pair.user, pair.password));
-            format!("Proxy-Authorization: Basic {encoded}\r\n")
-        });
+        let credentials = credentials.map_or(String::new(), ProxyCredentials::header);
         self.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{credentials}\r\n").as_bytes())?;
         self.answer()
     }
@@ -140,6 +143,21 @@ impl RawClient {
         self.stream.read_exact(&mut body)?;
         answer.body = String::from_utf8_lossy(&body).into_owned();
         Ok(answer)
+    }
+
+    /// Exactly so many bytes.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub fn exactly(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
     }
 
     /// Waits until the other side ends the connection, one way or another.

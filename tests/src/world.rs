@@ -160,14 +160,46 @@ impl World {
         self.adopt(Origin::plain(names)?)
     }
 
-    fn adopt(&mut self, origin: Origin) -> Result<Arc<Origin>> {
+    /// Leads `names` to `addresses`, as a hosts file does.
+    ///
+    /// # Errors
+    /// When the configuration cannot be edited.
+    pub fn lead<N: AsRef<str>>(&self, names: &[N], addresses: &[String]) -> Result<()> {
         self.configure(|config| {
             let hosts = table(table(table(config, "gateway"), "resolver"), "hosts");
-            for name in origin.names() {
-                hosts.insert(name.clone(), vec![origin.address().to_string()].into());
+            for name in names {
+                hosts.insert(name.as_ref().to_owned(), addresses.to_vec().into());
             }
             Ok(())
-        })?;
+        })
+    }
+
+    /// Has all other names looked up by `server`.
+    ///
+    /// # Errors
+    /// When the configuration cannot be edited.
+    pub fn resolve_with(&self, server: SocketAddr) -> Result<()> {
+        self.configure(|config| {
+            let resolver = table(table(config, "gateway"), "resolver");
+            resolver.insert("servers".into(), vec![server.to_string()].into());
+            Ok(())
+        })
+    }
+
+    /// Lifts these networks from the floor, and no others.
+    ///
+    /// # Errors
+    /// When the configuration cannot be edited.
+    pub fn allow_private(&self, networks: &[&str]) -> Result<()> {
+        self.configure(|config| {
+            let networks: Vec<String> = networks.iter().map(|&network| network.to_owned()).collect();
+            table(config, "gateway").insert("allow_private".into(), networks.into());
+            Ok(())
+        })
+    }
+
+    fn adopt(&mut self, origin: Origin) -> Result<Arc<Origin>> {
+        self.lead(origin.names(), &[origin.address().to_string()])?;
         let origin = Arc::new(origin);
         self.origins.push(origin.clone());
         Ok(origin)

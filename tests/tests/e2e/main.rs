@@ -1,5 +1,7 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
+mod adversarial_layers;
+mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
 mod clients;
@@ -9,6 +11,7 @@ mod life;
 mod nights;
 mod outages;
 mod runbooks;
+mod stage;
 mod stock;
 mod story;
 mod tokens;
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
+        ("adversarial_layers", adversarial_layers::SCENARIOS),
+        ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
     ]);
