@@ -1,6 +1,7 @@
 //! The command of a run: its environment, its signals, its exit status.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -79,11 +80,19 @@ pub async fn run(command: &[OsString], facts: &RunFacts) -> anyhow::Result<ExitS
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
+    // A terminal's Ctrl-C reaches the whole foreground group by itself; told twice, many programs
+    // give up without cleaning up.
+    let terminal_tells = std::io::stdin().is_terminal();
     loop {
         let passed = tokio::select! {
             status = child.wait() => return Ok(status?),
             _ = terminate.recv() => Signal::TERM,
-            _ = interrupt.recv() => Signal::INT,
+            _ = interrupt.recv() => {
+                if terminal_tells {
+                    continue;
+                }
+                Signal::INT
+            }
             _ = hang_up.recv() => Signal::HUP,
         };
         if let Some(pid) = pid {
