@@ -3,6 +3,8 @@
 //! They answer on loopback for names they do not own, record what reached them, and behave as their
 //! counterparts do as far as the clients look.
 
+mod websocket;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -96,6 +98,15 @@ impl Origin {
         Self::start(names, None, Content::default())
     }
 
+    /// A plain HTTP origin for `names` that also serves the files under `folder`.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn plain_files(names: &[&str], folder: &Path) -> Result<Self> {
+        let files = Some(folder.to_owned());
+        Self::start(names, None, Content { files })
+    }
+
     fn start(names: &[&str], tls: Option<Arc<rustls::ServerConfig>>, content: Content) -> Result<Self> {
         let listener = runtime().block_on(TcpListener::bind(("127.0.0.1", 0)))?;
         let address = listener.local_addr()?;
@@ -169,15 +180,17 @@ async fn serve(
     // How a client hangs up is the client's affair.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     sni: Option<String>,
     record: Arc<Mutex<Vec<Seen>>>,
     content: Content,
 ) -> Result<Answer, hyper::Error> {
+    let upgrade = hyper::upgrade::on(&mut request);
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes().to_vec();
     let seen = Seen {
@@ -200,7 +213,18 @@ async fn answer(
             .collect(),
         body,
     };
-    let answer = respond(&seen, &content);
+    let answer = match seen.header("sec-websocket-key") {
+        None => respond(&seen, &content),
+        Some(key) => {
+            tokio::spawn(async move {
+                // How a client hangs up is the client's affair.
+                if let Ok(stream) = upgrade.await {
+                    let _ = websocket::echo(TokioIo::new(stream)).await;
+                }
+            });
+            switch_to_websocket(key)
+        }
+    };
     record.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     Ok(answer)
 }
@@ -243,13 +267,33 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
     response
 }
 
+fn switch_to_websocket(key: &str) -> Answer {
+    let mut response = reply(StatusCode::SWITCHING_PROTOCOLS, "text/plain", "");
+    let accept = hyper::header::HeaderValue::from_str(&websocket::accept(key));
+    let headers = response.headers_mut();
+    headers.clear();
+    headers.insert("connection", hyper::header::HeaderValue::from_static("Upgrade"));
+    headers.insert("upgrade", hyper::header::HeaderValue::from_static("websocket"));
+    headers.insert("sec-websocket-accept", accept.expect("base64 is plain ASCII"));
+    response
+}
+
+/// A file, or a folder's `index.html`.
 fn file(folder: &Path, path: &str) -> Answer {
     let relative = Path::new(path.trim_start_matches('/'));
     let inside = relative
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    match std::fs::read(folder.join(relative)) {
-        Ok(bytes) if inside => reply(StatusCode::OK, "application/octet-stream", bytes),
+    let mut found = folder.join(relative);
+    if path.ends_with('/') {
+        found.push("index.html");
+    }
+    let kind = match found.extension() {
+        Some(extension) if extension == "html" => "text/html",
+        _ => "application/octet-stream",
+    };
+    match std::fs::read(found) {
+        Ok(bytes) if inside => reply(StatusCode::OK, kind, bytes),
         _ => reply(StatusCode::NOT_FOUND, "text/plain", "no such file\n"),
     }
 }

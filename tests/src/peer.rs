@@ -26,6 +26,8 @@ pub enum Peer {
     Python,
     /// The wheel of the `openai` package, as published.
     OpenaiWheel,
+    /// Any of the clients that the matrix drives.
+    AnyClient,
     /// The means to mount a small filesystem of our own.
     Tmpfs,
 }
@@ -57,6 +59,7 @@ impl Peer {
             Self::Spicy => "spicy",
             Self::Python => "python with the packages of tests/requirements.txt",
             Self::OpenaiWheel => "the openai wheel",
+            Self::AnyClient => "any client",
             Self::Tmpfs => "the right to mount a tmpfs",
         }
     }
@@ -77,6 +80,11 @@ impl Peer {
                 .ok_or_else(|| missing("not in target/peers; tests/peers installs it")),
             Self::OpenaiWheel => wheel("openai-")
                 .ok_or_else(|| missing("not in target/peers/wheels; tests/peers downloads it")),
+            Self::AnyClient => ["curl", "wget", "git", "node", "go", "java", "ncat"]
+                .into_iter()
+                .find_map(which)
+                .or_else(venv)
+                .ok_or_else(|| missing(nowhere)),
             Self::Tmpfs => {
                 tmpfs().ok_or_else(|| missing("mount needs root, and not every container grants it"))
             }
@@ -92,6 +100,11 @@ impl Peer {
             }
             other => which(other.name()).ok_or_else(|| missing(nowhere)),
         }
+    }
+
+    /// Where `tests/peers` puts what it installs.
+    pub fn folder() -> PathBuf {
+        peers()
     }
 
     /// A command line that starts it. Call only in a scenario that declares the need.

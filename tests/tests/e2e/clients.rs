@@ -244,7 +244,7 @@ fn git() -> Result<()> {
 }
 
 /// A bare repository that any file server can serve.
-fn repository(world: &World, www: &Path) -> Result<()> {
+pub fn repository(world: &World, www: &Path) -> Result<()> {
     std::fs::create_dir_all(www)?;
     let work = world.path("work");
     std::fs::create_dir(&work)?;

@@ -8,6 +8,7 @@ mod clients;
 mod demo;
 mod golden;
 mod life;
+mod matrix;
 mod nights;
 mod outages;
 mod runbooks;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         ("stock", stock::SCENARIOS),
         ("story", story::SCENARIOS),
         ("clients", clients::SCENARIOS),
+        ("matrix", matrix::SCENARIOS),
         ("life", life::SCENARIOS),
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
