@@ -48,6 +48,7 @@ struct AuditView<'a> {
     acts: &'a [Act],
     mails: &'a [String],
     doubts: &'a [String],
+    notices: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -100,6 +101,7 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::R
         acts: &summary.acts,
         mails: &summary.mails,
         doubts: &summary.doubts,
+        notices: &summary.notices,
     };
     output::print(format, &view, || text(&view))?;
     Ok(exit(&summary))
@@ -194,6 +196,7 @@ fn text(view: &AuditView<'_>) -> String {
             lines.push(format!("    report: {}", path.display()));
         }
     }
+    lines.extend(view.notices.iter().map(|notice| format!("also seen: {notice}")));
     lines.extend(view.doubts.iter().map(|doubt| format!("doubt: {doubt}")));
     if view.reports.is_empty() {
         lines.push("nothing to report on: no artifact may run and none was seen".to_owned());

@@ -7,6 +7,7 @@ mod bad_evidence;
 mod clients;
 mod demo;
 mod golden;
+mod json;
 mod life;
 mod matrix;
 mod nights;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
+        ("json", json::SCENARIOS),
     ]);
     demo::clean();
     code
