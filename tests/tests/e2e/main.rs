@@ -1,6 +1,7 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
 mod adversarial_layers;
+mod adversarial_names;
 mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
+        ("adversarial_names", adversarial_names::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),

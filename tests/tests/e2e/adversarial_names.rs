@@ -1,0 +1,284 @@
+//! Names whose answers are not to be trusted: rebinding, mixtures, silence.
+
+use anyhow::{Result, ensure};
+use bailiwick_tests::{NameServer, RawServer, Reply, Scenario};
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+pub const SCENARIOS: &[Scenario] = &[
+    // First, because it waits for the gateway's own patience to end.
+    Scenario {
+        name: "each_way_a_lookup_fails_is_an_attempt_with_a_word_of_its_own",
+        needs: &[],
+        run: failed_lookups,
+    },
+    Scenario {
+        name: "a_name_that_is_answered_differently_the_second_time_gains_nothing",
+        needs: &[],
+        run: rebinding,
+    },
+    Scenario {
+        name: "of_a_mixed_answer_the_private_part_is_never_dialled_not_even_when_the_rest_fails",
+        needs: &[],
+        run: mixed_answers,
+    },
+    Scenario {
+        name: "a_name_that_spells_an_address_is_judged_by_its_answer",
+        needs: &[],
+        run: embedded_addresses,
+    },
+    Scenario {
+        name: "two_families_are_one_attempt",
+        needs: &[],
+        run: two_families,
+    },
+];
+
+type Script = Vec<(&'static str, Vec<Reply>)>;
+
+/// A site whose names are looked up at a server of ours, with these networks lifted from the floor.
+fn stage(script: Script, lifted: &[&str]) -> Result<(Stage, NameServer)> {
+    let names = NameServer::start(script)?;
+    let stage = Stage::prepared(&[], |world, _| {
+        world.resolve_with(names.address())?;
+        world.allow_private(lifted)
+    })?;
+    Ok((stage, names))
+}
+
+fn ips(event: &Value) -> Vec<&str> {
+    let listed = event["resolved_ips"].as_array().into_iter().flatten();
+    let mut ips: Vec<_> = listed.filter_map(Value::as_str).collect();
+    ips.sort_unstable();
+    ips
+}
+
+fn rebinding() -> Result<()> {
+    let (stage, names) = stage(
+        vec![(
+            "rebind.example",
+            vec![
+                Reply::of(&["127.0.0.1"]),
+                Reply::of(&["169.254.169.254"]),
+                Reply::of(&["10.0.0.1", "::ffff:169.254.169.254"]),
+                Reply::of(&["127.0.0.1"]),
+            ],
+        )],
+        &["127.0.0.0/8"],
+    )?;
+    let target = format!("rebind.example:{}", stage.server.address().port());
+    stage.tunnel(&target)?;
+    assert_eq!(names.asked("rebind.example"), 1, "asked once, checked, dialled");
+    for asked in [2, 3] {
+        let answer = stage.connect(&target)?;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (403, "floor_refused"),
+            "{answer:?}"
+        );
+        assert_eq!(names.asked("rebind.example"), asked);
+    }
+    ensure!(!stage.server.was_dialled(), "an older answer was used again");
+    stage.tunnel(&target)?;
+    let closes = stage.wait_for("close", 4)?;
+    let told: Vec<_> = closes
+        .iter()
+        .map(|close| (ips(close), close["dialed_ip"].as_str()))
+        .collect();
+    assert_eq!(told[0], (vec!["127.0.0.1"], Some("127.0.0.1")));
+    assert_eq!(told[1], (vec!["169.254.169.254"], None));
+    assert_eq!((told[2].0.len(), told[2].1), (2, None), "{told:?}");
+    assert_eq!(told[3], (vec!["127.0.0.1"], Some("127.0.0.1")));
+    for close in &closes[1..3] {
+        assert_eq!(
+            (&close["decision"], &close["outcome"]),
+            (&json!("deny"), &json!("floor_refused")),
+            "{close:#}"
+        );
+    }
+    Ok(())
+}
+
+fn mixed_answers() -> Result<()> {
+    let all = ["127.0.0.2", "10.0.0.1", "169.254.169.254", "127.0.0.1"];
+    let (stage, _names) = stage(
+        vec![
+            ("mixed.example", vec![Reply::of(&all)]),
+            ("failover.example", vec![Reply::of(&["127.0.0.1", "127.0.0.2"])]),
+            (
+                "hidden.example",
+                vec![Reply::of(&["127.0.0.2", "10.0.0.1", "::1", "fd00::1", "fe80::1"])],
+            ),
+        ],
+        &["127.0.0.1/32"],
+    )?;
+    // What is private here is on this machine, so that it would answer if it were dialled.
+    let hidden = RawServer::at("127.0.0.2:0".parse()?)?;
+    let also_hidden = RawServer::at(format!("127.0.0.2:{}", stage.server.address().port()).parse()?)?;
+    stage.tunnel(&format!("mixed.example:{}", stage.server.address().port()))?;
+    let port = hidden.address().port();
+    let failed = stage.connect(format!("failover.example:{port}"))?;
+    assert_eq!(
+        (failed.status, failed.reason()),
+        (502, "connect_failed"),
+        "{failed:?}"
+    );
+    let refused = stage.connect(format!("hidden.example:{port}"))?;
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (403, "floor_refused"),
+        "{refused:?}"
+    );
+    ensure!(
+        !hidden.was_dialled() && !also_hidden.was_dialled(),
+        "a private address was dialled"
+    );
+    let closes = stage.wait_for("close", 3)?;
+    let mut sorted = all;
+    sorted.sort_unstable();
+    assert_eq!(
+        (ips(&closes[0]), &closes[0]["dialed_ip"]),
+        (sorted.to_vec(), &json!("127.0.0.1"))
+    );
+    assert_eq!(
+        (ips(&closes[1]).len(), &closes[1]["dialed_ip"]),
+        (2, &Value::Null)
+    );
+    assert_eq!(
+        (ips(&closes[2]).len(), &closes[2]["dialed_ip"]),
+        (5, &Value::Null)
+    );
+    Ok(())
+}
+
+fn failed_lookups() -> Result<()> {
+    let (stage, names) = stage(
+        vec![
+            ("broken.example", vec![Reply::ServerFailure]),
+            ("empty.example", vec![Reply::of(&[])]),
+            ("silent.example", vec![Reply::Silence]),
+            ("cut.example", vec![Reply::Truncated]),
+        ],
+        &["127.0.0.0/8"],
+    )?;
+    // The slow ones first; they wait side by side.
+    let mut waiting = Vec::new();
+    for name in ["silent", "cut"] {
+        let mut client = stage.client()?;
+        stage.send_connect(&mut client, format!("{name}.example:443"))?;
+        waiting.push((name, client));
+    }
+    names.wait_for_question("silent.example")?;
+    for name in ["nowhere", "broken", "empty"] {
+        let answer = stage.connect(format!("{name}.example:443"))?;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (502, "dns_failed"),
+            "{name}: {answer:?}"
+        );
+    }
+    for (name, mut client) in waiting {
+        let answer = client.answer()?;
+        ensure!(
+            matches!(answer.status, 502 | 504) && answer.reason() == "dns_failed",
+            "{name}: {answer:?}"
+        );
+    }
+    // Data carried out in names: each attempt counts, wherever it did not lead.
+    for label in ["mfrggzdfmztwq2lk", "nnwg23tpobyxe43u", "ov3ho6dzpi"] {
+        ensure!(stage.connect(format!("{label}.evil.example:443"))?.status == 502);
+    }
+    let closes = stage.wait_for("close", 8)?;
+    let result = |name: &str| {
+        let event = closes.iter().find(|event| event["destination_host"] == name);
+        event.map_or(Value::Null, |event| event["dns_result"].clone())
+    };
+    assert_eq!(result("nowhere.example"), "nxdomain");
+    assert_eq!(result("broken.example"), "servfail");
+    assert_eq!(result("empty.example"), "no_data");
+    assert_eq!(result("silent.example"), "timeout");
+    assert_eq!(result("cut.example"), "failed");
+    assert_eq!(result("nnwg23tpobyxe43u.evil.example"), "nxdomain");
+    for close in &closes {
+        assert_eq!(
+            (&close["outcome"], &close["dialed_ip"]),
+            (&json!("dns_failed"), &Value::Null),
+            "{close:#}"
+        );
+    }
+    assert_eq!(stage.events("open")?.len(), closes.len());
+    // No search domain was tried behind anybody's back.
+    ensure!(
+        names.names().iter().all(|name| name.ends_with(".example")),
+        "{:?}",
+        names.names()
+    );
+    Ok(())
+}
+
+fn embedded_addresses() -> Result<()> {
+    let below = [
+        ("10.0.0.1.nip.example", "10.0.0.1"),
+        ("app-192-168-1-250.nip.example", "192.168.1.250"),
+        ("0a000001.nip.example", "10.0.0.1"),
+        ("169.254.169.254.nip.example", "169.254.169.254"),
+        ("localhost.example", "127.0.0.9"),
+        ("metadata.google.internal", "169.254.169.254"),
+        ("six.nip.example", "fd00:ec2::254"),
+        ("8.8.8.8.nip.example", "10.8.8.8"),
+    ];
+    let mut script: Script = below
+        .iter()
+        .map(|&(name, ip)| (name, vec![Reply::of(&[ip])]))
+        .collect();
+    script.push(("10.0.0.2.nip.example", vec![Reply::of(&["127.0.0.1"])]));
+    let (stage, _names) = stage(script, &["127.0.0.1/32"])?;
+    let port = stage.server.address().port();
+    for (name, ip) in below {
+        let answer = stage.connect(format!("{name}:{port}"))?;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (403, "floor_refused"),
+            "{name}: {answer:?}"
+        );
+        let close = stage.events("close")?.pop().unwrap_or_default();
+        assert_eq!((ips(&close), &close["dialed_ip"]), (vec![ip], &Value::Null));
+    }
+    // And a name is not refused for what it spells.
+    stage.tunnel(&format!("10.0.0.2.nip.example:{port}"))?;
+    Ok(())
+}
+
+fn two_families() -> Result<()> {
+    let Ok(six) = RawServer::at("[::1]:0".parse()?) else {
+        eprintln!("SKIPPED: this machine has no IPv6 loopback");
+        return Ok(());
+    };
+    let (stage, _names) = stage(
+        vec![
+            ("six.example", vec![Reply::of(&["::1"])]),
+            ("race.example", vec![Reply::of(&["127.0.0.3", "::1"])]),
+        ],
+        &["127.0.0.0/8", "::1/128"],
+    )?;
+    for (name, answered) in [
+        ("six.example", vec!["::1"]),
+        ("race.example", vec!["127.0.0.3", "::1"]),
+    ] {
+        let before = stage.events("close")?.len();
+        let mut client = stage.client()?;
+        stage.send_connect(&mut client, format!("{name}:{}", six.address().port()))?;
+        let answer = client.answer()?;
+        ensure!(answer.status == 200, "{name}: {answer:?}");
+        drop((client, six.accept()?));
+        let closes = stage.wait_for("close", before + 1)?;
+        assert_eq!(closes.len(), before + 1, "the loser of a race is no traffic");
+        assert_eq!(
+            (ips(&closes[before]), &closes[before]["dialed_ip"]),
+            (answered, &json!("::1"))
+        );
+    }
+    assert_eq!(stage.events("open")?.len(), 2);
+    Ok(())
+}
