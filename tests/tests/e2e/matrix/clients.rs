@@ -1,7 +1,7 @@
 //! The clients of the matrix, and what is known of them. Command lines are for `sh`, in an empty folder
 //! of their own that is their home as well.
 
-use super::Column::{self, Http, Https, Loopback, Socks, Ws, WsLoopback, Wss};
+use super::cell::Column::{self, Http, Https, Loopback, Socks, Ws, WsLoopback, Wss};
 
 /// One client as people use it.
 pub struct Client {
@@ -46,14 +46,14 @@ const CLIENT: Client = Client {
 
 /// A library of Python, driven by `clients/python/fetch.py`.
 macro_rules! python {
-    ($id:literal, $name:literal, through $through:expr, bypasses $bypasses:expr) => {
+    ($id:literal, $name:literal, $through:expr, $bypasses:expr) => {
         Client {
             id: $id,
             name: $name,
             version: concat!("\"$PYTHON\" \"$CLIENTS/python/fetch.py\" ", $id),
             line: concat!("\"$PYTHON\" \"$CLIENTS/python/fetch.py\" ", $id, " \"$URL\""),
-            through: $through,
-            bypasses: $bypasses,
+            through: &$through,
+            bypasses: &$bypasses,
             ..CLIENT
         }
     };
@@ -61,15 +61,14 @@ macro_rules! python {
 
 /// A library of Node, driven by `clients/node/fetch.js`.
 macro_rules! node {
-    ($id:literal, $library:literal, $name:literal, through $through:expr, bypasses $bypasses:expr, learnt $learnt:expr) => {
+    ($id:literal, $library:literal, $name:literal, $through:expr, $bypasses:expr) => {
         Client {
             id: $id,
             name: $name,
             version: concat!("node \"$CLIENTS/node/fetch.js\" ", $library),
             line: concat!("node \"$CLIENTS/node/fetch.js\" ", $library, " \"$URL\""),
-            through: $through,
-            bypasses: $bypasses,
-            learnt: $learnt,
+            through: &$through,
+            bypasses: &$bypasses,
             ..CLIENT
         }
     };
@@ -98,7 +97,7 @@ macro_rules! java {
                 $class,
                 " \"$URL\""
             ),
-            through: &[Http, Https],
+            through: &[Http, Https, Loopback],
             ..CLIENT
         }
     };
@@ -118,7 +117,7 @@ pub const CLIENTS: &[Client] = &[
         name: "wget",
         version: "wget --version",
         line: r#"wget -q --tries=1 --timeout=60 --ca-certificate="$SSL_CERT_FILE" -O got "$URL""#,
-        through: &[Http, Https],
+        through: &[Http, Https, Loopback],
         ..CLIENT
     },
     Client {
@@ -177,6 +176,7 @@ end
         line: r#"/usr/lib/apt/apt-helper -o APT::Sandbox::User= -o Acquire::Retries=0 \
             -o Acquire::https::CaInfo="$SSL_CERT_FILE" download-file "$URL" got && [ -s got ]"#,
         through: &[Http],
+        // It repeats Proxy-Authorization to whoever is at the other end of its tunnel.
         leaks: &[Https],
         ..CLIENT
     },
@@ -193,45 +193,53 @@ end
         ..CLIENT
     },
     Client {
-        // PySocks writes the length of a password as a letter in UTF-8: two bytes from 128 on, and a run
-        // token is longer than that.
+        // PySocks 1.7.1 writes the length of a password as a letter in UTF-8, which from 128 on is two
+        // bytes. Run tokens are longer than that, so the gateway waits for more than ever comes.
         fails: &[Socks],
-        ..python!(
-            "requests",
-            "requests",
-            through & [Http, Https, Loopback],
-            bypasses & []
-        )
+        ..python!("requests", "requests", [Http, Https, Loopback], [])
     },
-    python!("urllib", "urllib.request", through & [Http, Https], bypasses & []),
-    python!("httpx", "httpx", through & [Http, Https, Socks], bypasses & []),
+    python!("urllib", "urllib.request", [Http, Https, Loopback], []),
+    python!("httpx", "httpx", [Http, Https, Socks, Loopback], []),
     python!(
         "aiohttp-trust-env",
         "aiohttp, trust_env",
-        through & [Http, Https],
-        bypasses & []
+        [Http, Https, Loopback],
+        []
     ),
-    python!("aiohttp", "aiohttp as it is", through & [], bypasses & [Loopback]),
+    python!("aiohttp", "aiohttp as it is", [], [Loopback]),
     python!(
         "urllib3-proxy-manager",
         "urllib3 ProxyManager",
-        through & [Http, Https],
-        bypasses & []
+        [Http, Https, Loopback],
+        []
     ),
-    python!(
-        "urllib3",
-        "urllib3 PoolManager",
-        through & [],
-        bypasses & [Loopback]
+    python!("urllib3", "urllib3 PoolManager", [], [Loopback]),
+    python!("websockets", "websockets", [Ws, Wss, WsLoopback], []),
+    python!("openai", "openai SDK", [Https, Socks], []),
+    Client {
+        learnt: NODE_LEARNT,
+        ..node!("node-fetch", "fetch", "Node fetch", [], [Loopback])
+    },
+    Client {
+        learnt: NODE_LEARNT,
+        ..node!("node-http", "http", "Node http.get", [], [Loopback])
+    },
+    node!(
+        "undici",
+        "undici",
+        "undici EnvHttpProxyAgent",
+        [Http, Https, Ws, Wss, Loopback],
+        []
     ),
-    python!("websockets", "websockets", through & [Ws, Wss], bypasses & []),
-    python!("openai", "openai SDK", through & [Https, Socks], bypasses & []),
-    node!("node-fetch", "fetch", "Node fetch", through &[], bypasses &[Loopback], learnt NODE_LEARNT),
-    node!("node-http", "http", "Node http.get", through &[], bypasses &[Loopback], learnt NODE_LEARNT),
-    node!("undici", "undici", "undici EnvHttpProxyAgent", through &[Http, Https, Ws, Wss], bypasses &[], learnt None),
-    node!("axios", "axios", "axios", through &[Http, Https], bypasses &[], learnt None),
-    node!("ws", "ws", "ws as it is", through &[], bypasses &[WsLoopback], learnt NODE_LEARNT),
-    node!("ws-agent", "ws-with-agent", "ws, https-proxy-agent", through &[Ws, Wss], bypasses &[], learnt None),
+    node!("axios", "axios", "axios", [Http, Https, Loopback], []),
+    node!("ws", "ws", "ws as it is", [], [WsLoopback]),
+    node!(
+        "ws-agent",
+        "ws-with-agent",
+        "ws, https-proxy-agent",
+        [Ws, Wss, WsLoopback],
+        []
+    ),
     Client {
         id: "go",
         name: "Go net/http",

@@ -1,6 +1,6 @@
 //! The matrix as people read it.
 
-use super::Column;
+use super::cell::Column;
 use super::clients::Client;
 
 /// What became of a cell.
