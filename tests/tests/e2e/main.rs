@@ -1,7 +1,9 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
+mod adversarial_identity;
 mod adversarial_layers;
 mod adversarial_names;
+mod adversarial_revocation;
 mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("adversarial_names", adversarial_names::SCENARIOS),
+        ("adversarial_identity", adversarial_identity::SCENARIOS),
+        ("adversarial_revocation", adversarial_revocation::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
