@@ -89,14 +89,30 @@ fn user_and_password(bytes: &[u8]) -> Message<Proof> {
     let Some(user) = counted(rest) else {
         return Ok(None);
     };
-    let Some(password) = counted(&rest[1 + user.len()..]) else {
+    let Some((password, counted_len)) = password(&rest[1 + user.len()..]) else {
         return Ok(None);
     };
     let proof = Proof::Basic {
         user: user.to_vec(),
         password: password.to_vec(),
     };
-    Ok(Some((proof, 3 + user.len() + password.len())))
+    Ok(Some((proof, 2 + user.len() + counted_len)))
+}
+
+/// The password and how many bytes it took with its length.
+///
+/// PySocks, and with it requests and pip, writes a length from 128 on as UTF-8, in two bytes where
+/// RFC 1929 has one. Tokens are longer than that. The two forms cannot be taken for each other: the
+/// byte after a length is the first of a token, which is ASCII, and the second of a pair never is.
+fn password(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    if let [lead @ (0xc2 | 0xc3), rest @ ..] = bytes {
+        let (second, rest) = rest.split_first()?;
+        if second & 0xc0 == 0x80 {
+            let length = usize::from(lead & 0x1f) << 6 | usize::from(second & 0x3f);
+            return Some((rest.get(..length)?, 2 + length));
+        }
+    }
+    counted(bytes).map(|password| (password, 1 + password.len()))
 }
 
 fn ask(bytes: &[u8]) -> Message<Ask> {
@@ -392,6 +408,35 @@ mod tests {
         let (ask, length) = ask(&bytes).unwrap().unwrap();
         assert_eq!(length, bytes.len());
         ask
+    }
+
+    #[test]
+    fn a_password_is_read_whichever_way_its_length_was_written() {
+        for length in 1..=255usize {
+            let secret = vec![b'a'; length];
+            let one_byte = vec![u8::try_from(length).unwrap()];
+            let as_text = char::from_u32(u32::try_from(length).unwrap())
+                .unwrap()
+                .to_string()
+                .into_bytes();
+            for written in [one_byte, as_text] {
+                let message = [&[1, 3], &b"run"[..], &written, &secret].concat();
+                // Nothing is made of it before it is whole, and nothing is left over after.
+                for end in 0..message.len() {
+                    assert_eq!(
+                        user_and_password(&message[..end]),
+                        Ok(None),
+                        "{length} cut at {end}"
+                    );
+                }
+                let (proof, used) = user_and_password(&message).unwrap().unwrap();
+                assert_eq!(used, message.len());
+                let Proof::Basic { user, password } = proof else {
+                    panic!("no proof")
+                };
+                assert_eq!((user.as_slice(), password), (&b"run"[..], secret.clone()));
+            }
+        }
     }
 
     #[test]

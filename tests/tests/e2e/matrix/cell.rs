@@ -133,17 +133,6 @@ impl Cell<'_> {
             .iter()
             .find(|seen| seen.path.split('/').any(|part| part == marker));
         let of_run: Vec<_> = events.iter().filter(|event| event["run_id"] == id).collect();
-        if self.expected == Outcome::Fails {
-            ensure!(run.status != Some(0), "known to fail, but it succeeded");
-            ensure!(seen.is_none(), "the client failed, but its origin saw it");
-            ensure!(of_run.is_empty(), "nobody was identified, but: {of_run:#?}");
-            let refused = |event: &Value| event["kind"] == "refused" && event["reason"] == "malformed";
-            ensure!(
-                events.iter().any(refused),
-                "the gateway refused nothing as malformed"
-            );
-            return Ok(id);
-        }
         run.clone().expect(0)?;
         let seen = seen.context("the client is content, but its origin never saw it")?;
         ensure!(

@@ -101,7 +101,6 @@ impl Stage {
             (client.through, Outcome::Through),
             (client.leaks, Outcome::Leaks),
             (client.bypasses, bypasses),
-            (client.fails, Outcome::Fails),
         ];
         let expected = expected
             .iter()
