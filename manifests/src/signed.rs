@@ -186,9 +186,14 @@ pub(crate) const fn envelope_code(error: &EnvelopeError) -> &'static str {
         EnvelopeError::SignatureCount { .. } => "signature_count",
         EnvelopeError::Untrusted { .. } => "signer_untrusted",
         EnvelopeError::BadSignature { .. } => "signature_bad",
-        EnvelopeError::Statement(InvalidStatement::Json(JsonError::DuplicateKey { .. })) => {
-            "payload_duplicate_key"
-        }
+        EnvelopeError::Statement(InvalidStatement::Json(error)) => match error {
+            JsonError::TooLarge { .. } => "payload_too_large",
+            JsonError::ByteOrderMark => "payload_byte_order_mark",
+            JsonError::DuplicateKey { .. } => "payload_duplicate_key",
+            JsonError::TooDeep => "payload_too_deep",
+            JsonError::Integer { .. } => "payload_number_too_large",
+            JsonError::Syntax { .. } => "payload_not_json",
+        },
         EnvelopeError::Statement(_) => "payload_malformed",
         EnvelopeError::PredicateType { .. } => "predicate_type_wrong",
     }

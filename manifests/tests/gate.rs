@@ -734,17 +734,28 @@ fn a_truncated_bundle_is_never_admitted_wherever_it_was_cut() {
 }
 
 #[test]
-fn a_signed_payload_with_a_repeated_key_is_refused_although_its_signature_is_good() {
+fn a_payload_that_cannot_be_read_is_refused_by_name_although_its_signature_is_good() {
     use base64::Engine as _;
     let good: Value = serde_json::from_slice(&Load::new().signed_bundle()).unwrap();
     let encoded = good["dsseEnvelope"]["payload"].as_str().unwrap();
     let engine = base64::engine::general_purpose::STANDARD;
     let payload = String::from_utf8(engine.decode(encoded).unwrap()).unwrap();
-    let twice = payload.replacen("\"plugin_id\"", "\"plugin_id\":\"acme.weather\",\"plugin_id\"", 1);
-    let message = seal::envelope::pre_authentication_encoding(seal::envelope::PAYLOAD_TYPE, twice.as_bytes());
-    let mut bundle = good.clone();
-    bundle["dsseEnvelope"]["payload"] = json!(engine.encode(&twice));
-    bundle["dsseEnvelope"]["signatures"][0]["sig"] = json!(engine.encode(key(OWNER).sign(&message)));
-    let found = code(|load| load.bundle = Some(bundle.to_string().into_bytes()));
-    assert_eq!(found, "payload_duplicate_key");
+    let field = |field: &str| payload.replacen("\"plugin_id\"", &format!("{field},\"plugin_id\""), 1);
+    let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    for (payload, expected) in [
+        (field("\"plugin_id\":\"acme.weather\""), "payload_duplicate_key"),
+        (field(&format!("\"x\":{nested}")), "payload_too_deep"),
+        (field("\"x\":18446744073709551615"), "payload_number_too_large"),
+        (format!("\u{feff}{payload}"), "payload_byte_order_mark"),
+        (payload[..payload.len() / 2].to_owned(), "payload_not_json"),
+        ("{}".to_owned(), "payload_malformed"),
+    ] {
+        let message =
+            seal::envelope::pre_authentication_encoding(seal::envelope::PAYLOAD_TYPE, payload.as_bytes());
+        let mut bundle = good.clone();
+        bundle["dsseEnvelope"]["payload"] = json!(engine.encode(&payload));
+        bundle["dsseEnvelope"]["signatures"][0]["sig"] = json!(engine.encode(key(OWNER).sign(&message)));
+        let found = code(|load| load.bundle = Some(bundle.to_string().into_bytes()));
+        assert_eq!(found, expected);
+    }
 }
