@@ -2,6 +2,7 @@
 
 mod adversarial_identity;
 mod adversarial_layers;
+mod adversarial_manifests;
 mod adversarial_names;
 mod adversarial_revocation;
 mod adversarial_targets;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ("adversarial_names", adversarial_names::SCENARIOS),
         ("adversarial_identity", adversarial_identity::SCENARIOS),
         ("adversarial_revocation", adversarial_revocation::SCENARIOS),
+        ("adversarial_manifests", adversarial_manifests::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
