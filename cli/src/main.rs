@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod files;
 mod house;
+mod list_file;
 mod output;
 mod random;
 mod trust_file;

@@ -3,6 +3,8 @@
 //! Bodies are passed on as they came, chunk lines and trailers included, so this only has to find
 //! the end, and to refuse what another reader might take differently. No input or output.
 
+use crate::head::is_token_byte;
+
 /// How a body's end is known, and how far it has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -30,17 +32,40 @@ pub(crate) struct Chunked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size { digits: u8, size: u64 },
-    Extension { size: u64 },
+    Extension { size: u64, place: Place },
     SizeLf { size: u64 },
     Data { left: u64 },
     DataCr,
     DataLf,
     TrailerStart,
+    TrailerName { at: u8, candidates: u8 },
     Trailer,
     TrailerLf,
     EndLf,
     Done,
 }
+
+/// Where in a chunk extension a byte stands (RFC 9112 §7.1.1): `;name`, `;name=token`, `;name="text"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    BeforeName,
+    Name,
+    BeforeValue,
+    Token,
+    Quoted,
+    Escaped,
+    AfterQuoted,
+}
+
+/// Trailers that would change what was framed, routed or proved before the body began
+/// (RFC 9110 §6.5.1).
+const FORBIDDEN_TRAILERS: [&[u8]; 5] = [
+    b"content-length",
+    b"transfer-encoding",
+    b"host",
+    b"proxy-authorization",
+    b"connection",
+];
 
 /// Bytes that the extensions of one chunk may take, and likewise the trailers.
 const MAX_EXTRAS: usize = 16 << 10;
@@ -111,11 +136,15 @@ impl Chunked {
                 }
             }
             (State::Size { digits: 1.., size }, b'\r') => State::SizeLf { size },
-            (State::Size { digits: 1.., size }, b';') => State::Extension { size },
-            (State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Extension { size }, _) => {
+            (State::Size { digits: 1.., size }, b';') => State::Extension {
+                size,
+                place: Place::BeforeName,
+            },
+            (State::Extension { size, place }, b'\r') if place.may_end() => State::SizeLf { size },
+            (State::Extension { size, place }, _) => {
                 self.extra(byte)?;
-                State::Extension { size }
+                let place = place.after(byte).ok_or(BadChunks)?;
+                State::Extension { size, place }
             }
             (State::SizeLf { size: 0 }, b'\n') => State::TrailerStart,
             (State::SizeLf { size }, b'\n') => State::Data { left: size },
@@ -125,9 +154,17 @@ impl Chunked {
                 State::Size { digits: 0, size: 0 }
             }
             (State::TrailerStart, b'\r') => State::EndLf,
-            (State::TrailerStart, b' ' | b'\t' | b':') => return Err(BadChunks),
+            (State::TrailerStart, _) if is_token_byte(byte) => {
+                self.extra(byte)?;
+                trailer_name(0, u8::MAX, byte)
+            }
+            (State::TrailerName { at, candidates }, b':') if !is_forbidden(at, candidates) => State::Trailer,
+            (State::TrailerName { at, candidates }, _) if is_token_byte(byte) => {
+                self.extra(byte)?;
+                trailer_name(at, candidates, byte)
+            }
             (State::Trailer, b'\r') => State::TrailerLf,
-            (State::TrailerStart | State::Trailer, _) => {
+            (State::Trailer, _) => {
                 self.extra(byte)?;
                 State::Trailer
             }
@@ -147,6 +184,48 @@ impl Chunked {
             Err(BadChunks)
         }
     }
+}
+
+impl Place {
+    /// Whether the line may end here.
+    const fn may_end(self) -> bool {
+        matches!(self, Self::Name | Self::Token | Self::AfterQuoted)
+    }
+
+    /// The place after `byte`, which is no carriage return; `None` where it does not belong.
+    const fn after(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Name | Self::Token | Self::AfterQuoted, b';') => Self::BeforeName,
+            (Self::BeforeName | Self::Name, _) if is_token_byte(byte) => Self::Name,
+            (Self::Name, b'=') => Self::BeforeValue,
+            (Self::BeforeValue, b'"') => Self::Quoted,
+            (Self::BeforeValue | Self::Token, _) if is_token_byte(byte) => Self::Token,
+            (Self::Quoted, b'"') => Self::AfterQuoted,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) => Self::Quoted,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads one byte of a trailer's name; `candidates` are the forbidden names that it may still become.
+fn trailer_name(at: u8, candidates: u8, byte: u8) -> State {
+    let fits = |name: &&[u8]| name.get(usize::from(at)) == Some(&byte.to_ascii_lowercase());
+    let still = FORBIDDEN_TRAILERS
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| fits(name));
+    let mask = still.fold(0, |mask, (bit, _)| mask | 1 << bit);
+    State::TrailerName {
+        at: at.saturating_add(1),
+        candidates: candidates & mask,
+    }
+}
+
+/// Whether a trailer's name that is `at` bytes long is one of the forbidden ones.
+fn is_forbidden(at: u8, candidates: u8) -> bool {
+    let mut names = FORBIDDEN_TRAILERS.iter().enumerate();
+    names.any(|(bit, name)| candidates & 1 << bit != 0 && name.len() == usize::from(at))
 }
 
 #[cfg(test)]
@@ -171,6 +250,7 @@ mod tests {
             "0\r\n\r\n",
             "5\r\nhello\r\n0\r\n\r\n",
             "A;name=\"value\"\r\n0123456789\r\n000\r\nX-Sum: 1\r\nY: 2\r\n\r\n",
+            "1;a;b=c;d=\"e;\\\"f\"\r\nx\r\n0\r\nContent-Lengths:\r\nHos: x\r\n\r\n",
         ] {
             let raw = format!("{body}GET ");
             assert_eq!(read([raw.as_bytes()]), Ok((body.len(), true)), "{body:?}");
@@ -198,6 +278,18 @@ mod tests {
             "0\r\n folded: 1\r\n\r\n",
             "0\r\nX: 1\n\r\n",
             "fffffffffffffffff\r\n",
+            "5;\r\nhello\r\n",
+            "5;a=\r\nhello\r\n",
+            "5;a=\"b\r\nhello\r\n",
+            "5;a=\"b\"c\r\nhello\r\n",
+            "5;a b\r\nhello\r\n",
+            "5;=b\r\nhello\r\n",
+            "0\r\nnonsense\r\n\r\n",
+            "0\r\nX : 1\r\n\r\n",
+            "0\r\n: 1\r\n\r\n",
+            "0\r\nContent-Length: 5\r\n\r\n",
+            "0\r\ntransfer-ENCODING: chunked\r\n\r\n",
+            "0\r\nX: 1\r\nHost: a\r\n\r\n",
         ] {
             assert_eq!(read([body.as_bytes()]), Err(BadChunks), "{body:?}");
         }

@@ -240,7 +240,7 @@ pub(crate) fn span_within(whole: &[u8], part: &[u8]) -> Range<usize> {
     start..start + part.len()
 }
 
-const fn is_token_byte(byte: u8) -> bool {
+pub(crate) const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

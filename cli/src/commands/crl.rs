@@ -5,17 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use control::api::types::{Target, WhyView as WhyAnswer};
-use crl::{Accepted, KillSwitch, ListView, Reader};
+use crl::{Accepted, KillSwitch, ListView};
 use serde::Serialize;
 
 use crate::client::Client;
 use crate::config::Config;
-use crate::exit::{Exit, Refused};
+use crate::exit::Exit;
 use crate::output::{self, Format};
-use crate::{clock, files, trust_file};
-
-/// A list body of 10⁶ entries; larger ones are sharded.
-const MAX_BODY_BYTES: usize = 40_000_000;
+use crate::{clock, files, list_file, trust_file};
 
 /// What to do with the list.
 #[derive(Debug, Subcommand)]
@@ -194,21 +191,10 @@ fn text(list: &ListView) -> String {
     )
 }
 
-/// Reads and verifies a list: head and body.
+/// Reads and verifies a list of this site. An older list than it has seen is refused, wherever the
+/// list comes from.
 fn accept(config: &Config, head: &Path) -> anyhow::Result<Accepted> {
     let trust = trust_file::read(&config.trust_root_path())?;
-    let read = |path: &Path, max| {
-        files::read_limited(path, max).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let bytes = read(head, base::json::MAX_BYTES)?;
-    let refused = |error: crl::ListRefused| Refused {
-        code: error.code().to_owned(),
-        message: format!("{}: {error}", head.display()),
-    };
-    // What this site has seen: an older list is refused, wherever it comes from.
     let seen = crl::store::Store::open(config.data_dir().join("crl"))?.seen()?;
-    let reader = Reader::new(config.file.site.clone(), seen);
-    let examined = reader.examine(&bytes, &trust, clock::now()).map_err(refused)?;
-    let body = read(&head.with_file_name(examined.body_file()), MAX_BODY_BYTES)?;
-    Ok(examined.with_body(&body).map_err(refused)?)
+    list_file::accept(head, &trust, Some(&config.file.site), seen)
 }

@@ -1,21 +1,20 @@
 //! `bailiwick verify`: the load gate as a command. Nothing is registered.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base::{ArtifactDigest, Tier};
 use control::revocations::ListAsRevocations;
-use crl::Reader;
+use crl::Accepted;
 use manifests::gate::{
     self, Freshness, GatePolicy, GateRefusal, GateRequest, Question, Revocations, Standing,
 };
-use seal::trust::TrustRoot;
 use serde::Serialize;
 
 use super::artifact_file;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format};
-use crate::{clock, files, trust_file};
+use crate::{clock, list_file, trust_file};
 
 /// `bailiwick verify` arguments.
 #[derive(Debug, clap::Args)]
@@ -88,7 +87,10 @@ pub fn run(
             .map(|config| config.data_dir().join("crl").join(crl::HEAD_FILE))
             .filter(|p| p.exists()),
     };
-    let list = head.map(|path| read_list(&path, &trust)).transpose()?;
+    let list = head
+        .map(|path| list_file::accept(&path, &trust, None, None))
+        .transpose()?
+        .map(Accepted::into_list);
     let list = list.as_ref().map(ListAsRevocations);
     let sbom = file.sbom_digest()?;
     let request = GateRequest {
@@ -144,19 +146,4 @@ fn view(artifact_digest: ArtifactDigest, verdict: &Result<gate::Admission, GateR
             .map(ToString::to_string)
             .collect(),
     }
-}
-
-fn read_list(head: &Path, trust: &TrustRoot) -> anyhow::Result<crl::List> {
-    let bytes = files::read_limited(head, base::json::MAX_BYTES)?;
-    // The issuer is whoever the head says it is: its signature was made by a CRL key of this root.
-    let named = trust.open(&bytes, seal::trust::Role::Crl, seal::PredicateType::Crl)?;
-    let issuer = named
-        .statement
-        .predicate
-        .get("issuer")
-        .and_then(|issuer| issuer.as_str())
-        .unwrap_or_default();
-    let examined = Reader::new(issuer, None).examine(&bytes, trust, clock::now())?;
-    let body = files::read_limited(&head.with_file_name(examined.body_file()), 40_000_000)?;
-    Ok(examined.with_body(&body)?.into_list())
 }
