@@ -1,10 +1,12 @@
 //! Chunked bodies: how the bytes arrive makes no difference to where the body ends.
 
 #![no_main]
-#![allow(dead_code, reason = "the module is the gateway's own, taken whole")]
+#![allow(dead_code, reason = "the modules are the gateway's own, taken whole")]
 
 #[path = "../../proxy/src/framing.rs"]
 mod framing;
+#[path = "../../proxy/src/head.rs"]
+mod head;
 
 use framing::Framing;
 use libfuzzer_sys::fuzz_target;
