@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use evidence::{Event, EventKind};
 
-use crate::recorder::{CheckpointAsked, Durability, Gap, Pending, Queue, Shared};
+use crate::recorder::{CheckpointAsked, Durability, EvidenceUnavailable, Gap, Pending, Queue, Shared};
 use crate::sink::{EventSink, SinkError};
 
 /// Events appended at once.
@@ -137,7 +137,7 @@ impl Clerk {
             let synced = self.sync_if_strict();
             let answer = match &synced {
                 Ok(()) => Ok(()),
-                Err(_) => self.shared.unavailable(),
+                Err(_) => self.unavailable(),
             };
             for acknowledge in acknowledgements.into_iter().flatten() {
                 // A connection that no longer waits has its own reasons.
@@ -189,13 +189,13 @@ impl Clerk {
                 "evidence cannot be written; look at the log folder's disk"
             );
         }
+        let answer = self.unavailable();
         let failure = self.failure.get_or_insert_with(|| Failure {
             since: Instant::now(),
             cause: error.in_full(),
             lost: 0,
             unrecorded: 0,
         });
-        let answer = self.shared.unavailable();
         self.held.retain_mut(|pending| {
             let Some(acknowledge) = pending.acknowledge.take() else {
                 return true;
@@ -212,6 +212,13 @@ impl Clerk {
             self.shared.counters.lost.inc();
         }
         self.publish_state();
+    }
+
+    /// What whoever waits is told once writing has failed. Readiness says so first: who was refused must
+    /// not find the gateway ready.
+    fn unavailable(&self) -> Result<(), EvidenceUnavailable> {
+        self.shared.writable.store(false, Ordering::Relaxed);
+        self.shared.unavailable()
     }
 
     fn publish_state(&self) {

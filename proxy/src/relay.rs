@@ -44,6 +44,8 @@ pub(crate) enum Side {
 pub(crate) enum Step {
     /// The sniffer knows now what is spoken; the relay goes on when polled again.
     Recognised,
+    /// A receiver has stopped taking; the relay goes on when polled again.
+    Stalled,
     /// It is over.
     Ended(RelayEnd),
 }
@@ -95,6 +97,12 @@ where
         self.inward.moved
     }
 
+    /// Whether bytes wait for a receiver. Their sender is not read meanwhile, so nobody hears of it
+    /// when it resets the connection.
+    pub(crate) const fn is_stalled(&self) -> bool {
+        !self.outward.waiting.is_empty() || !self.inward.waiting.is_empty()
+    }
+
     /// When a byte last moved.
     pub(crate) const fn last_moved(&self) -> Instant {
         self.last_moved
@@ -103,6 +111,7 @@ where
     /// Moves what can be moved, and shows it to `sniffer` on the way.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sniffer: &mut Sniffer) -> Poll<Step> {
         let before = self.outward.moved + self.inward.moved;
+        let was_stalled = self.is_stalled();
         let mut recognised = false;
         let outward = self
             .outward
@@ -135,6 +144,7 @@ where
                 RelayEnd::Closed(self.first_closed.unwrap_or(Side::Client))
             }
             _ if recognised => return Poll::Ready(Step::Recognised),
+            _ if !was_stalled && self.is_stalled() => return Poll::Ready(Step::Stalled),
             _ => return Poll::Pending,
         };
         Poll::Ready(Step::Ended(end))

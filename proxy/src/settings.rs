@@ -82,6 +82,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// Between two looks at a tunnel whose receiver takes nothing: its sender may be gone meanwhile.
+    pub stalled: Duration,
     /// A connection's whole life, if it has an end.
     pub total: Option<Duration>,
     /// How long a connection must stand before it gets a `connected` event of its own; shorter ones
@@ -127,6 +129,7 @@ impl Default for Timeouts {
             lookup: Duration::from_secs(5),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(3600),
+            stalled: Duration::from_secs(5),
             total: None,
             announce: Duration::from_millis(200),
             progress: Duration::from_secs(600),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::Outcome;
 use evidence::Timeout;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
@@ -88,6 +89,12 @@ impl Tunnel {
                     self.sniffer.seen(),
                 );
             }
+            if relay.is_stalled()
+                && clock.look_is_due(now)
+                && let Some(side) = reset_side(&relay)
+            {
+                break TunnelEnd::ByItself(RelayEnd::Reset(side));
+            }
             if now >= clock.idle_at(&relay) {
                 break TunnelEnd::Idle;
             }
@@ -113,6 +120,15 @@ impl Tunnel {
         drop(relay);
         drop(self.live);
     }
+}
+
+/// Which side has reset the connection, if one has. Asking takes the answer: the tunnel ends with it.
+fn reset_side(relay: &Relay<TcpStream, TcpStream>) -> Option<Side> {
+    let failed = |stream: &TcpStream| matches!(SockRef::from(stream).take_error(), Ok(Some(_)));
+    if failed(&relay.client) {
+        return Some(Side::Client);
+    }
+    failed(&relay.server).then_some(Side::Server)
 }
 
 impl TunnelEnd {
@@ -153,6 +169,8 @@ struct Clock {
     progress_at: Instant,
     progress: Duration,
     idle: Duration,
+    look_at: Instant,
+    stalled: Duration,
     total_at: Option<Instant>,
 }
 
@@ -166,6 +184,8 @@ impl Clock {
             progress_at: now + timeouts.progress,
             progress: timeouts.progress,
             idle: timeouts.idle,
+            look_at: now,
+            stalled: timeouts.stalled,
             total_at: timeouts.total.map(|total| now + total),
         }
     }
@@ -179,6 +199,9 @@ impl Clock {
         if !self.announced && sniffer.is_done() {
             next = next.min(self.announce_at);
         }
+        if relay.is_stalled() {
+            next = next.min(self.look_at);
+        }
         self.total_at.map_or(next, |total_at| next.min(total_at))
     }
 
@@ -187,6 +210,14 @@ impl Clock {
     fn announcement_is_due(&mut self, now: Instant, sniffer: &Sniffer) -> bool {
         let due = !self.announced && sniffer.is_done() && now >= self.announce_at;
         self.announced |= due;
+        due
+    }
+
+    fn look_is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.look_at;
+        if due {
+            self.look_at = now + self.stalled;
+        }
         due
     }
 

@@ -211,6 +211,29 @@ async fn a_reset_on_one_side_is_a_reset_on_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reset_is_noticed_while_the_receiver_takes_nothing() {
+    let origin = Origin::start().await;
+    let mut plan = Plan::reaching(&[("ok.example", origin.address)]);
+    plan.settings.timeouts.stalled = Duration::from_millis(20);
+    let world = plan.start().await;
+    let plugin = world.plugin("acme.weather", 1);
+    let client = world.tunnel(&plugin, "ok.example:443").await;
+    let server = origin.accept().await;
+    // The server reads nothing, until neither the gateway nor anybody's socket takes any more.
+    let mut refusals = 0;
+    while refusals < 10_000 {
+        refusals = match client.io.try_write(&[0; 65536]) {
+            Ok(_) => 0,
+            Err(_) => refusals + 1,
+        };
+        tokio::task::yield_now().await;
+    }
+    client.reset();
+    world.event(|event| event.outcome == Some(Outcome::ClientReset));
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_cannot_be_reached_is_answered_and_recorded() {
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
