@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
-use crate::exit::Refused;
+use crate::exit::{NotThere, Refused};
 use crate::house::House;
 
 /// Larger answers are not ours.
@@ -184,6 +184,7 @@ fn failure(status: StatusCode, bytes: &[u8]) -> anyhow::Error {
             message,
         }
         .into(),
+        StatusCode::NOT_FOUND => NotThere(message).into(),
         _ => anyhow::anyhow!(message),
     }
 }

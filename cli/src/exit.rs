@@ -39,6 +39,11 @@ pub struct Refused {
     pub message: String,
 }
 
+/// What was named is not there. Exit status 2, unless a command knows better.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotThere(pub String);
+
 /// The answer cannot be known. Exit status 3.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -12,7 +12,7 @@ use control::api::types::{EndRunRequest, RunStarted, RunView, StartRunRequest};
 use super::who;
 use crate::client::Client;
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, NotThere, Refused};
 use crate::house::child::{self, RunFacts};
 use crate::output;
 
@@ -51,7 +51,19 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         valid_for_s: args.valid_for,
         who: who(),
     };
-    let started: RunStarted = client.post("/v1/runs", &request).await?;
+    let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {
+        // There is no unsigned path: what never passed the gate is refused by it.
+        match error.downcast::<NotThere>() {
+            Ok(_) => Refused {
+                code: "artifact_not_admitted".to_owned(),
+                message: format!(
+                    "{artifact_digest} was never admitted; admit it with: bailiwick admit ARTIFACT"
+                ),
+            }
+            .into(),
+            Err(other) => other,
+        }
+    })?;
     let ended = start(args, &started, quiet).await;
     let exit_status = ended
         .as_ref()
