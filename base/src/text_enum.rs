@@ -12,7 +12,9 @@ pub struct UnknownWord {
     pub known: String,
 }
 
-/// Declares an enum whose variants each have exactly one spelling.
+/// Declares an enum whose variants each have exactly one spelling. Whoever declares one depends on
+/// `serde`.
+#[macro_export]
 macro_rules! text_enum {
     (
         $(#[$meta:meta])*

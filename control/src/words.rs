@@ -1,55 +1,8 @@
 //! Closed lists of words that only control speaks: what was done, and how a letter stands.
 
-/// A word that is not on its list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{word:?} is not a known {what}")]
-pub struct UnknownControlWord {
-    /// What was being read.
-    pub what: &'static str,
-    /// The word found.
-    pub word: String,
-}
+use base::text_enum;
 
-macro_rules! words {
-    (
-        $(#[$meta:meta])*
-        pub enum $name:ident as $what:literal {
-            $( $(#[$vmeta:meta])* $variant:ident = $text:literal ),+ $(,)?
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-        pub enum $name { $( $(#[$vmeta])* #[serde(rename = $text)] $variant ),+ }
-
-        impl $name {
-            /// Every value, in the order of declaration.
-            pub const ALL: &'static [Self] = &[ $( Self::$variant ),+ ];
-
-            /// The one spelling of this value.
-            pub const fn as_str(self) -> &'static str {
-                match self { $( Self::$variant => $text ),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = UnknownControlWord;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
-                    UnknownControlWord { what: $what, word: text.to_owned() }
-                })
-            }
-        }
-    };
-}
-
-words! {
+text_enum! {
     /// What an operator, or a clause of the policy, did.
     pub enum Action as "action" {
         /// An artifact passed the load gate.
@@ -79,7 +32,7 @@ words! {
     }
 }
 
-words! {
+text_enum! {
     /// How a letter in the outbox stands.
     pub enum MailState as "mail state" {
         /// Waiting to be sent.

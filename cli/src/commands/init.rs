@@ -1,12 +1,12 @@
 //! `bailiwick init`: a new site.
 
-use std::fs::{self, DirBuilder};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::{Policy, Timestamp};
+use control::api::OperatorToken;
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use serde::Serialize;
 
@@ -153,7 +153,8 @@ pub fn make_site(args: &InitArgs, now: Timestamp) -> anyhow::Result<InitView> {
     }
     let trust_root = folder.join("root.json");
     trust_file::create(&trust_root, &root, &root_key)?;
-    let operator_token = write_operator_token(&data_dir)?;
+    let operator_token = data_dir.join("operator.token");
+    OperatorToken::load_or_create(&operator_token)?;
     let policy = folder.join("policy.toml");
     files::replace(&policy, policy_text(args)?.as_bytes())?;
     // Last, because its presence says that the site is whole.
@@ -192,20 +193,6 @@ fn site_name(args: &InitArgs) -> anyhow::Result<String> {
             anyhow::bail!("--site {name:?}: a site's name uses a-z 0-9 . _ - and has at most 128 characters")
         }
     }
-}
-
-/// The token with which commands on this machine reach the control plane.
-fn write_operator_token(data_dir: &Path) -> anyhow::Result<PathBuf> {
-    let path = data_dir.join("operator.token");
-    let token = hex::encode(random::bytes::<32>());
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(token.as_bytes()).and_then(|()| file.sync_all()))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
 }
 
 fn policy_text(args: &InitArgs) -> anyhow::Result<String> {
@@ -273,6 +260,7 @@ time_zone = "UTC"
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
