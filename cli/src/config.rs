@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use auditor::{InvalidSchedule, Schedule};
 use base::HostName;
+use proxy::ListenAddress;
 use serde::{Deserialize, Serialize};
 
 /// The variable that names the configuration file.
@@ -65,7 +66,7 @@ pub struct GatewayConfig {
     /// The gateway's name; the second part of its log's origin.
     pub name: String,
     /// Where clients connect.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// Where health and metrics are served.
     pub admin: SocketAddr,
     /// What happens to a connection without identity.
@@ -294,6 +295,14 @@ impl Config {
     /// The evidence log of this gateway.
     pub fn log_dir(&self) -> PathBuf {
         self.data_dir().join("log").join(&self.file.gateway.name)
+    }
+
+    /// An address to listen on, with its path made absolute.
+    pub fn listen_address(&self, address: &ListenAddress) -> ListenAddress {
+        match address {
+            ListenAddress::Unix(path) => ListenAddress::Unix(self.resolve(path)),
+            other => other.clone(),
+        }
     }
 
     /// The private key of `role`.

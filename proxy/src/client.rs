@@ -1,13 +1,17 @@
 //! Clients: the near end of a connection, with the bytes that were read ahead.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::timeout;
+
+use crate::entry::Entry;
+use crate::stream::Stream;
 
 /// Read at once while a request is being read.
 const READ: usize = 4 << 10;
@@ -20,38 +24,48 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// A connected client.
 pub(crate) struct Client {
-    pub(crate) io: TcpStream,
+    pub(crate) io: Stream,
     /// Read and not yet used; holds no memory while empty.
     pub(crate) buffer: BytesMut,
-    pub(crate) source: SocketAddr,
+    /// How it came in.
+    pub(crate) entry: Entry,
 }
 
 impl Client {
-    pub(crate) fn new(io: TcpStream, source: SocketAddr) -> Self {
+    pub(crate) fn new(io: Stream, entry: Entry) -> Self {
         Self {
             io,
             buffer: BytesMut::new(),
-            source,
+            entry,
         }
     }
 
     /// Reads what there is onto the end of the buffer; 0 at the end of the stream.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
-        // An idle client costs no buffer.
-        self.io.readable().await?;
-        self.buffer.reserve(READ);
-        self.io.read_buf(&mut self.buffer).await
+        let Self { io, buffer, .. } = self;
+        // An idle client costs no buffer: one is lent to whoever has bytes.
+        poll_fn(|cx| {
+            let mut lent = [0; READ];
+            let mut read = ReadBuf::new(&mut lent);
+            ready!(Pin::new(&mut *io).poll_read(cx, &mut read))?;
+            buffer.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+        .await
     }
 
     /// Sends an answer of the gateway's own. Whether all of it was sent.
     pub(crate) async fn answer(&mut self, bytes: &[u8]) -> bool {
-        matches!(timeout(ANSWER, self.io.write_all(bytes)).await, Ok(Ok(())))
+        let send = async {
+            self.io.write_all(bytes).await?;
+            self.io.flush().await
+        };
+        matches!(timeout(ANSWER, send).await, Ok(Ok(())))
     }
 
     /// Sends an answer as far as that goes without waiting.
-    pub(crate) fn answer_at_once(&self, bytes: &[u8]) {
-        // Somebody else waits for this socket to be closed.
-        let _ = self.io.try_write(bytes);
+    pub(crate) fn answer_at_once(&mut self, bytes: &[u8]) {
+        self.io.write_at_once(bytes);
     }
 
     /// Closes so that the last answer arrives.
@@ -75,12 +89,6 @@ impl Client {
 
     /// Makes closing a reset instead of an orderly end.
     pub(crate) fn abort(&self) {
-        abort(&self.io);
+        self.io.abort();
     }
-}
-
-/// Makes closing `stream` a reset instead of an orderly end.
-pub(crate) fn abort(stream: &TcpStream) {
-    // A socket that is gone already needs no reset.
-    let _ = stream.set_zero_linger();
 }

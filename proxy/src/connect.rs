@@ -13,8 +13,8 @@ use crate::tunnel::Tunnel;
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves a CONNECT request.
-pub(crate) async fn serve(core: &Arc<Core>, session: Session, request: Request) -> Next {
-    let identity = match core.identify(&request.proof, session.client.source) {
+pub(crate) async fn serve(core: &Arc<Core>, mut session: Session, request: Request) -> Next {
+    let identity = match core.identify(&request.proof, &session.client.entry) {
         Ok(identity) => identity,
         Err(refusal) => {
             let notes = request.notes.clone();

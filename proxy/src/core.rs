@@ -1,6 +1,5 @@
 //! The core: what every connection of one gateway shares.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -10,6 +9,7 @@ use evidence::{Event, EventKind};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::entry::Entry;
 use crate::floor::Floor;
 use crate::head::HeadLimits;
 use crate::identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
@@ -67,14 +67,19 @@ impl Core {
     pub(crate) fn identify(
         &self,
         proof: &Proof,
-        source: SocketAddr,
+        entry: &Entry,
     ) -> Result<Option<Arc<Identity>>, IdentityRefusal> {
         let credentials = match proof {
             Proof::None => None,
             Proof::Basic { user, password } => Some(Credentials { user, password }),
             Proof::Unreadable => return Err(IdentityRefusal::Invalid),
         };
-        let presented = Presented { credentials, source };
+        let presented = Presented {
+            credentials,
+            source: entry.source,
+            listener: entry.listener.as_ref(),
+            certificate: entry.certificate.as_ref(),
+        };
         match self.runs.whose(&presented, Self::now()) {
             Ok(identity) => Ok(Some(identity)),
             Err(IdentityRefusal::Missing) if self.settings.unattributed == Unattributed::Observe => Ok(None),

@@ -3,17 +3,17 @@
 //! One port serves them all. Whatever else comes to be served here (HTTP/2, TLS, the PROXY protocol)
 //! is one more arm below.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::{RefusalReason, Transport};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::attempt::{refuse_unread, refuse_unsupported};
 use crate::client::Client;
 use crate::core::Core;
+use crate::entry::Entry;
 use crate::request::BadRequest;
+use crate::stream::Stream;
 use crate::{http1, socks5};
 
 /// What a first byte announces.
@@ -45,8 +45,8 @@ impl Protocol {
 }
 
 /// Serves one client from its first byte to its last.
-pub(crate) async fn serve(core: Arc<Core>, io: TcpStream, source: SocketAddr) {
-    let mut client = Client::new(io, source);
+pub(crate) async fn serve(core: Arc<Core>, io: Stream, entry: Entry) {
+    let mut client = Client::new(io, entry);
     let first = tokio::select! {
         biased;
         () = core.draining.cancelled() => return,

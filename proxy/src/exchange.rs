@@ -20,6 +20,7 @@ use crate::head::{HeadLimits, Version};
 use crate::live::{Cut, CutCause};
 use crate::request::Request;
 use crate::response::{Afterwards, ResponseHead};
+use crate::stream::Stream;
 
 /// Read at once from a body; lent only while an exchange is under way.
 const READ: usize = 32 << 10;
@@ -128,19 +129,44 @@ impl Exchange<'_> {
     /// Sends the request and passes the answer on, both at once: a server may answer early, and a
     /// client may wait for `100 Continue`.
     pub(crate) async fn run(self, client: &mut Client, server: &mut TcpStream, cut: &Cut) -> ExchangeEnd {
+        let Client { io, buffer, .. } = client;
+        match io {
+            // A socket's halves need no lock.
+            Stream::Tcp(io) => {
+                let (mut from, mut to) = io.split();
+                self.pass_both_ways(&mut from, &mut to, buffer, server, cut).await
+            }
+            io => {
+                let (mut from, mut to) = tokio::io::split(io);
+                self.pass_both_ways(&mut from, &mut to, buffer, server, cut).await
+            }
+        }
+    }
+
+    async fn pass_both_ways<R, W>(
+        self,
+        from_client: &mut R,
+        to_client: &mut W,
+        buffer: &mut BytesMut,
+        server: &mut TcpStream,
+        cut: &Cut,
+    ) -> ExchangeEnd
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
         let Self {
             core,
             request,
             head,
             traffic,
         } = self;
-        let (mut from_client, mut to_client) = client.io.split();
         let (mut from_server, mut to_server) = server.split();
         let mut framing = request.framing.clone();
         let upload = pass(
             Passage {
-                from: &mut from_client,
-                buffer: &mut client.buffer,
+                from: from_client,
+                buffer,
                 to: &mut to_server,
                 framing: &mut framing,
             },
@@ -154,7 +180,7 @@ impl Exchange<'_> {
             limits: core.head_limits(),
             draining: core.draining.is_cancelled(),
         }
-        .run(&mut from_server, &mut to_client);
+        .run(&mut from_server, to_client);
         let stalled = traffic.stalled(core.settings.timeouts.idle);
         tokio::pin!(upload, download, stalled);
         let mut uploaded = None;

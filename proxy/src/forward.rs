@@ -14,7 +14,6 @@ use evidence::Timeout;
 use tokio::net::TcpStream;
 
 use crate::attempt::{Attempt, Ending, Route, refuse_identity};
-use crate::client::abort;
 use crate::core::Core;
 use crate::exchange::{Exchange, ExchangeEnd, Traffic};
 use crate::http1::{Next, Session};
@@ -23,6 +22,7 @@ use crate::live::Live;
 use crate::refusal::{Failure, Refusal};
 use crate::request::Request;
 use crate::sniff::{Seen, Sniffer};
+use crate::stream::abort;
 use crate::tunnel::Tunnel;
 
 /// A server connection that waits for another request of the same client.
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
     request: Request,
     path: Range<usize>,
 ) -> Next {
-    let identity = match core.identify(&request.proof, session.client.source) {
+    let identity = match core.identify(&request.proof, &session.client.entry) {
         Ok(identity) => identity,
         Err(refusal) => {
             let notes = request.notes.clone();

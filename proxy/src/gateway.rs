@@ -15,18 +15,19 @@ use crate::admin;
 use crate::core::{ConnectionIds, Core};
 use crate::floor::Floor;
 use crate::identity::Runs;
-use crate::listener::{self, bind, bind_tcp};
+use crate::listen_address::ListenAddress;
+use crate::listener::{self, Listener, bind_tcp};
 use crate::live::{CutCause, KillScope, LiveTable};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::recorder::{Recorder, RecorderError};
 use crate::ruling::Rulings;
-use crate::settings::{ListenAddress, Settings};
+use crate::settings::Settings;
 
 /// A running gateway. Dropping it does not stop it in good order; [`Gateway::shutdown`] does.
 pub struct Gateway {
     core: Arc<Core>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     admin: Option<SocketAddr>,
     listeners: TaskTracker,
     /// Whether the last event is written. Held while it is being written, so that whoever else shuts
@@ -50,7 +51,7 @@ pub enum StartError {
     #[error("could not listen on {address}; is something else using it?")]
     Listen {
         /// The address asked for.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -93,26 +94,27 @@ impl Gateway {
         }
         let mut bound = Vec::new();
         let mut addresses = Vec::new();
-        for &address in &settings.listen {
-            let ListenAddress::Tcp(asked) = address;
-            let listen = |source| StartError::Listen {
-                address: asked,
+        for address in &settings.listen {
+            let (listener, taken) = Listener::bind(address).map_err(|source| StartError::Listen {
+                address: address.clone(),
                 source,
-            };
-            let listener = bind(address).map_err(listen)?;
-            addresses.push(listener.local_addr().map_err(listen)?);
+            })?;
+            addresses.push(taken);
             bound.push(listener);
         }
         let admin = match settings.admin {
             None => None,
             Some(address) => {
-                let listen = |source| StartError::Listen { address, source };
+                let listen = |source| StartError::Listen {
+                    address: ListenAddress::Tcp(address),
+                    source,
+                };
                 let listener = bind_tcp(address).map_err(listen)?;
                 Some((listener.local_addr().map_err(listen)?, listener))
             }
         };
         let mut own = settings.own_addresses.clone();
-        own.extend(&addresses);
+        own.extend(addresses.iter().filter_map(ListenAddress::socket_address));
         own.extend(admin.iter().map(|(address, _)| *address));
         let core = Arc::new(Core {
             names: Names::new(&settings.resolver, settings.timeouts.lookup),
@@ -148,7 +150,7 @@ impl Gateway {
     }
 
     /// Where clients connect, in the order of the settings, with the ports that were taken.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
     }
 

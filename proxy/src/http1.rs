@@ -11,7 +11,7 @@ use evidence::Timeout;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::attempt::refuse_unread;
-use crate::client::{Client, abort};
+use crate::client::Client;
 use crate::connect;
 use crate::core::Core;
 use crate::forward::{self, Kept};
@@ -203,7 +203,7 @@ impl Session {
     fn abort(self) {
         self.client.abort();
         if let Some(kept) = &self.kept {
-            abort(kept.server());
+            crate::stream::abort(kept.server());
         }
         // The client's socket first, the place in the live table (in `kept`) last.
         drop(self.client);

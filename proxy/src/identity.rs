@@ -25,8 +25,13 @@ pub trait Runs: Send + Sync + 'static {
 pub struct Presented<'a> {
     /// User and password: Basic proxy credentials, or SOCKS5 (RFC 1929).
     pub credentials: Option<Credentials<'a>>,
-    /// Where the connection came from. Never sufficient by itself, unless it was registered.
-    pub source: SocketAddr,
+    /// Where the connection came from, if from a network. Never sufficient by itself, unless it was
+    /// registered.
+    pub source: Option<SocketAddr>,
+    /// Whose run's own listener the connection came in on, if it is one.
+    pub listener: Option<&'a Arc<Identity>>,
+    /// Whose run the verified client certificate names, if one was presented.
+    pub certificate: Option<&'a Arc<Identity>>,
 }
 
 /// User and password as they stood on the wire.

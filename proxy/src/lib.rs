@@ -4,7 +4,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | it **enters**, and its first byte tells the protocol | `listener`, `entrance` |
+//! | it **enters**, and its first byte tells the protocol | `listener`, `entry`, `stream`, `entrance` |
 //! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on | `live` |
@@ -27,6 +27,7 @@ mod connect;
 mod core;
 mod dial;
 mod entrance;
+mod entry;
 mod exchange;
 mod floor;
 mod forward;
@@ -36,6 +37,7 @@ mod head;
 mod headers;
 mod http1;
 pub mod identity;
+mod listen_address;
 mod listener;
 mod live;
 mod metrics;
@@ -50,18 +52,18 @@ pub mod settings;
 pub mod sink;
 mod sniff;
 mod socks5;
+mod stream;
 pub mod token_runs;
 mod tunnel;
 
 pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
+pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
 pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
 };
 pub use ruling::{Ruling, Rulings};
-pub use settings::{
-    Limits, ListenAddress, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed,
-};
+pub use settings::{Limits, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed};
 pub use sink::{EventSink, MemorySink, SinkError};
 pub use token_runs::TokenRuns;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::core::Core;
 use crate::entrance;
-use crate::settings::ListenAddress;
+use crate::entry::Entry;
+use crate::listen_address::ListenAddress;
+use crate::stream::Stream;
 
 /// Connections that the kernel holds for us.
 const BACKLOG: i32 = 4096;
@@ -23,10 +25,39 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Proxy-Status: bailiwick; error=connection_limit_reached; details=\"limit\"\r\n\
     X-Bailiwick-Reason: limit\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// Binds one address.
-pub(crate) fn bind(address: ListenAddress) -> io::Result<TcpListener> {
-    let ListenAddress::Tcp(address) = address;
-    bind_tcp(address)
+/// A bound address.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Binds `address`, and says what was really taken.
+    pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
+        match address {
+            ListenAddress::Tcp(address) => {
+                let listener = bind_tcp(*address)?;
+                let taken = ListenAddress::Tcp(listener.local_addr()?);
+                Ok((Self::Tcp(listener), taken))
+            }
+            ListenAddress::Unix(path) => Ok((Self::Unix(UnixListener::bind(path)?), address.clone())),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, Entry)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, source) = listener.accept().await?;
+                // Small messages must not wait for each other (RFC 896).
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Entry::from_source(source)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), Entry::default()))
+            }
+        }
+    }
 }
 
 pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -40,7 +71,7 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts clients until the gateway drains. `places` bounds how many there are at once.
-pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, places: Arc<Semaphore>) {
+pub(crate) async fn accept(core: Arc<Core>, listener: Listener, places: Arc<Semaphore>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -48,7 +79,7 @@ pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, places: Arc<S
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, source)) => admit(&core, stream, source, &places),
+            Ok((stream, entry)) => admit(&core, stream, entry, &places),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
@@ -58,17 +89,15 @@ pub(crate) async fn accept(core: Arc<Core>, listener: TcpListener, places: Arc<S
     }
 }
 
-fn admit(core: &Arc<Core>, stream: TcpStream, source: SocketAddr, places: &Arc<Semaphore>) {
+fn admit(core: &Arc<Core>, mut stream: Stream, entry: Entry, places: &Arc<Semaphore>) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         core.metrics.turned_away.inc();
         // As much of it as the socket takes; a flood must not make us wait.
-        let _ = stream.try_write(TOO_MANY);
+        stream.write_at_once(TOO_MANY);
         return;
     };
     core.metrics.accepted.inc();
-    // Small messages must not wait for each other (RFC 896).
-    let _ = stream.set_nodelay(true);
-    let served = entrance::serve(Arc::clone(core), stream, source);
+    let served = entrance::serve(Arc::clone(core), stream, entry);
     let closing = core.closing.clone();
     core.clients.spawn(async move {
         tokio::select! {

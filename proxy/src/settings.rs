@@ -10,6 +10,8 @@ use std::time::Duration;
 use base::{HostName, Port};
 use ipnet::IpNet;
 
+use crate::listen_address::ListenAddress;
+
 /// Everything that a gateway needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,14 +34,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How much of things there may be.
     pub limits: Limits,
-}
-
-/// One place where clients connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ListenAddress {
-    /// A TCP port.
-    Tcp(SocketAddr),
 }
 
 /// What happens to a connection that proves no identity. It is never guessed.

@@ -232,7 +232,7 @@ impl Talk<'_> {
             self.say(&[VERSION, NO_METHOD]).await?;
             return Err(Over::Answered);
         };
-        match self.core.identify(&proof, self.client.source) {
+        match self.core.identify(&proof, &self.client.entry) {
             Ok(identity) => {
                 if greeting.user_and_password {
                     self.say(&[AUTH_VERSION, 0]).await?;

@@ -159,7 +159,9 @@ mod tests {
                 user: user.as_bytes(),
                 password: token.as_bytes(),
             }),
-            source: "127.0.0.1:1".parse().unwrap(),
+            source: Some("127.0.0.1:1".parse().unwrap()),
+            listener: None,
+            certificate: None,
         };
         runs.whose(&presented, now).map(|identity| identity.run_id)
     }

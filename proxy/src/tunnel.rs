@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use base::Outcome;
 use evidence::Timeout;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempt::{Attempt, Ending};
-use crate::client::{Client, abort};
+use crate::client::Client;
 use crate::core::Core;
 use crate::live::{CutCause, Live};
 use crate::relay::{Relay, RelayEnd, Side, Step};
 use crate::sniff::Sniffer;
+use crate::stream::{Stream, abort, has_failed};
 
 /// Both ends of an established connection, and its place in the live table.
 pub(crate) struct Tunnel {
-    pub(crate) client: TcpStream,
+    pub(crate) client: Stream,
     pub(crate) server: TcpStream,
     pub(crate) live: Live,
     pub(crate) attempt: Attempt,
@@ -111,7 +111,7 @@ impl Tunnel {
             ..Ending::default()
         });
         if end.resets(Side::Client) {
-            abort(&relay.client);
+            relay.client.abort();
         }
         if end.resets(Side::Server) {
             abort(&relay.server);
@@ -123,12 +123,11 @@ impl Tunnel {
 }
 
 /// Which side has reset the connection, if one has. Asking takes the answer: the tunnel ends with it.
-fn reset_side(relay: &Relay<TcpStream, TcpStream>) -> Option<Side> {
-    let failed = |stream: &TcpStream| matches!(SockRef::from(stream).take_error(), Ok(Some(_)));
-    if failed(&relay.client) {
+fn reset_side(relay: &Relay<Stream, TcpStream>) -> Option<Side> {
+    if relay.client.has_failed() {
         return Some(Side::Client);
     }
-    failed(&relay.server).then_some(Side::Server)
+    has_failed(&relay.server).then_some(Side::Server)
 }
 
 impl TunnelEnd {
@@ -190,11 +189,11 @@ impl Clock {
         }
     }
 
-    fn idle_at(&self, relay: &Relay<TcpStream, TcpStream>) -> Instant {
+    fn idle_at(&self, relay: &Relay<Stream, TcpStream>) -> Instant {
         Instant::from_std(relay.last_moved()) + self.idle
     }
 
-    fn next(&self, relay: &Relay<TcpStream, TcpStream>, sniffer: &Sniffer) -> Instant {
+    fn next(&self, relay: &Relay<Stream, TcpStream>, sniffer: &Sniffer) -> Instant {
         let mut next = self.progress_at.min(self.idle_at(relay));
         if !self.announced && sniffer.is_done() {
             next = next.min(self.announce_at);

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
+use proxy::ListenAddress;
 use seal::key_file;
 use seal::trust::Role;
 use serde::Serialize;
@@ -157,7 +158,8 @@ fn ports(config: &Config) -> anyhow::Result<String> {
         ));
     }
     let gateway = &config.file.gateway;
-    for address in gateway.listen.iter().chain([&gateway.admin, &control]) {
+    let network = gateway.listen.iter().filter_map(ListenAddress::socket_address);
+    for address in network.chain([gateway.admin, control]) {
         TcpListener::bind(address).map_err(|error| {
             anyhow::anyhow!(
                 "{address} cannot be had: {error}; choose another in {}",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use base::{ArtifactDigest, PluginId};
+use proxy::ListenAddress;
 use seal::SigningKey;
 use seal::trust::{Role, Scope, Signer};
 use tokio::process::Command;
@@ -164,7 +165,7 @@ fn configure(path: &Path, origins: &[Origin], sink: &Sink) -> anyhow::Result<Con
             .context("no free port on 127.0.0.1")?
             .local_addr()?)
     };
-    file.gateway.listen = vec![free()?];
+    file.gateway.listen = vec![ListenAddress::Tcp(free()?)];
     file.gateway.admin = free()?;
     file.control.listen = free()?;
     file.gateway.allow_private = vec!["127.0.0.0/8".to_owned()];

@@ -61,7 +61,7 @@ pub struct House {
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Addresses {
     /// Where plugins connect.
-    pub gateway: Vec<SocketAddr>,
+    pub gateway: Vec<ListenAddress>,
     /// Health and metrics.
     pub admin: SocketAddr,
     /// The control API.
@@ -268,7 +268,11 @@ fn password(config: &Config, mail: &config::MailConfig) -> anyhow::Result<Option
 fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<proxy::Settings> {
     let own = &config.file.gateway;
     let mut settings = proxy::Settings::new(own.name.as_str());
-    settings.listen = own.listen.iter().copied().map(ListenAddress::Tcp).collect();
+    settings.listen = own
+        .listen
+        .iter()
+        .map(|address| config.listen_address(address))
+        .collect();
     settings.admin = Some(own.admin);
     settings.unattributed = match own.unattributed {
         config::Unattributed::Refuse => proxy::Unattributed::Refuse,

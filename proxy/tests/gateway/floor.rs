@@ -87,7 +87,7 @@ async fn the_gateways_own_listeners_are_never_dialled() {
     let world = plan.start().await;
     let plugin = world.plugin("acme.weather", 1);
     let own = [
-        world.gateway.addresses()[0],
+        world.address(),
         world.gateway.admin_address().unwrap(),
         control.address,
     ];

@@ -88,11 +88,7 @@ async fn a_shutdown_waits_for_tunnels_until_the_deadline_and_cuts_the_rest() {
     assert_eq!(world.first(EventKind::Close).outcome, Some(Outcome::Shutdown));
     assert_eq!(world.kinds().last(), Some(&EventKind::Stop));
     assert_eq!(world.count(EventKind::Stop), 1);
-    assert!(
-        tokio::net::TcpStream::connect(world.gateway.addresses()[0])
-            .await
-            .is_err()
-    );
+    assert!(tokio::net::TcpStream::connect(world.address()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,10 +141,10 @@ async fn a_gateway_does_not_start_on_a_taken_address_or_with_another_gateways_lo
             recorder,
         )
     };
-    let taken = world.gateway.addresses()[0];
+    let taken = world.address();
     assert!(matches!(
         start("gw-test", taken).await,
-        Err(StartError::Listen { address, .. }) if address == taken
+        Err(StartError::Listen { address, .. }) if address == proxy::ListenAddress::Tcp(taken)
     ));
     let free = "127.0.0.1:0".parse().unwrap();
     assert!(matches!(

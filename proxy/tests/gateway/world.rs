@@ -139,8 +139,13 @@ impl World {
         }
     }
 
+    /// The gateway's first port.
+    pub fn address(&self) -> SocketAddr {
+        self.gateway.addresses()[0].socket_address().unwrap()
+    }
+
     pub async fn client(&self) -> Talker {
-        Talker::to(self.gateway.addresses()[0]).await
+        Talker::to(self.address()).await
     }
 
     /// A tunnel of `plugin` to `authority`, established.

@@ -1,0 +1,102 @@
+//! Streams: the near end of a connection, whatever it came in on.
+//!
+//! Everything behind the entrance reads and writes a [`Stream`] and asks it two more things: to end
+//! in a reset, and whether the peer has reset it. Where both ends of a tunnel are plain sockets the
+//! relay may ask for the socket itself.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected client's bytes.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// A TCP connection.
+    Tcp(TcpStream),
+    /// A connection to a Unix socket.
+    Unix(UnixStream),
+}
+
+/// Does `$call` with whatever the stream is, pinned.
+macro_rules! pinned {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Tcp(io) => {
+                let $io = Pin::new(io);
+                $call
+            }
+            Stream::Unix(io) => {
+                let $io = Pin::new(io);
+                $call
+            }
+        }
+    };
+}
+
+impl Stream {
+    /// Makes closing it a reset instead of an orderly end, where there is such a thing.
+    pub(crate) fn abort(&self) {
+        match self {
+            Self::Tcp(io) => abort(io),
+            // The peer of a Unix socket sees an end either way.
+            Self::Unix(_) => {}
+        }
+    }
+
+    /// Whether the peer has reset it. Asking takes the answer.
+    pub(crate) fn has_failed(&self) -> bool {
+        match self {
+            Self::Tcp(io) => has_failed(io),
+            Self::Unix(io) => matches!(io.take_error(), Ok(Some(_))),
+        }
+    }
+
+    /// Writes as much of `bytes` as goes without waiting.
+    pub(crate) fn write_at_once(&mut self, bytes: &[u8]) {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stream = Pin::new(self);
+        // Somebody else waits for this stream to be closed.
+        if let Poll::Ready(Ok(_)) = stream.as_mut().poll_write(&mut context, bytes) {
+            let _ = stream.poll_flush(&mut context);
+        }
+    }
+}
+
+/// Makes closing `stream` a reset instead of an orderly end.
+pub(crate) fn abort(stream: &TcpStream) {
+    // A socket that is gone already needs no reset.
+    let _ = stream.set_zero_linger();
+}
+
+/// Whether the peer of `stream` has reset it. Asking takes the answer.
+pub(crate) fn has_failed(stream: &TcpStream) -> bool {
+    matches!(SockRef::from(stream).take_error(), Ok(Some(_)))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        pinned!(self, io => io.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        pinned!(self, io => io.poll_write(cx, bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned!(self, io => io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pinned!(self, io => io.poll_shutdown(cx))
+    }
+}
