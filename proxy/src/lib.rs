@@ -11,7 +11,7 @@
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
-//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel` and `relay`, `sniff` |
+//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel`, `relay` and `splice`, `sniff` |
 //! | its end is written down, exactly once | `attempt` |
 //!
 //! This crate judges nobody. It asks two questions through traits that it owns, [`Runs`] (whose run
@@ -52,6 +52,7 @@ pub mod settings;
 pub mod sink;
 mod sniff;
 mod socks5;
+mod splice;
 mod stream;
 pub mod token_runs;
 mod tunnel;

@@ -2,7 +2,8 @@
 //!
 //! Nothing is added, held back or changed. A half-closed direction is half-closed on the other side
 //! too, and the caller carries a reset through. Bytes go through one buffer per thread; a tunnel owns
-//! memory only while bytes wait for a receiver that is slower than the sender.
+//! memory only while bytes wait for a receiver that is slower than the sender. A direction that moves
+//! much between plain sockets is spliced: its bytes stay in the kernel.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,15 +12,32 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::sniff::Sniffer;
+use crate::splice::Pipe;
 
 /// Read at once; 64 KiB is where larger buffers stop paying.
 const READ: usize = 64 << 10;
+/// What a direction has moved before it is worth a pipe. Whatever its first bytes could tell was seen
+/// long before.
+const SPLICE_FROM: u64 = 256 << 10;
 
 thread_local! {
     /// Lent to whichever tunnel moves bytes on this thread right now.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+/// An end of a relay.
+pub(crate) trait End: AsyncRead + AsyncWrite + Unpin {
+    /// The socket, where what is written is what goes over the wire: such ends can be spliced.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl End for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
 }
 
 /// Two sockets, and what lies between them.
@@ -65,6 +83,8 @@ struct Flow {
     /// Read, and not yet taken by the receiver; `at` of it was.
     waiting: Vec<u8>,
     at: usize,
+    /// Spliced, and not yet taken by the receiver.
+    pipe: Option<Pipe>,
     read_all: bool,
     closed: bool,
     moved: u64,
@@ -72,8 +92,8 @@ struct Flow {
 
 impl<C, S> Relay<C, S>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
+    C: End,
+    S: End,
 {
     /// A relay in which `from_client` and `from_server` were read already.
     pub(crate) fn new(client: C, server: S, from_client: Vec<u8>, from_server: Vec<u8>) -> Self {
@@ -100,7 +120,7 @@ where
     /// Whether bytes wait for a receiver. Their sender is not read meanwhile, so nobody hears of it
     /// when it resets the connection.
     pub(crate) const fn is_stalled(&self) -> bool {
-        !self.outward.waiting.is_empty() || !self.inward.waiting.is_empty()
+        self.outward.is_stalled() || self.inward.is_stalled()
     }
 
     /// When a byte last moved.
@@ -159,6 +179,10 @@ enum Gone {
 }
 
 impl Flow {
+    const fn is_stalled(&self) -> bool {
+        !self.waiting.is_empty() || self.pipe.is_some()
+    }
+
     fn starting_with(waiting: Vec<u8>) -> Self {
         Self {
             moved: u64::try_from(waiting.len()).expect("a length fits 64 bits"),
@@ -175,18 +199,32 @@ impl Flow {
         show: &mut impl FnMut(&[u8]),
     ) -> Poll<Result<(), Gone>>
     where
-        R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin,
+        R: End,
+        W: End,
     {
         if self.closed {
             return Poll::Ready(Ok(()));
         }
         loop {
             ready!(self.poll_deliver(cx, to)).map_err(|_| Gone::Writer)?;
+            if let Some(pipe) = &mut self.pipe {
+                let to = to.plain().expect("only plain ends are spliced");
+                ready!(pipe.poll_drain(cx, to)).map_err(|_| Gone::Writer)?;
+                if let Some(pipe) = self.pipe.take() {
+                    pipe.give_back();
+                }
+            }
             if self.read_all {
                 let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 self.closed = true;
                 return Poll::Ready(closed.map_err(|_| Gone::Writer));
+            }
+            if self.moved >= SPLICE_FROM
+                && let (Some(plain), Some(_)) = (from.plain(), to.plain())
+                && let Some(pipe) = Pipe::lend()
+            {
+                self.read_all = ready!(self.poll_splice(cx, plain, pipe)).map_err(|_| Gone::Reader)?;
+                continue;
             }
             let read = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
@@ -199,6 +237,24 @@ impl Flow {
             });
             self.read_all = ready!(read)?;
         }
+    }
+
+    /// Takes what `from` has into `pipe`. Whether that was the end.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        mut pipe: Pipe,
+    ) -> Poll<io::Result<bool>> {
+        let filled = pipe.poll_fill(cx, from);
+        match &filled {
+            Poll::Ready(Ok(moved)) if *moved > 0 => {
+                self.moved += u64::try_from(*moved).expect("a length fits 64 bits");
+                self.pipe = Some(pipe);
+            }
+            _ => pipe.give_back(),
+        }
+        filled.map_ok(|moved| moved == 0)
     }
 
     /// Writes `bytes`, and keeps what the receiver does not take now.
@@ -245,8 +301,15 @@ mod tests {
 
     use base::ObservedScheme;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::net::TcpListener;
 
     use super::*;
+
+    impl End for DuplexStream {
+        fn plain(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
 
     /// A relay between two pipes that hold 16 bytes, so that every partial write happens.
     fn narrow(
@@ -290,6 +353,50 @@ mod tests {
         let (end, out, back, _) = relayed.await.unwrap();
         assert_eq!(end, RelayEnd::Closed(Side::Client));
         assert_eq!((out, back), (question.len() as u64 + 4, answer.len() as u64));
+    }
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn much_between_sockets_is_spliced_and_arrives_whole_in_both_directions() {
+        let (mut client, near) = sockets().await;
+        let (far, mut server) = sockets().await;
+        let mut relay = Relay::new(near, far, b"early".to_vec(), Vec::new());
+        let mut sniffer = Sniffer::default();
+        let question: Vec<u8> = (0..2_000_000_u32).flat_map(u32::to_be_bytes).collect();
+        let answer: Vec<u8> = question.iter().rev().copied().collect();
+        let (to_server, to_client) = (question.clone(), answer.clone());
+        let serve = tokio::spawn(async move {
+            let mut got = Vec::new();
+            server.read_to_end(&mut got).await.unwrap();
+            server.write_all(&to_client).await.unwrap();
+            got
+        });
+        let ask = tokio::spawn(async move {
+            client.write_all(&to_server).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            got
+        });
+        assert_eq!(Pipe::idle(), 0);
+        let end = loop {
+            if let Step::Ended(end) = poll_fn(|cx| relay.poll(cx, &mut sniffer)).await {
+                break end;
+            }
+        };
+        // Whatever was lent came back.
+        assert!(Pipe::idle() > 0);
+        assert_eq!(end, RelayEnd::Closed(Side::Client));
+        assert_eq!(relay.bytes_out(), question.len() as u64 + 5);
+        assert_eq!(relay.bytes_in(), answer.len() as u64);
+        drop(relay);
+        assert!(serve.await.unwrap() == [b"early", &question[..]].concat());
+        assert!(ask.await.unwrap() == answer);
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::relay::End;
+
 /// A connected client's bytes.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -75,6 +77,15 @@ pub(crate) fn abort(stream: &TcpStream) {
 /// Whether the peer of `stream` has reset it. Asking takes the answer.
 pub(crate) fn has_failed(stream: &TcpStream) -> bool {
     matches!(SockRef::from(stream).take_error(), Ok(Some(_)))
+}
+
+impl End for Stream {
+    fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(io) => Some(io),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Stream {
