@@ -40,8 +40,10 @@ text_enum! {
         Tier = "tier",
         /// The address is below the floor: own listeners, loopback, link-local, metadata, private.
         Floor = "floor",
-        /// A limit was reached.
+        /// A limit on the size of what was sent was reached.
         Limit = "limit",
+        /// The run or its plugin has as many connections, or opens them as fast, as it may.
+        Quota = "quota",
         /// The request did not arrive in time.
         Timeout = "timeout",
         /// Evidence cannot be written and the site refuses connections without a record.

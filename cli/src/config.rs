@@ -12,6 +12,8 @@ use base::HostName;
 use proxy::ListenAddress;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{LimitsConfig, TimeoutsConfig};
+
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
 const SYSTEM_CONFIG: &str = "/etc/bailiwick/bailiwick.toml";
@@ -78,6 +80,12 @@ pub struct GatewayConfig {
     /// How names are resolved.
     #[serde(default)]
     pub resolver: ResolverConfig,
+    /// How much of things there may be.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// How long things may take.
+    #[serde(default)]
+    pub timeouts: TimeoutsConfig,
 }
 
 /// `gateway.unattributed`
@@ -360,6 +368,12 @@ impl Config {
                     return refuse(&format!("gateway.resolver.hosts.\"{host}\""), message);
                 }
             }
+        }
+        if let Err((key, message)) = file.gateway.limits.check() {
+            return refuse(&format!("gateway.limits.{key}"), message);
+        }
+        if let Err((key, message)) = file.gateway.timeouts.check() {
+            return refuse(&format!("gateway.timeouts.{key}"), message);
         }
         if !file.control.listen.ip().is_loopback() {
             let message = format!(

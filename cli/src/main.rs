@@ -12,6 +12,7 @@ mod demo;
 mod exit;
 mod files;
 mod house;
+mod limits;
 mod list_file;
 mod output;
 mod random;

@@ -17,8 +17,9 @@ use tokio::net::TcpStream;
 use crate::core::Core;
 use crate::dial::{DialError, dial};
 use crate::identity::{Identity, IdentityRefusal};
-use crate::live::Cut;
+use crate::live::{Cut, Live};
 use crate::names::Lookup;
+use crate::quota::{Excess, Untold};
 use crate::refusal::{Failure, Refusal};
 use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
 use crate::ruling::Ruling;
@@ -61,23 +62,27 @@ pub(crate) struct Ending {
 }
 
 impl Attempt {
-    /// Asks whether `identity` may connect to `target`, and records the answer. The connection must
-    /// be in the live table by now.
+    /// Asks whether the connection that holds `live` may go to `target`, and records the answer.
     ///
     /// # Errors
     /// The refusal, which is on record.
     pub(crate) async fn admit(
         core: &Arc<Core>,
-        identity: Option<&Identity>,
+        live: &Live,
         target: &Target,
         notes: Notes,
     ) -> Result<Self, Refusal> {
+        let identity = live.identity();
         let started = Instant::now();
         let mut facts = core.event(EventKind::Open);
         facts.connection_id = Some(core.connection_ids.next());
         facts.transport = Some(Transport::Tcp);
         describe_target(&mut facts, target, notes);
         describe_identity(&mut facts, identity);
+        if let Some(excess) = live.excess() {
+            record_excess(core, facts, excess).await;
+            return Err(Refusal::quota(&excess.quota));
+        }
         let ruling = core.rulings.rule(identity, target);
         describe_ruling(&mut facts, &ruling);
         if ruling.decision == Decision::Deny {
@@ -311,6 +316,26 @@ pub(crate) async fn refuse_unsupported(
     event.transport = Some(transport);
     record_refusal(core, event, RefusalReason::Unsupported).await;
     Refusal::new(RefusalReason::Unsupported, why)
+}
+
+/// Records refusals over a quota: one event a second, which counts them.
+async fn record_excess(core: &Core, mut facts: Event, excess: Excess) {
+    match excess.told {
+        Some(count) => {
+            facts.count = Some(count);
+            record_refusal(core, facts, RefusalReason::Quota).await;
+        }
+        None => core.metrics.refused(RefusalReason::Quota),
+    }
+}
+
+/// Records refusals over a quota that nobody was told of in time.
+pub(crate) fn record_untold(core: &Core, untold: &Untold) {
+    let mut event = core.event(EventKind::Refused);
+    describe_identity(&mut event, Some(&untold.identity));
+    event.transport = Some(Transport::Tcp);
+    event.count = Some(untold.count);
+    core.recorder.record(refused(core, event, RefusalReason::Quota));
 }
 
 /// Waits until the refusal is on record, so that whoever has its answer can look it up there.

@@ -22,8 +22,8 @@ pub(crate) async fn serve(core: &Arc<Core>, mut session: Session, request: Reque
             return session.refuse(&refusal, &request).await;
         }
     };
-    let live = core.live.enter(identity.clone());
-    let admitted = Attempt::admit(core, identity.as_deref(), &request.target, request.notes.clone()).await;
+    let live = core.live.enter(identity);
+    let admitted = Attempt::admit(core, &live, &request.target, request.notes.clone()).await;
     let reached = match admitted {
         Ok(attempt) => attempt.reach(live.cut()).await,
         Err(refusal) => Err(refusal),

@@ -85,7 +85,7 @@ pub(crate) async fn serve(
         None => (None, core.live.enter(identity.clone())),
     };
     let notes = request.notes.clone();
-    let mut attempt = match Attempt::admit(core, identity.as_deref(), &request.target, notes).await {
+    let mut attempt = match Attempt::admit(core, &live, &request.target, notes).await {
         Ok(attempt) => attempt,
         Err(refusal) => {
             drop(kept);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::attempt::record_untold;
 use crate::core::{ConnectionIds, Core};
 use crate::floor::Floor;
 use crate::identity::Runs;
@@ -20,6 +21,7 @@ use crate::listener::{self, Listener, bind_tcp};
 use crate::live::{CutCause, KillScope, LiveTable};
 use crate::metrics::Metrics;
 use crate::names::Names;
+use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
 use crate::ruling::Rulings;
 use crate::settings::Settings;
@@ -119,7 +121,7 @@ impl Gateway {
         let core = Arc::new(Core {
             names: Names::new(&settings.resolver, settings.timeouts.lookup),
             floor: Floor::new(own, settings.allow_private.clone()),
-            live: Arc::new(LiveTable::default()),
+            live: Arc::new(LiveTable::new(settings.limits.quotas)),
             metrics: Metrics::new(recorder.counters()),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
@@ -136,6 +138,7 @@ impl Gateway {
         for listener in bound {
             listeners.spawn(listener::accept(Arc::clone(&core), listener, Arc::clone(&places)));
         }
+        listeners.spawn(tell_of_excess(Arc::clone(&core)));
         let admin = admin.map(|(address, listener)| {
             listeners.spawn(admin::serve(Arc::clone(&core), listener));
             address
@@ -229,6 +232,24 @@ impl Gateway {
             core.recorder.close().await;
             *stopped = true;
         }
+    }
+}
+
+/// Tells of refusals over a quota that came after the last one that was told of.
+async fn tell_of_excess(core: Arc<Core>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            () = core.closing.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        for untold in core.live.sweep(Instant::now()) {
+            record_untold(&core, &untold);
+        }
+    }
+    // Nobody comes after this to tell of them.
+    for untold in core.live.sweep(Instant::now() + SAID_EVERY) {
+        record_untold(&core, &untold);
     }
 }
 

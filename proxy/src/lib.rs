@@ -7,7 +7,7 @@
 //! | it **enters**, and its first byte tells the protocol | `listener`, `entry`, `stream`, `entrance` |
 //! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
-//! | it is put into the **live table**, so that a kill can end it from here on | `live` |
+//! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
@@ -42,6 +42,7 @@ mod listener;
 mod live;
 mod metrics;
 mod names;
+pub mod quota;
 pub mod recorder;
 mod refusal;
 mod relay;
@@ -61,6 +62,7 @@ pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
+pub use quota::Quotas;
 pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
 };

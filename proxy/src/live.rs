@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use base::{ArtifactDigest, Outcome, PluginId, RunId};
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::Identity;
+use crate::quota::{Excess, Quotas, Untold, Usage};
 
 /// Which connections a kill ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +43,8 @@ pub(crate) enum CutCause {
 }
 
 /// The live connections of one gateway.
-#[derive(Default)]
 pub(crate) struct LiveTable {
+    quotas: Quotas,
     entries: Mutex<Entries>,
 }
 
@@ -50,6 +52,7 @@ pub(crate) struct LiveTable {
 struct Entries {
     next: u64,
     by_number: HashMap<u64, Entry>,
+    usage: Usage,
 }
 
 struct Entry {
@@ -64,6 +67,8 @@ pub(crate) struct Live {
     table: Arc<LiveTable>,
     number: u64,
     cut: Cut,
+    identity: Option<Arc<Identity>>,
+    excess: Option<Excess>,
 }
 
 /// Tells a connection that it is over.
@@ -107,15 +112,27 @@ impl CutCause {
 }
 
 impl LiveTable {
-    /// Puts a connection into the table.
+    /// An empty table.
+    pub(crate) fn new(quotas: Quotas) -> Self {
+        Self {
+            quotas,
+            entries: Mutex::default(),
+        }
+    }
+
+    /// Puts a connection into the table, and counts it in where its quotas allow it.
     pub(crate) fn enter(self: &Arc<Self>, identity: Option<Arc<Identity>>) -> Live {
         let cut = Cut::default();
         let entry = Entry {
-            identity,
+            identity: identity.clone(),
             cut: cut.clone(),
             awaited: Vec::new(),
         };
+        let now = Instant::now();
         let mut entries = self.entries.lock();
+        let excess = identity
+            .as_ref()
+            .and_then(|identity| entries.usage.enter(identity, self.quotas, now).err());
         let number = entries.next;
         entries.next += 1;
         entries.by_number.insert(number, entry);
@@ -124,12 +141,19 @@ impl LiveTable {
             table: Arc::clone(self),
             number,
             cut,
+            identity,
+            excess,
         }
     }
 
     /// How many connections there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().by_number.len()
+    }
+
+    /// Takes the refusals over a quota that nobody was told of in time.
+    pub(crate) fn sweep(&self, now: Instant) -> Vec<Untold> {
+        self.entries.lock().usage.sweep(self.quotas, now)
     }
 
     /// Ends every connection in `scope` and returns how many there were, once the last of them has
@@ -160,6 +184,16 @@ impl LiveTable {
 }
 
 impl Live {
+    /// Whose connection this is, if anybody's.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_deref()
+    }
+
+    /// The quota that this connection is over, if it is.
+    pub(crate) const fn excess(&self) -> Option<Excess> {
+        self.excess
+    }
+
     /// How this connection learns that it is over.
     pub(crate) const fn cut(&self) -> &Cut {
         &self.cut
@@ -168,7 +202,12 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let entry = self.table.entries.lock().by_number.remove(&self.number);
+        let mut entries = self.table.entries.lock();
+        let entry = entries.by_number.remove(&self.number);
+        if let (Some(identity), None) = (&self.identity, self.excess) {
+            entries.usage.leave(identity);
+        }
+        drop(entries);
         // Outside the lock, because this may wake whoever waits.
         drop(entry);
     }
@@ -235,7 +274,7 @@ mod tests {
             (KillScope::All, vec![true; 4]),
         ];
         for (scope, expected) in scopes {
-            let table = Arc::new(LiveTable::default());
+            let table = Arc::new(LiveTable::new(Quotas::default()));
             let lives = [
                 identity("a", 1, 1),
                 identity("a", 2, 2),
@@ -267,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_kill_returns_only_after_the_connection_left_the_table() {
-        let table = Arc::new(LiveTable::default());
+        let table = Arc::new(LiveTable::new(Quotas::default()));
         let live = table.enter(identity("a", 1, 1));
         let sweep = table.cut(&KillScope::All, CutCause::Killed);
         tokio::pin!(sweep);

@@ -11,6 +11,7 @@ use evidence::Timeout;
 
 use crate::identity::IdentityRefusal;
 use crate::live::CutCause;
+use crate::quota::Quota;
 use crate::ruling::Ruling;
 
 /// An answer that refuses.
@@ -80,6 +81,11 @@ impl Refusal {
         }
     }
 
+    /// A quota's refusal.
+    pub(crate) fn quota(quota: &Quota) -> Self {
+        Self::new(RefusalReason::Quota, &quota.to_string())
+    }
+
     /// No connection without a record.
     pub(crate) fn evidence() -> Self {
         Self::new(
@@ -131,6 +137,9 @@ impl Refusal {
             kind.phrase(),
             kind.proxy_error(),
         );
+        if kind.status() == 429 {
+            head.push_str("Retry-After: 1\r\n");
+        }
         // git authenticates on the same connection after a 407, and needs it to be empty.
         let body = if self.asks_for_credentials() {
             head.push_str("Proxy-Authenticate: Basic realm=\"bailiwick\"\r\nContent-Length: 0\r\n");
@@ -173,6 +182,7 @@ impl RefusalKind {
                 | RefusalReason::Tier
                 | RefusalReason::Floor => 403,
                 RefusalReason::Limit => 431,
+                RefusalReason::Quota => 429,
                 RefusalReason::Timeout => 408,
                 RefusalReason::EvidenceUnavailable | RefusalReason::Draining => 503,
             },
@@ -193,6 +203,7 @@ impl RefusalKind {
             403 => "Forbidden",
             407 => "Proxy Authentication Required",
             408 => "Request Timeout",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             501 => "Not Implemented",
             502 => "Bad Gateway",
@@ -210,6 +221,7 @@ impl RefusalKind {
                 | RefusalReason::Limit
                 | RefusalReason::Timeout => "http_request_error",
                 RefusalReason::Floor => "destination_ip_prohibited",
+                RefusalReason::Quota => "connection_limit_reached",
                 RefusalReason::EvidenceUnavailable | RefusalReason::Draining => "proxy_internal_error",
                 _ => "http_request_denied",
             },

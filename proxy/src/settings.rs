@@ -11,6 +11,7 @@ use base::{HostName, Port};
 use ipnet::IpNet;
 
 use crate::listen_address::ListenAddress;
+use crate::quota::Quotas;
 
 /// Everything that a gateway needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -96,6 +97,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Headers in one request or response head.
     pub headers: usize,
+    /// How much of the gateway one run and one plugin may use.
+    pub quotas: Quotas,
 }
 
 impl Settings {
@@ -137,6 +140,7 @@ impl Default for Limits {
             connections: 10_000,
             head_bytes: 64 << 10,
             headers: 128,
+            quotas: Quotas::default(),
         }
     }
 }

@@ -261,13 +261,13 @@ impl Talk<'_> {
             return None;
         }
         let core = self.core;
-        let live = core.live.enter(identity.clone());
+        let live = core.live.enter(identity);
         let canonical = target.host.to_string();
         let notes = Notes {
             raw_target: (ask.raw_host != canonical).then_some(ask.raw_host),
             ..Notes::default()
         };
-        let reached = match Attempt::admit(core, identity.as_deref(), &target, notes).await {
+        let reached = match Attempt::admit(core, &live, &target, notes).await {
             Ok(attempt) => attempt.reach(live.cut()).await,
             Err(refusal) => Err(refusal),
         };
@@ -376,7 +376,9 @@ const fn reply(code: u8) -> [u8; 10] {
 
 fn reply_code(refusal: &Refusal) -> u8 {
     match refusal.kind {
-        RefusalKind::Refused(RefusalReason::EvidenceUnavailable | RefusalReason::Draining) => 1,
+        RefusalKind::Refused(
+            RefusalReason::EvidenceUnavailable | RefusalReason::Draining | RefusalReason::Quota,
+        ) => 1,
         RefusalKind::Refused(_) => 2,
         RefusalKind::Failed(failure) => match failure {
             Failure::Cut(CutCause::Shutdown) => 1,

@@ -232,6 +232,15 @@ admin = "127.0.0.1:9128"                 # /metrics, /healthz, /readyz
 unattributed = "refuse"                  # or "observe"
 allow_private = []                       # CIDRs lifted from the floor
 
+[gateway.limits]                         # what is left out is as shipped
+# connections_per_run = 4000
+# connections_per_plugin = 8000
+# connections_per_second = 2000          # of one plugin
+
+[gateway.timeouts]
+# idle = "1h"                            # without a byte in either direction
+# drain = "10s"                          # what tunnels are given when the gateway stops
+
 [gateway.resolver]
 servers = []                             # empty = the system's
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base::RunId;
 use control::api::types::GatewayView;
@@ -148,6 +148,3 @@ impl Gateways for HouseGateways {
         })
     }
 }
-
-/// How long a stopping gateway waits for its tunnels.
-pub const DRAIN: Duration = Duration::from_secs(10);

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
-use gateways::{DRAIN, HouseGateways};
+use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
 
 /// For how long a revocation list is good.
@@ -51,6 +51,8 @@ pub struct House {
     nights: Arc<HouseNights>,
     router: Router,
     bell: Arc<Notify>,
+    /// How long tunnels may go on after the house was told to close.
+    drain: Duration,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Held for as long as the house is open: one process per data folder.
@@ -109,6 +111,7 @@ impl House {
             nights,
             router,
             bell,
+            drain: config.file.gateway.timeouts.drain(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             _lock: lock,
@@ -174,7 +177,7 @@ impl House {
             listener,
             self.router.clone(),
             self.stop.clone(),
-            DRAIN,
+            self.drain,
         ));
         self.tasks
             .spawn(self.office.clone().run_upkeep(self.stop.clone()));
@@ -207,7 +210,7 @@ impl House {
     pub async fn close(&self) {
         self.stop.cancel();
         if let Some(gateway) = self.gateways.gateway() {
-            gateway.shutdown(DRAIN).await;
+            gateway.shutdown(self.drain).await;
         }
         self.tasks.close();
         self.tasks.wait().await;
@@ -274,6 +277,8 @@ fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<prox
         .map(|address| config.listen_address(address))
         .collect();
     settings.admin = Some(own.admin);
+    settings.limits = own.limits.limits();
+    settings.timeouts = own.timeouts.timeouts();
     settings.unattributed = match own.unattributed {
         config::Unattributed::Refuse => proxy::Unattributed::Refuse,
         config::Unattributed::Observe => proxy::Unattributed::Observe,

@@ -15,6 +15,7 @@ mod floor;
 mod forward;
 mod kill;
 mod malformed;
+mod quota;
 mod socks;
 mod steering;
 mod world;
