@@ -210,11 +210,14 @@ impl Facts {
 
     fn failed_lookup(&self) -> bool {
         let failed = match self.dns {
-            Some(DnsResult::Ok | DnsResult::NotNeeded | DnsResult::Override) | None => false,
+            Some(DnsResult::Ok | DnsResult::NotNeeded | DnsResult::Override | DnsResult::Parent) | None => {
+                false
+            }
             Some(
                 DnsResult::NxDomain
                 | DnsResult::NoData
                 | DnsResult::ServFail
+                | DnsResult::Truncated
                 | DnsResult::Timeout
                 | DnsResult::Failed,
             ) => true,
