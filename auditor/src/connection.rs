@@ -202,7 +202,16 @@ impl Facts {
         let failed = matches!(
             self.outcome,
             Some(
-                Outcome::DnsFailed | Outcome::FloorRefused | Outcome::ConnectFailed | Outcome::ConnectTimeout
+                Outcome::DnsFailed
+                    | Outcome::FloorRefused
+                    | Outcome::ConnectFailed
+                    | Outcome::ConnectTimeout
+                    | Outcome::ParentUnreachable
+                    | Outcome::ParentCredentials
+                    | Outcome::ParentRefused
+                    | Outcome::ParentFailed
+                    | Outcome::ParentBadResponse
+                    | Outcome::ParentTimeout
             )
         );
         !self.denied && !failed && (self.connected || self.dialed.is_some() || bytes != (0, 0))

@@ -106,7 +106,8 @@ text_enum! {
         Timeout = "timeout",
         /// Another failure of input or output.
         Failed = "failed",
-        /// Another address answered first; no byte was sent to this one.
+        /// It was given up before it answered: another address had answered, or nobody waited any
+        /// longer. No byte was sent to it.
         Abandoned = "abandoned",
     }
 }

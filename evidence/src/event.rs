@@ -115,7 +115,7 @@ pub struct Event {
     /// Where the client asked to go: the canonical host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_host: Option<Host>,
-    /// The address that was connected.
+    /// The address that was connected; through a parent proxy, the parent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialed_ip: Option<IpAddr>,
     /// Milliseconds for the name lookup.

@@ -11,6 +11,7 @@ use evidence::Timeout;
 
 use crate::identity::IdentityRefusal;
 use crate::live::CutCause;
+use crate::parent::ParentFailure;
 use crate::ruling::Ruling;
 
 /// An answer that refuses.
@@ -49,6 +50,8 @@ pub(crate) enum Failure {
     BadResponse,
     /// The server did not answer in time.
     ResponseTimeout,
+    /// The parent proxy did not connect.
+    Parent(ParentFailure),
 }
 
 impl Refusal {
@@ -104,6 +107,7 @@ impl Refusal {
             Failure::ServerGone => "the server closed the connection without an answer".to_owned(),
             Failure::BadResponse => "the server's answer is not plain HTTP".to_owned(),
             Failure::ResponseTimeout => "the server did not answer in time".to_owned(),
+            Failure::Parent(failure) => failure.to_string(),
         };
         Self {
             kind: RefusalKind::Failed(failure),
@@ -183,6 +187,7 @@ impl RefusalKind {
                     504
                 }
                 Failure::Lookup(_) | Failure::Connect(_) | Failure::ServerGone | Failure::BadResponse => 502,
+                Failure::Parent(failure) => failure.status(),
             },
         }
     }
@@ -228,6 +233,7 @@ impl RefusalKind {
                 Failure::ServerGone => "connection_terminated",
                 Failure::BadResponse => "http_protocol_error",
                 Failure::ResponseTimeout => "http_response_timeout",
+                Failure::Parent(failure) => failure.proxy_error(),
             },
         }
     }
@@ -253,6 +259,7 @@ impl Failure {
             Self::ServerGone => Outcome::ServerClosed,
             Self::BadResponse => Outcome::BadResponse,
             Self::ResponseTimeout => Outcome::IdleTimeout,
+            Self::Parent(failure) => failure.outcome(),
         }
     }
 
@@ -260,7 +267,7 @@ impl Failure {
     pub(crate) const fn timeout(self) -> Option<Timeout> {
         match self {
             Self::Lookup(DnsResult::Timeout) => Some(Timeout::Dns),
-            Self::ConnectTimeout => Some(Timeout::Connect),
+            Self::ConnectTimeout | Self::Parent(ParentFailure::Timeout) => Some(Timeout::Connect),
             Self::ResponseTimeout => Some(Timeout::Idle),
             _ => None,
         }
