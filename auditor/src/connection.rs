@@ -202,7 +202,16 @@ impl Facts {
         let failed = matches!(
             self.outcome,
             Some(
-                Outcome::DnsFailed | Outcome::FloorRefused | Outcome::ConnectFailed | Outcome::ConnectTimeout
+                Outcome::DnsFailed
+                    | Outcome::FloorRefused
+                    | Outcome::ConnectFailed
+                    | Outcome::ConnectTimeout
+                    | Outcome::ParentUnreachable
+                    | Outcome::ParentCredentials
+                    | Outcome::ParentRefused
+                    | Outcome::ParentFailed
+                    | Outcome::ParentBadResponse
+                    | Outcome::ParentTimeout
             )
         );
         !self.denied && !failed && (self.connected || self.dialed.is_some() || bytes != (0, 0))
@@ -210,11 +219,14 @@ impl Facts {
 
     fn failed_lookup(&self) -> bool {
         let failed = match self.dns {
-            Some(DnsResult::Ok | DnsResult::NotNeeded | DnsResult::Override) | None => false,
+            Some(DnsResult::Ok | DnsResult::NotNeeded | DnsResult::Override | DnsResult::Parent) | None => {
+                false
+            }
             Some(
                 DnsResult::NxDomain
                 | DnsResult::NoData
                 | DnsResult::ServFail
+                | DnsResult::Truncated
                 | DnsResult::Timeout
                 | DnsResult::Failed,
             ) => true,

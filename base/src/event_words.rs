@@ -68,10 +68,49 @@ text_enum! {
         NoData = "no_data",
         /// A server failed.
         ServFail = "servfail",
+        /// The answer was cut off, and the whole of it could not be had.
+        Truncated = "truncated",
         /// No answer in time.
         Timeout = "timeout",
         /// Another failure of the resolver.
         Failed = "failed",
+        /// Nothing was looked up here: the connection went through a parent proxy, which was given the
+        /// target as it is and looks names up itself.
+        Parent = "parent",
+    }
+}
+
+text_enum! {
+    /// What can be said about the server name inside TLS.
+    pub enum SniVisibility as "visibility of the server name" {
+        /// The ClientHello carries a server name and offers nothing that could hide another.
+        Clear = "clear",
+        /// The ClientHello carries no server name.
+        Absent = "absent",
+        /// The ClientHello carries an Encrypted Client Hello, or the filler that clients send so that
+        /// nobody can tell (GREASE). A name beside it may be a cover name, and nothing confirms it.
+        Ech = "ech",
+        /// The ClientHello could not be read.
+        Unparsed = "unparsed",
+    }
+}
+
+text_enum! {
+    /// What became of one address that was dialled.
+    pub enum DialResult as "dial result" {
+        /// It answered, and carried the connection.
+        Connected = "connected",
+        /// It refused.
+        Refused = "refused",
+        /// No way leads there.
+        Unreachable = "unreachable",
+        /// It did not answer in time.
+        Timeout = "timeout",
+        /// Another failure of input or output.
+        Failed = "failed",
+        /// It was given up before it answered: another address had answered, or nobody waited any
+        /// longer. No byte was sent to it.
+        Abandoned = "abandoned",
     }
 }
 
@@ -106,6 +145,18 @@ text_enum! {
         ConnectTimeout = "connect_timeout",
         /// The server answered something that is not HTTP.
         BadResponse = "bad_response",
+        /// The parent proxy could not be reached.
+        ParentUnreachable = "parent_unreachable",
+        /// The parent proxy did not accept the operator's credentials.
+        ParentCredentials = "parent_credentials",
+        /// The parent proxy would not connect.
+        ParentRefused = "parent_refused",
+        /// The parent proxy tried to connect and could not.
+        ParentFailed = "parent_failed",
+        /// The parent proxy answered something that is not HTTP, too much, or nothing.
+        ParentBadResponse = "parent_bad_response",
+        /// The parent proxy did not answer in time.
+        ParentTimeout = "parent_timeout",
         /// Another failure of input or output.
         Error = "error",
     }

@@ -6,6 +6,7 @@
 mod address;
 mod attribution;
 mod decision;
+mod dial_attempt;
 mod digest;
 mod event_words;
 mod host;
@@ -26,8 +27,9 @@ mod verdict;
 pub use address::{AddressClass, canonical_ip, classify};
 pub use attribution::Attribution;
 pub use decision::{Decision, Mode};
+pub use dial_attempt::{DialAttempt, InvalidDialAttempt};
 pub use digest::{ArtifactDigest, InvalidDigest, Sha256Digest};
-pub use event_words::{DnsResult, Outcome, RefusalReason, Transport};
+pub use event_words::{DialResult, DnsResult, Outcome, RefusalReason, SniVisibility, Transport};
 pub use host::{Host, HostName, InvalidHost};
 pub use plugin_id::{InvalidPluginId, PluginId};
 pub use policy::{AutomaticAction, BreachClause, InvalidPolicy, Policy, TierPolicy};

@@ -10,8 +10,8 @@
 use std::net::IpAddr;
 
 use base::{
-    ArtifactDigest, Attribution, Decision, DnsResult, Host, Mode, ObservedScheme, Outcome, PluginId, Port,
-    RefusalReason, RunId, Timestamp, Transport,
+    ArtifactDigest, Attribution, Decision, DialAttempt, DnsResult, Host, Mode, ObservedScheme, Outcome,
+    PluginId, Port, RefusalReason, RunId, SniVisibility, Timestamp, Transport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,10 @@ pub struct Event {
     /// The artifact that ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_digest: Option<ArtifactDigest>,
+    /// Every address dialled and what became of it, in the order of dialling. Left out where the first
+    /// one answered: then `dialed_ip` says it all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<DialAttempt>,
     /// How the run was known; present wherever a connection is concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attribution: Option<Attribution>,
@@ -87,7 +91,7 @@ pub struct Event {
     /// CNAMEs followed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cname_chain: Vec<String>,
-    /// Milliseconds from first dial to established connection.
+    /// Milliseconds from first dial to established connection; through a parent proxy, to its consent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_ms: Option<u64>,
     /// Ties the events of one connection together; unique within the gateway's log.
@@ -111,7 +115,7 @@ pub struct Event {
     /// Where the client asked to go: the canonical host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination_host: Option<Host>,
-    /// The address that was connected.
+    /// The address that was connected; through a parent proxy, the parent's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialed_ip: Option<IpAddr>,
     /// Milliseconds for the name lookup.
@@ -123,11 +127,19 @@ pub struct Event {
     /// Milliseconds from accepted request to end, by the monotonic clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// Milliseconds from the established connection to the destination's first byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u64>,
     /// Which gateway saw it.
     pub gateway: String,
-    /// The Host header of plain HTTP, where it differs from the target; escaped.
+    /// The Host header of plain HTTP, escaped: of a request with an absolute target where it differs
+    /// from that; of the first request inside a tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_header: Option<String>,
+    /// Where a request in the clear, inside a tunnel, asks to be taken on from there: the destination
+    /// is a proxy, and what it does further on cannot be seen. `unparsed` where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner_target: Option<String>,
     /// What kind of thing was seen.
     pub kind: EventKind,
     /// The declaration or operator's entry that decided.
@@ -175,6 +187,9 @@ pub struct Event {
     /// `unparsed` when TLS was spoken without a readable one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
+    /// For TLS: what can be said about the server name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sni_visibility: Option<SniVisibility>,
     /// Names of identity headers that the client sent and the gateway removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped_headers: Vec<String>,
@@ -191,6 +206,9 @@ pub struct Event {
     pub tunnels: Option<u64>,
     /// The version of this format.
     pub v: u32,
+    /// The parent proxy that the connection went through, as host and port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// What the low tier would have done with this connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<bool>,
@@ -233,6 +251,7 @@ impl Event {
         Self {
             alpn: None,
             artifact_digest: None,
+            attempts: Vec::new(),
             attribution: None,
             bytes_in: None,
             bytes_out: None,
@@ -250,8 +269,10 @@ impl Event {
             dns_ms: None,
             dns_result: None,
             duration_ms: None,
+            first_byte_ms: None,
             gateway: gateway.to_owned(),
             host_header: None,
+            inner_target: None,
             kind,
             matched_entry: None,
             mode: None,
@@ -268,12 +289,14 @@ impl Event {
             scope: None,
             seq: 0,
             sni: None,
+            sni_visibility: None,
             stripped_headers: Vec::new(),
             time,
             timeout: None,
             transport: None,
             tunnels: None,
             v: EVENT_VERSION,
+            via: None,
             would_deny: None,
         }
     }
@@ -336,6 +359,10 @@ mod tests {
             "gw-1",
         );
         event.alpn = Some("h2,http/1.1".into());
+        event.attempts = vec![
+            "[2001:db8::1]:443 refused".parse().unwrap(),
+            "192.0.2.1:443 connected".parse().unwrap(),
+        ];
         event.attribution = Some(Attribution::Token);
         event.bytes_in = Some(10);
         event.bytes_out = Some(base::json::MAX_INTEGER);
@@ -346,6 +373,11 @@ mod tests {
         event.destination_host = Some("example.com".parse().unwrap());
         event.dialed_ip = Some("192.0.2.1".parse().unwrap());
         event.dns_result = Some(DnsResult::Ok);
+        event.first_byte_ms = Some(12);
+        event.inner_target = Some("b.example:443".into());
+        event.sni = Some("example.com".into());
+        event.sni_visibility = Some(SniVisibility::Ech);
+        event.via = Some("proxy.acme.example:3128".into());
         event.host_header = Some("\u{8}\t\n\u{c}\r\"\\/\u{1f}\u{7f}é€😀".into());
         event.outcome = Some(Outcome::ServerClosed);
         event.plugin_id = Some("acme.weather".parse().unwrap());
@@ -367,6 +399,16 @@ mod tests {
             assert_eq!(base::json::canonical(&event).unwrap(), entry);
             assert_eq!(Event::from_entry(&entry).unwrap(), event);
         }
+    }
+
+    /// One entry with a field of every kind, as it has to be written for ever.
+    #[test]
+    fn an_entry_is_written_as_it_always_was() {
+        const GOLDEN: &str = include_str!("../../tests/vectors/evidence/event-in-full.json");
+        assert_eq!(
+            String::from_utf8(full().to_entry().unwrap()).unwrap(),
+            GOLDEN.trim_end()
+        );
     }
 
     #[test]

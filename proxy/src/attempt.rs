@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{
-    Attribution, Decision, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target, Transport,
+    Attribution, Decision, DialResult, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target,
+    Transport,
 };
 use evidence::{Event, EventKind, Timeout};
 use tokio::net::TcpStream;
@@ -19,6 +20,7 @@ use crate::dial::{DialError, dial};
 use crate::identity::{Identity, IdentityRefusal};
 use crate::live::{Cut, Live};
 use crate::names::Lookup;
+use crate::parent::{Parent, ParentFailure, ParentRule};
 use crate::quota::{Excess, Untold};
 use crate::refusal::{Failure, Refusal};
 use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
@@ -36,6 +38,10 @@ pub(crate) struct Attempt {
     /// What every event of this attempt says; grows as more is known.
     facts: Box<Event>,
     started: Instant,
+    /// When the destination could be spoken to.
+    established: Instant,
+    /// What the destination said before anybody listened, through a parent proxy.
+    early: Vec<u8>,
     closed: bool,
 }
 
@@ -46,6 +52,7 @@ pub(crate) struct Route {
     resolved_ips: Vec<IpAddr>,
     cname_chain: Vec<String>,
     dialed_ip: IpAddr,
+    via: Option<String>,
 }
 
 /// How an attempt ended.
@@ -112,6 +119,8 @@ impl Attempt {
             target: target.clone(),
             facts: Box::new(facts),
             started,
+            established: started,
+            early: Vec::new(),
             closed: false,
         })
     }
@@ -131,6 +140,11 @@ impl Attempt {
 
     async fn try_to_reach(&mut self) -> Result<(TcpStream, Route), Failure> {
         let core = Arc::clone(&self.core);
+        if !core.names.overrides(&self.target)
+            && let Some(parent) = ParentRule::choose(&core.settings.parents, &self.target)
+        {
+            return self.reach_through(parent).await;
+        }
         let lookup = core.names.look_up(&self.target).await;
         self.describe_lookup(&lookup);
         if lookup.addresses.is_empty() {
@@ -142,24 +156,73 @@ impl Attempt {
             return Err(Failure::Floor);
         }
         let started = Instant::now();
-        let dialled = dial(&dialable, core.settings.timeouts.connect).await;
+        let dialled = self.dial(&dialable).await;
         let took = started.elapsed();
         let (stream, address) = dialled.map_err(|error| match error {
             DialError::Failed(error) => Failure::Connect(error.kind()),
             DialError::Timeout => Failure::ConnectTimeout,
         })?;
-        core.metrics.connected(took);
-        self.facts.connect_ms = Some(milliseconds(took));
+        Ok((stream, self.established(address, took)))
+    }
+
+    /// Has a parent proxy connect, which also looks the name up.
+    async fn reach_through(&mut self, parent: &Parent) -> Result<(TcpStream, Route), Failure> {
+        let core = Arc::clone(&self.core);
+        self.facts.dns_result = Some(DnsResult::Parent);
+        self.facts.via = Some(parent.to_string());
+        let unreachable = Failure::Parent(ParentFailure::Unreachable);
+        let mut addresses = core.names.look_up(&parent.target()).await.addresses;
+        addresses.retain(|address| !core.floor.is_own(*address));
+        let started = Instant::now();
+        let (mut stream, address) = self.dial(&addresses).await.map_err(|error| match error {
+            DialError::Failed(_) => unreachable,
+            DialError::Timeout => Failure::Parent(ParentFailure::Timeout),
+        })?;
         self.facts.dialed_ip = Some(address.ip());
+        let patience = core.settings.timeouts.connect;
+        self.early = parent
+            .ask(&mut stream, &self.target, core.head_limits(), patience)
+            .await
+            .map_err(Failure::Parent)?;
+        Ok((stream, self.established(address, started.elapsed())))
+    }
+
+    async fn dial(&mut self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialError> {
+        let budget = self.core.settings.timeouts.connect;
+        let (stream, address) = dial(addresses, budget, &mut self.facts.attempts).await?;
+        // One address that answered is `dialed_ip` and no list.
+        if matches!(self.facts.attempts.as_slice(), [only] if only.result == DialResult::Connected) {
+            self.facts.attempts.clear();
+        }
         // Small messages must not wait for each other (RFC 896).
         let _ = stream.set_nodelay(true);
-        let route = Route {
-            dns_result: lookup.result,
-            resolved_ips: self.facts.resolved_ips.clone(),
-            cname_chain: self.facts.cname_chain.clone(),
+        Ok((stream, address))
+    }
+
+    fn established(&mut self, address: SocketAddr, took: Duration) -> Route {
+        self.core.metrics.connected(took);
+        self.established = Instant::now();
+        let facts = &mut self.facts;
+        facts.connect_ms = Some(milliseconds(took));
+        facts.dialed_ip = Some(address.ip());
+        Route {
+            dns_result: facts.dns_result.unwrap_or(DnsResult::NotNeeded),
+            resolved_ips: facts.resolved_ips.clone(),
+            cname_chain: facts.cname_chain.clone(),
             dialed_ip: address.ip(),
-        };
-        Ok((stream, route))
+            via: facts.via.clone(),
+        }
+    }
+
+    /// What the destination said before anybody listened; given once.
+    pub(crate) fn take_early(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Notes when the destination first said something. Only the first time counts.
+    pub(crate) fn first_byte(&mut self, at: Instant) {
+        let waited = at.saturating_duration_since(self.established);
+        self.facts.first_byte_ms.get_or_insert(milliseconds(waited));
     }
 
     /// Says that an existing connection is used again.
@@ -168,6 +231,8 @@ impl Attempt {
         self.facts.resolved_ips.clone_from(&route.resolved_ips);
         self.facts.cname_chain.clone_from(&route.cname_chain);
         self.facts.dialed_ip = Some(route.dialed_ip);
+        self.facts.via.clone_from(&route.via);
+        self.established = Instant::now();
     }
 
     /// Where to.
@@ -389,7 +454,12 @@ fn describe_ruling(event: &mut Event, ruling: &Ruling) {
 fn describe_seen(event: &mut Event, seen: Seen) {
     event.scheme = seen.scheme;
     event.sni = seen.sni;
+    event.sni_visibility = seen.sni_visibility;
     event.alpn = seen.alpn;
+    if seen.host_header.is_some() {
+        event.host_header = seen.host_header;
+    }
+    event.inner_target = seen.inner_target;
 }
 
 /// Class, and how much went which way, in powers of sixteen: enough to tell a question from an

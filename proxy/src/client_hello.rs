@@ -20,6 +20,9 @@ pub(crate) enum Hello {
         sni: Option<String>,
         /// Application protocols offered, joined by commas and escaped.
         alpn: Option<String>,
+        /// Whether an Encrypted Client Hello is offered. Clients send a filler that looks the same
+        /// (GREASE), so this says that a name may be hidden, and never that one is.
+        ech: bool,
     },
     /// Not a ClientHello that can be read.
     Unreadable,
@@ -31,6 +34,9 @@ const CLIENT_HELLO: u8 = 1;
 const MAX_RECORD: usize = 1 << 14;
 const EXTENSION_SERVER_NAME: u16 = 0;
 const EXTENSION_ALPN: u16 = 16;
+/// `encrypted_client_hello`, and its forerunner, the encrypted server name.
+const EXTENSION_ECH: u16 = 0xfe0d;
+const EXTENSION_ESNI: u16 = 0xffce;
 
 /// Reads the beginning of a stream whose first byte says that it is TLS. The answer for some bytes
 /// stays the same however many follow, unless it was [`Hello::More`].
@@ -82,6 +88,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
     hello.vector16()?; // cipher suites
     hello.vector8()?; // compression methods
     let mut read = (None, None);
+    let mut ech = false;
     if !hello.0.is_empty() {
         let mut extensions = Cursor(hello.vector16()?);
         while !extensions.0.is_empty() {
@@ -93,6 +100,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
                 EXTENSION_ALPN if read.1.is_some() => return None,
                 EXTENSION_SERVER_NAME => read.0 = Some(server_name(contents)?),
                 EXTENSION_ALPN => read.1 = Some(protocols(contents)?),
+                EXTENSION_ECH | EXTENSION_ESNI => ech = true,
                 _ => {}
             }
         }
@@ -100,6 +108,7 @@ fn parse(body: &[u8]) -> Option<Hello> {
     hello.0.is_empty().then_some(Hello::Read {
         sni: read.0,
         alpn: read.1,
+        ech,
     })
 }
 
@@ -190,10 +199,27 @@ pub(crate) mod tests {
             .collect()
     }
 
+    /// `hello`, with one more extension, in records of the largest size.
+    pub(crate) fn with_extension(hello: &[u8], kind: u16, contents: &[u8]) -> Vec<u8> {
+        let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();
+        let extension = [&kind.to_be_bytes()[..], &length(contents.len()), contents].concat();
+        // After the record's and the message's header: version, random, and three vectors.
+        let body = &hello[9..];
+        let mut at = 34 + 1 + usize::from(body[34]);
+        at += 2 + usize::from(u16::from_be_bytes([body[at], body[at + 1]]));
+        at += 1 + usize::from(body[at]);
+        let extensions = [&body[at + 2..], &extension].concat();
+        let body = [&body[..at], &length(extensions.len()), &extensions].concat();
+        let size = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let message = [&[0, 0, 0, 0, 0, CLIENT_HELLO], &size[1..], &body].concat();
+        rewrapped(&message, MAX_RECORD)
+    }
+
     fn read_hello(sni: Option<&str>, alpn: Option<&str>) -> Hello {
         Hello::Read {
             sni: sni.map(str::to_owned),
             alpn: alpn.map(str::to_owned),
+            ech: false,
         }
     }
 
@@ -212,6 +238,32 @@ pub(crate) mod tests {
         let hello = rewrapped(&real_hello("api.example.com", &["h2"]), 10);
         assert_eq!(read(&hello), read_hello(Some("api.example.com"), Some("h2")));
         assert_eq!(read(&hello[..hello.len() - 1]), Hello::More);
+    }
+
+    #[test]
+    fn a_hidden_name_is_noticed_whether_it_is_there_or_only_looks_it() {
+        for kind in [EXTENSION_ECH, EXTENSION_ESNI, 0xfe0e] {
+            let hello = with_extension(&real_hello("cover.example", &[]), kind, &[0; 300]);
+            assert_eq!(
+                read(&hello),
+                Hello::Read {
+                    sni: Some("cover.example".to_owned()),
+                    alpn: None,
+                    ech: kind != 0xfe0e,
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_hello_with_post_quantum_keys_is_read_up_to_the_cap_and_not_beyond() {
+        let small = real_hello("api.example.com", &["h2"]);
+        for kilobytes in [1, 17, 40, 60] {
+            let large = with_extension(&small, 0xfafa, &vec![7; kilobytes << 10]);
+            assert_eq!(read(&large), read(&small), "{kilobytes} KiB");
+        }
+        let beyond = rewrapped(&with_extension(&small, 0xfafa, &[7; 0xff00]), 200);
+        assert_eq!(read(&beyond), Hello::Unreadable);
     }
 
     #[test]

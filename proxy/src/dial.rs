@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base::{DialAttempt, DialResult};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
@@ -28,10 +29,12 @@ pub(crate) enum DialError {
     Timeout,
 }
 
-/// Connects to one of `addresses` within `budget`.
+/// Connects to one of `addresses` within `budget`. What became of each address that was tried is in
+/// `attempts` at every moment, also if this is broken off.
 pub(crate) async fn dial(
     addresses: &[SocketAddr],
     budget: Duration,
+    attempts: &mut Vec<DialAttempt>,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
     if addresses.is_empty() {
@@ -42,7 +45,12 @@ pub(crate) async fn dial(
     let mut dialling = FuturesUnordered::new();
     loop {
         if let Some(address) = waiting.next() {
-            dialling.push(async move { (TcpStream::connect(address).await, address) });
+            let at = attempts.len();
+            attempts.push(DialAttempt {
+                address,
+                result: DialResult::Abandoned,
+            });
+            dialling.push(async move { (TcpStream::connect(address).await, at) });
         }
         let more = waiting.peek().is_some();
         let wake = if more {
@@ -52,9 +60,13 @@ pub(crate) async fn dial(
         };
         tokio::select! {
             biased;
-            Some((connected, address)) = dialling.next() => match connected {
-                Ok(stream) => return Ok((stream, address)),
+            Some((connected, at)) = dialling.next() => match connected {
+                Ok(stream) => {
+                    attempts[at].result = DialResult::Connected;
+                    return Ok((stream, attempts[at].address));
+                }
                 Err(error) => {
+                    attempts[at].result = result_of(&error);
                     last_error = error;
                     if dialling.is_empty() && !more {
                         return Err(DialError::Failed(last_error));
@@ -63,10 +75,23 @@ pub(crate) async fn dial(
             },
             () = sleep_until(wake) => {
                 if Instant::now() >= deadline {
+                    let unanswered = attempts.iter_mut();
+                    for attempt in unanswered.filter(|attempt| attempt.result == DialResult::Abandoned) {
+                        attempt.result = DialResult::Timeout;
+                    }
                     return Err(DialError::Timeout);
                 }
             }
         }
+    }
+}
+
+fn result_of(error: &io::Error) -> DialResult {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialResult::Refused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => DialResult::Unreachable,
+        io::ErrorKind::TimedOut => DialResult::Timeout,
+        _ => DialResult::Failed,
     }
 }
 
@@ -103,21 +128,38 @@ mod tests {
         let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = open.local_addr().unwrap();
         let addresses = [closed_port().await, closed_port().await, address];
-        let (_, dialled) = dial(&addresses, Duration::from_secs(60)).await.unwrap();
+        let mut attempts = Vec::new();
+        let (_, dialled) = dial(&addresses, Duration::from_secs(60), &mut attempts)
+            .await
+            .unwrap();
         assert_eq!(dialled, address);
+        let results: Vec<_> = attempts.iter().map(|attempt| attempt.result).collect();
+        assert_eq!(
+            results,
+            [DialResult::Refused, DialResult::Refused, DialResult::Connected]
+        );
+        assert_eq!(attempts[2].address, address);
     }
 
     #[tokio::test]
     async fn when_every_address_refuses_the_failure_says_why() {
         let addresses = [closed_port().await, closed_port().await];
-        match dial(&addresses, Duration::from_secs(60)).await {
+        let mut attempts = Vec::new();
+        match dial(&addresses, Duration::from_secs(60), &mut attempts).await {
             Err(DialError::Failed(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
             other => panic!("{other:?}"),
         }
         assert!(matches!(
-            dial(&[], Duration::from_secs(60)).await,
+            dial(&[], Duration::from_secs(60), &mut Vec::new()).await,
             Err(DialError::Failed(_))
         ));
+        assert!(
+            attempts.len() == 2
+                && attempts
+                    .iter()
+                    .all(|attempt| attempt.result == DialResult::Refused),
+            "{attempts:?}"
+        );
     }
 
     #[test]

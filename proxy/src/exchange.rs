@@ -58,6 +58,8 @@ pub(crate) struct Traffic {
     answered: AtomicU64,
     /// When something last moved, in microseconds since the start.
     moved_us: AtomicU64,
+    /// When the server first said something, in microseconds since the start; 0 while it did not.
+    answered_us: AtomicU64,
 }
 
 impl Traffic {
@@ -68,6 +70,7 @@ impl Traffic {
             back: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             moved_us: AtomicU64::new(0),
+            answered_us: AtomicU64::new(0),
         }
     }
 
@@ -78,12 +81,27 @@ impl Traffic {
         self.moved_us.store(moved, Ordering::Relaxed);
     }
 
+    /// Counts what the server said.
+    fn hear(&self, bytes: usize) {
+        self.add(&self.back, bytes);
+        if self.answered_us.load(Ordering::Relaxed) == 0 {
+            let at = self.moved_us.load(Ordering::Relaxed).max(1);
+            self.answered_us.store(at, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn out(&self) -> u64 {
         self.out.load(Ordering::Relaxed)
     }
 
     pub(crate) fn back(&self) -> u64 {
         self.back.load(Ordering::Relaxed)
+    }
+
+    /// When the server first said something.
+    pub(crate) fn first_byte(&self) -> Option<std::time::Instant> {
+        let at = self.answered_us.load(Ordering::Relaxed);
+        (at > 0).then(|| self.started.into_std() + Duration::from_micros(at))
     }
 
     pub(crate) fn is_answered(&self) -> bool {
@@ -110,6 +128,8 @@ pub(crate) struct Exchange<'a> {
     /// What the server is sent ahead of the body.
     pub(crate) head: &'a [u8],
     pub(crate) traffic: &'a Traffic,
+    /// What the server said before it was asked.
+    pub(crate) early: Vec<u8>,
 }
 
 /// Why a direction stopped.
@@ -160,6 +180,7 @@ impl Exchange<'_> {
             request,
             head,
             traffic,
+            early,
         } = self;
         let (mut from_server, mut to_server) = server.split();
         let mut framing = request.framing.clone();
@@ -179,6 +200,7 @@ impl Exchange<'_> {
             traffic,
             limits: core.head_limits(),
             draining: core.draining.is_cancelled(),
+            early,
         }
         .run(&mut from_server, to_client);
         let stalled = traffic.stalled(core.settings.timeouts.idle);
@@ -219,6 +241,7 @@ struct Download<'a> {
     traffic: &'a Traffic,
     limits: HeadLimits,
     draining: bool,
+    early: Vec<u8>,
 }
 
 impl Download<'_> {
@@ -227,7 +250,10 @@ impl Download<'_> {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let mut buffer = BytesMut::new();
+        let mut buffer = BytesMut::from(self.early.as_slice());
+        if !buffer.is_empty() {
+            self.traffic.hear(buffer.len());
+        }
         let head = loop {
             match ResponseHead::split_from(&mut buffer, self.limits) {
                 Ok(Some(head)) if head.is_interim() => {
@@ -245,7 +271,7 @@ impl Download<'_> {
                 Ok(0) | Err(_) if self.traffic.back() == 0 => return ExchangeEnd::NoAnswer,
                 Ok(0) => return ExchangeEnd::BadResponse,
                 Err(_) => return ExchangeEnd::ServerGone,
-                Ok(read) => self.traffic.add(&self.traffic.back, read),
+                Ok(read) => self.traffic.hear(read),
             }
         };
         if head.status() == 101 {

@@ -31,16 +31,20 @@ impl Floor {
         Self { own, lifted }
     }
 
-    /// Whether `address` may be dialled.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), BelowFloor> {
+    /// Whether `address` is one of the installation's own listeners.
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
         let ip = canonical_ip(address.ip());
-        if self
-            .own
+        self.own
             .iter()
             .any(|own| is_same_listener(*own, ip, address.port()))
-        {
+    }
+
+    /// Whether `address` may be dialled.
+    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), BelowFloor> {
+        if self.is_own(address) {
             return Err(BelowFloor::Own);
         }
+        let ip = canonical_ip(address.ip());
         let class = classify(ip);
         match class {
             AddressClass::Public => Ok(()),

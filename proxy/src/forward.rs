@@ -125,9 +125,13 @@ pub(crate) async fn serve(
             request: &request,
             head: &head,
             traffic: &traffic,
+            early: attempt.take_early(),
         }
         .run(&mut session.client, &mut server, live.cut())
         .await;
+        if let Some(at) = traffic.first_byte() {
+            attempt.first_byte(at);
+        }
         // A server may close an idle connection at the very moment it is used again. That is nobody's
         // failure, and a request without a body can simply be sent once more.
         if matches!(end, ExchangeEnd::NoAnswer) && is_reused && bodiless {

@@ -10,8 +10,8 @@
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
-//! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
-//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel`, `relay` and `splice`, `sniff` |
+//! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial`, or `parent` |
+//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel`, `relay` and `splice`, `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
 //!
 //! This crate judges nobody. It asks two questions through traits that it owns, [`Runs`] (whose run
@@ -37,11 +37,14 @@ mod head;
 mod headers;
 mod http1;
 pub mod identity;
+mod inner_http;
 mod listen_address;
 mod listener;
 mod live;
 mod metrics;
+mod name_transport;
 mod names;
+mod parent;
 pub mod quota;
 pub mod recorder;
 mod refusal;
@@ -62,6 +65,7 @@ pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
+pub use parent::{InvalidParentSuffix, Parent, ParentRule, ParentSuffix};
 pub use quota::Quotas;
 pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,

@@ -8,20 +8,20 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use base::{DnsResult, Host, HostName, Target, canonical_ip};
-use hickory_resolver::TokioResolver;
+use hickory_resolver::Resolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
 
+use crate::name_transport::{NameTransport, is_cut_off};
 use crate::settings::{OverrideAddress, ResolverSettings};
 
 /// Looks names up.
 pub(crate) struct Names {
     overrides: HashMap<HostName, Vec<OverrideAddress>>,
     /// Absent where the system has no usable configuration: then every lookup fails, and says so.
-    resolver: Option<TokioResolver>,
+    resolver: Option<Resolver<NameTransport>>,
     timeout: Duration,
 }
 
@@ -47,6 +47,11 @@ impl Names {
             resolver: resolver.ok(),
             timeout,
         }
+    }
+
+    /// Whether the override map answers for `target`.
+    pub(crate) fn overrides(&self, target: &Target) -> bool {
+        matches!(&target.host, Host::Name(name) if self.overrides.contains_key(name))
     }
 
     /// The addresses of `target`, by the override map, by a lookup, or as they were asked for.
@@ -121,13 +126,13 @@ impl Lookup {
     }
 }
 
-fn build(servers: &[SocketAddr], timeout: Duration) -> Result<TokioResolver, NetError> {
+fn build(servers: &[SocketAddr], timeout: Duration) -> Result<Resolver<NameTransport>, NetError> {
     let mut builder = if servers.is_empty() {
-        TokioResolver::builder_tokio()?
+        Resolver::builder(NameTransport::default())?
     } else {
         let servers = servers.iter().map(name_server).collect();
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        Resolver::builder_with_config(config, NameTransport::default())
     };
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
@@ -155,6 +160,8 @@ fn classify_error(error: &NetError) -> DnsResult {
     };
     match error {
         NetError::Timeout => DnsResult::Timeout,
+        NetError::Truncated => DnsResult::Truncated,
+        NetError::Io(error) if is_cut_off(error) => DnsResult::Truncated,
         NetError::Dns(DnsError::NoRecordsFound(none)) => by_code(none.response_code),
         NetError::Dns(DnsError::ResponseCode(code)) => by_code(*code),
         _ => DnsResult::Failed,
@@ -195,6 +202,8 @@ mod tests {
                     "nx" => answer.metadata.response_code = ResponseCode::NXDomain,
                     "broken" => answer.metadata.response_code = ResponseCode::ServFail,
                     "silent" => continue,
+                    // Nobody listens where the rest would be had.
+                    "cut" => answer.metadata.truncation = true,
                     "empty" => {}
                     "alias" if query.query_type() == RecordType::A => {
                         let real = Name::from_ascii("real.example.").unwrap();
@@ -259,6 +268,7 @@ mod tests {
             ("nx.example:443", DnsResult::NxDomain),
             ("broken.example:443", DnsResult::ServFail),
             ("empty.example:443", DnsResult::NoData),
+            ("cut.example:443", DnsResult::Truncated),
         ] {
             assert_eq!(look_up(&names, authority).await.0, result, "{authority}");
         }

@@ -11,6 +11,7 @@ use evidence::Timeout;
 
 use crate::identity::IdentityRefusal;
 use crate::live::CutCause;
+use crate::parent::ParentFailure;
 use crate::quota::Quota;
 use crate::ruling::Ruling;
 
@@ -50,6 +51,8 @@ pub(crate) enum Failure {
     BadResponse,
     /// The server did not answer in time.
     ResponseTimeout,
+    /// The parent proxy did not connect.
+    Parent(ParentFailure),
 }
 
 impl Refusal {
@@ -110,6 +113,7 @@ impl Refusal {
             Failure::ServerGone => "the server closed the connection without an answer".to_owned(),
             Failure::BadResponse => "the server's answer is not plain HTTP".to_owned(),
             Failure::ResponseTimeout => "the server did not answer in time".to_owned(),
+            Failure::Parent(failure) => failure.to_string(),
         };
         Self {
             kind: RefusalKind::Failed(failure),
@@ -193,6 +197,7 @@ impl RefusalKind {
                     504
                 }
                 Failure::Lookup(_) | Failure::Connect(_) | Failure::ServerGone | Failure::BadResponse => 502,
+                Failure::Parent(failure) => failure.status(),
             },
         }
     }
@@ -240,6 +245,7 @@ impl RefusalKind {
                 Failure::ServerGone => "connection_terminated",
                 Failure::BadResponse => "http_protocol_error",
                 Failure::ResponseTimeout => "http_response_timeout",
+                Failure::Parent(failure) => failure.proxy_error(),
             },
         }
     }
@@ -265,6 +271,7 @@ impl Failure {
             Self::ServerGone => Outcome::ServerClosed,
             Self::BadResponse => Outcome::BadResponse,
             Self::ResponseTimeout => Outcome::IdleTimeout,
+            Self::Parent(failure) => failure.outcome(),
         }
     }
 
@@ -272,7 +279,7 @@ impl Failure {
     pub(crate) const fn timeout(self) -> Option<Timeout> {
         match self {
             Self::Lookup(DnsResult::Timeout) => Some(Timeout::Dns),
-            Self::ConnectTimeout => Some(Timeout::Connect),
+            Self::ConnectTimeout | Self::Parent(ParentFailure::Timeout) => Some(Timeout::Connect),
             Self::ResponseTimeout => Some(Timeout::Idle),
             _ => None,
         }

@@ -48,6 +48,7 @@ pub(crate) struct Relay<C, S> {
     inward: Flow,
     first_closed: Option<Side>,
     last_moved: Instant,
+    first_answer: Option<Instant>,
 }
 
 /// One end of a relay.
@@ -60,7 +61,7 @@ pub(crate) enum Side {
 /// What made the relay stop and tell.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The sniffer knows now what is spoken; the relay goes on when polled again.
+    /// The sniffer has begun or ended to look; the relay goes on when polled again.
     Recognised,
     /// A receiver has stopped taking; the relay goes on when polled again.
     Stalled,
@@ -97,9 +98,11 @@ where
 {
     /// A relay in which `from_client` and `from_server` were read already.
     pub(crate) fn new(client: C, server: S, from_client: Vec<u8>, from_server: Vec<u8>) -> Self {
+        let first_answer = (!from_server.is_empty()).then(Instant::now);
         Self {
             client,
             server,
+            first_answer,
             outward: Flow::starting_with(from_client),
             inward: Flow::starting_with(from_server),
             first_closed: None,
@@ -128,6 +131,11 @@ where
         self.last_moved
     }
 
+    /// When the server first said something.
+    pub(crate) const fn first_answer(&self) -> Option<Instant> {
+        self.first_answer
+    }
+
     /// Moves what can be moved, and shows it to `sniffer` on the way.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, sniffer: &mut Sniffer) -> Poll<Step> {
         let before = self.outward.moved + self.inward.moved;
@@ -145,6 +153,9 @@ where
             });
         if self.outward.moved + self.inward.moved != before {
             self.last_moved = Instant::now();
+            if self.first_answer.is_none() && self.inward.moved > 0 {
+                self.first_answer = Some(self.last_moved);
+            }
         }
         if self.first_closed.is_none() {
             self.first_closed = match (self.outward.read_all, self.inward.read_all) {

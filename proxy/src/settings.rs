@@ -11,6 +11,7 @@ use base::{HostName, Port};
 use ipnet::IpNet;
 
 use crate::listen_address::ListenAddress;
+use crate::parent::ParentRule;
 use crate::quota::Quotas;
 
 /// Everything that a gateway needs to know before it starts.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub own_addresses: Vec<SocketAddr>,
     /// How names are looked up.
     pub resolver: ResolverSettings,
+    /// Which destinations go through a parent proxy. Names of the override map never do.
+    pub parents: Vec<ParentRule>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How much of things there may be.
@@ -112,6 +115,7 @@ impl Settings {
             allow_private: Vec::new(),
             own_addresses: Vec::new(),
             resolver: ResolverSettings::default(),
+            parents: Vec::new(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }

@@ -43,10 +43,10 @@ enum TunnelEnd {
 
 impl Tunnel {
     /// A tunnel of which nothing is known yet. What the client sent ahead belongs into it.
-    pub(crate) fn new(client: Client, server: TcpStream, live: Live, attempt: Attempt) -> Self {
+    pub(crate) fn new(client: Client, server: TcpStream, live: Live, mut attempt: Attempt) -> Self {
         Self {
             from_client: client.buffer.to_vec(),
-            from_server: Vec::new(),
+            from_server: attempt.take_early(),
             client: client.io,
             server,
             live,
@@ -62,6 +62,7 @@ impl Tunnel {
         self.sniffer.server_said(&self.from_server);
         let mut relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
         let mut clock = Clock::starting(core);
+        clock.patience_is_over(Instant::now(), &self.sniffer);
         let cut = self.live.cut();
         let (out_before, in_before) = self.bytes_before;
         let timer = sleep_until(clock.next(&relay, &self.sniffer));
@@ -79,6 +80,12 @@ impl Tunnel {
                 () = &mut timer => {}
             }
             let now = Instant::now();
+            if let Some(at) = relay.first_answer() {
+                self.attempt.first_byte(at);
+            }
+            if clock.patience_is_over(now, &self.sniffer) {
+                self.sniffer.give_up();
+            }
             if clock.announcement_is_due(now, &self.sniffer) {
                 self.attempt.connected(self.sniffer.seen());
             }
@@ -102,6 +109,9 @@ impl Tunnel {
                 break TunnelEnd::TooOld;
             }
         };
+        if let Some(at) = relay.first_answer() {
+            self.attempt.first_byte(at);
+        }
         self.attempt.close(Ending {
             outcome: Some(end.outcome()),
             timeout: end.timeout(),
@@ -170,6 +180,9 @@ struct Clock {
     idle: Duration,
     look_at: Instant,
     stalled: Duration,
+    /// For how long somebody may speak before it is clear what.
+    patience: Duration,
+    give_up_at: Option<Instant>,
     total_at: Option<Instant>,
 }
 
@@ -185,6 +198,8 @@ impl Clock {
             idle: timeouts.idle,
             look_at: now,
             stalled: timeouts.stalled,
+            patience: timeouts.head,
+            give_up_at: None,
             total_at: timeouts.total.map(|total| now + total),
         }
     }
@@ -201,6 +216,9 @@ impl Clock {
         if relay.is_stalled() {
             next = next.min(self.look_at);
         }
+        if let Some(give_up_at) = self.give_up_at {
+            next = next.min(give_up_at);
+        }
         self.total_at.map_or(next, |total_at| next.min(total_at))
     }
 
@@ -210,6 +228,15 @@ impl Clock {
         let due = !self.announced && sniffer.is_done() && now >= self.announce_at;
         self.announced |= due;
         due
+    }
+
+    /// Whether somebody has been speaking for so long that no more will be learnt from it.
+    fn patience_is_over(&mut self, now: Instant, sniffer: &Sniffer) -> bool {
+        if !sniffer.is_looking() {
+            self.give_up_at = None;
+            return false;
+        }
+        now >= *self.give_up_at.get_or_insert(now + self.patience)
     }
 
     fn look_is_due(&mut self, now: Instant) -> bool {
