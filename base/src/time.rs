@@ -53,9 +53,52 @@ impl Timestamp {
         Self::from_unix_us(self.unix_us.saturating_add(seconds.saturating_mul(1_000_000)))
     }
 
+    /// The text form, without an allocation: each event carries one.
+    pub const fn to_ascii(self) -> [u8; 27] {
+        let days = self.unix_us.div_euclid(86_400_000_000);
+        let mut in_day = self.unix_us.rem_euclid(86_400_000_000);
+        // Days to a date of the proleptic Gregorian calendar, in years that begin with March, so that
+        // the leap day comes last (H. Hinnant, chrono-compatible low-level date algorithms).
+        let shifted = days + 719_468;
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
+        let year = year_of_era + era * 400 + (month <= 2) as i64;
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        put(&mut text, 0, 4, year);
+        put(&mut text, 5, 2, month);
+        put(&mut text, 8, 2, day);
+        put(&mut text, 20, 6, in_day % 1_000_000);
+        in_day /= 1_000_000;
+        put(&mut text, 17, 2, in_day % 60);
+        put(&mut text, 14, 2, in_day / 60 % 60);
+        put(&mut text, 11, 2, in_day / 3_600);
+        text
+    }
+
     /// The calendar day in UTC, as `2026-11-21`.
     pub fn utc_day(self) -> String {
         self.to_string()[..10].to_owned()
+    }
+}
+
+/// Puts `digits` decimal digits of `number` at `at`.
+const fn put(text: &mut [u8; 27], at: usize, digits: usize, number: i64) {
+    let mut rest = number;
+    let mut position = at + digits;
+    while position > at {
+        position -= 1;
+        text[position] = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 
@@ -155,6 +198,7 @@ mod tests {
             let moment = Timestamp::from_unix_us(us);
             let text = moment.to_string();
             prop_assert_eq!(text.len(), 27);
+            prop_assert_eq!(text.as_bytes(), moment.to_ascii());
             prop_assert_eq!(text.parse::<Timestamp>().unwrap(), moment);
         }
     }

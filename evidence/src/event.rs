@@ -1,9 +1,7 @@
 //! Events: one thing that the gateway saw, as one entry of the evidence log.
 //!
-//! An entry is canonical JSON (RFC 8785) of at most 4 KiB. The fields below stand in alphabetical
-//! order and hold neither maps nor fractions, so that plain serialisation *is* the canonical form; a
-//! test holds it to that. Reading is strict: an entry that would not be written back byte for byte
-//! is not an event.
+//! An entry is canonical JSON (RFC 8785) of at most 4 KiB, written by [`crate::encode`]. Reading is
+//! strict: an entry that would not be written back byte for byte is not an event.
 //!
 //! No body byte, path, query, header value other than those named, or credential has a field here.
 
@@ -14,6 +12,8 @@ use base::{
     PluginId, Port, RefusalReason, RunId, SniVisibility, Timestamp, Transport,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::encode::encode_entry;
 
 /// The largest entry, in bytes.
 pub const MAX_EVENT_BYTES: usize = 4096;
@@ -306,23 +306,8 @@ impl Event {
     /// # Errors
     /// [`InvalidEvent::TooLarge`]; [`InvalidEvent::Shape`] for a counter beyond 2⁵³−1.
     pub fn to_entry(&self) -> Result<Vec<u8>, InvalidEvent> {
-        let counters = [
-            self.seq,
-            self.bytes_in.unwrap_or(0),
-            self.bytes_out.unwrap_or(0),
-            self.count.unwrap_or(0),
-        ];
-        if counters.iter().any(|&counter| counter > base::json::MAX_INTEGER) {
-            return Err(InvalidEvent::Shape {
-                detail: "a counter is beyond 2^53-1".to_owned(),
-            });
-        }
-        let bytes = serde_json::to_vec(self).map_err(|e| InvalidEvent::Shape {
-            detail: e.to_string(),
-        })?;
-        if bytes.len() > MAX_EVENT_BYTES {
-            return Err(InvalidEvent::TooLarge { bytes: bytes.len() });
-        }
+        let mut bytes = Vec::with_capacity(1024);
+        encode_entry(self, self.seq, &mut bytes)?;
         Ok(bytes)
     }
 

@@ -121,10 +121,13 @@ impl Folder {
         let path = self.root.join(name);
         let read = || -> io::Result<Option<Vec<u8>>> {
             // Opening a pipe would wait for ever.
-            if !fs::metadata(&path)?.is_file() {
+            let metadata = fs::metadata(&path)?;
+            if !metadata.is_file() {
                 return Ok(None);
             }
-            let mut bytes = Vec::new();
+            // Room for one byte more, so that the read which finds the end needs no growth.
+            let expected = usize::try_from(metadata.len()).unwrap_or(most).min(most);
+            let mut bytes = Vec::with_capacity(expected + 1);
             File::open(&path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
             Ok(Some(bytes))
         };

@@ -8,9 +8,12 @@
 //! The files are those of c2sp.org/tlog-tiles, so that tools nobody here wrote can read them. The
 //! modules `disk` and `folder` are the edge: no other opens a file.
 
+#[cfg(test)]
+mod arbitrary;
 mod checkpoint;
 mod disk;
 mod edge;
+mod encode;
 mod event;
 mod failure;
 #[cfg(test)]
@@ -20,6 +23,7 @@ mod journal;
 pub mod merkle;
 mod proof;
 mod recovery;
+mod scan;
 mod tile;
 mod unverified;
 mod verification;
@@ -28,6 +32,7 @@ mod verify;
 mod writer;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
+pub use encode::Draft;
 pub use event::{EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
 pub use failure::{AppendError, CheckpointError, SyncError};
 pub use folder::Unreadable;
