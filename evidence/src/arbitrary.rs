@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use base::{
-    ArtifactDigest, Attribution, Decision, DnsResult, Host, Mode, ObservedScheme, Outcome, PluginId, Port,
-    RefusalReason, RunId, Sha256Digest, Timestamp, Transport,
+    ArtifactDigest, Attribution, Decision, DialAttempt, DialResult, DnsResult, Host, Mode, ObservedScheme,
+    Outcome, PluginId, Port, RefusalReason, RunId, Sha256Digest, SniVisibility, Timestamp, Transport,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -33,6 +33,7 @@ pub(crate) fn plain_event() -> BoxedStrategy<Event> {
     )
     .prop_map(|mut event| {
         event.gateway.retain(|c| c.is_ascii_alphanumeric());
+        event.attempts.clear();
         event
     })
     .boxed()
@@ -81,11 +82,12 @@ fn event(
     );
     let texts = (
         (word(), word(), word(), word(), word(), word()),
-        (word(), word(), word(), word()),
+        (word(), word(), word(), word(), word(), word()),
         prop::collection::vec(text, 0..3),
         prop::collection::vec(text, 0..3),
     );
     let counters = (
+        count(),
         count(),
         count(),
         count(),
@@ -118,8 +120,17 @@ fn event(
         any::<bool>(),
         of(any::<bool>()),
     );
-    (basics, texts, counters, words, values)
-        .prop_map(|(basics, texts, counters, words, values)| {
+    let attempt = (any::<std::net::SocketAddr>(), select(DialResult::ALL)).prop_map(|(address, result)| {
+        // An address is written without its zone and flow, and read back so.
+        let address = std::net::SocketAddr::new(address.ip(), address.port());
+        DialAttempt { address, result }
+    });
+    let dialling = (
+        prop::collection::vec(attempt, 0..3),
+        of(select(SniVisibility::ALL)),
+    );
+    (basics, texts, counters, words, values, dialling)
+        .prop_map(|(basics, texts, counters, words, values, dialling)| {
             let mut event = Event::new(basics.0, Timestamp::from_unix_us(basics.1), &basics.2);
             event.seq = basics.3;
             (
@@ -130,7 +141,14 @@ fn event(
                 event.host_header,
                 event.matched_entry,
             ) = texts.0;
-            (event.payload_class, event.raw_target, event.scope, event.sni) = texts.1;
+            (
+                event.payload_class,
+                event.raw_target,
+                event.scope,
+                event.sni,
+                event.inner_target,
+                event.via,
+            ) = texts.1;
             event.cname_chain = texts.2;
             event.stripped_headers = texts.3;
             (
@@ -141,6 +159,7 @@ fn event(
                 event.crl_number,
                 event.dns_ms,
                 event.duration_ms,
+                event.first_byte_ms,
                 event.policy_version,
                 event.tunnels,
             ) = counters;
@@ -166,6 +185,7 @@ fn event(
                 event.crl_stale,
                 event.would_deny,
             ) = values;
+            (event.attempts, event.sni_visibility) = dialling;
             event
         })
         .boxed()

@@ -120,6 +120,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     let Event {
         alpn,
         artifact_digest,
+        attempts,
         attribution,
         bytes_in,
         bytes_out,
@@ -137,8 +138,10 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         dns_ms,
         dns_result,
         duration_ms,
+        first_byte_ms,
         gateway,
         host_header,
+        inner_target,
         kind,
         matched_entry,
         mode,
@@ -155,12 +158,14 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         scope,
         seq: _,
         sni,
+        sni_visibility,
         stripped_headers,
         time,
         timeout,
         transport,
         tunnels,
         v,
+        via,
         would_deny,
     } = event;
     let counters = [
@@ -171,6 +176,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         *crl_number,
         *dns_ms,
         *duration_ms,
+        *first_byte_ms,
         *policy_version,
         *tunnels,
         seq,
@@ -191,6 +197,9 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     object.with("artifact_digest", artifact_digest.as_ref(), |out, digest| {
         push_digest(out, digest.sha256())
     });
+    object.list("attempts", attempts, |out, attempt| {
+        push_text(out, &attempt.to_string())
+    });
     object.word("attribution", attribution.map(base::Attribution::as_str));
     object.number("bytes_in", *bytes_in);
     object.number("bytes_out", *bytes_out);
@@ -208,11 +217,13 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     object.number("dns_ms", *dns_ms);
     object.word("dns_result", dns_result.map(base::DnsResult::as_str));
     object.number("duration_ms", *duration_ms);
+    object.number("first_byte_ms", *first_byte_ms);
     object.key("gateway");
     places.gateway_at = object.out.len() - start;
     push_text(object.out, gateway);
     places.gateway_len = object.out.len() - start - places.gateway_at;
     object.text("host_header", host_header.as_deref());
+    object.text("inner_target", inner_target.as_deref());
     object.word("kind", Some(kind_word(*kind)));
     object.text("matched_entry", matched_entry.as_deref());
     object.word("mode", mode.map(base::Mode::as_str));
@@ -235,6 +246,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         push_number(object.out, seq);
     }
     object.text("sni", sni.as_deref());
+    object.word("sni_visibility", sni_visibility.map(base::SniVisibility::as_str));
     object.list("stripped_headers", stripped_headers, |out, name| {
         push_text(out, name)
     });
@@ -244,6 +256,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     object.word("transport", transport.map(base::Transport::as_str));
     object.number("tunnels", *tunnels);
     object.number("v", Some(u64::from(*v)));
+    object.text("via", via.as_deref());
     object.flag("would_deny", *would_deny);
     out.push(b'}');
     out[start] = b'{';

@@ -7,7 +7,9 @@
 
 use std::net::Ipv4Addr;
 
-use base::{Attribution, Decision, DnsResult, Mode, ObservedScheme, Outcome, RefusalReason, Transport};
+use base::{
+    Attribution, Decision, DnsResult, Mode, ObservedScheme, Outcome, RefusalReason, SniVisibility, Transport,
+};
 
 use crate::encode::{kind_word, timeout_word};
 use crate::{EventKind, MAX_EVENT_BYTES, Timeout};
@@ -41,7 +43,7 @@ enum Form {
     Seq,
 }
 
-/// Every field in the order of its entry.
+/// Fields in the order of an entry. `attempts`, which few events have, is left to the reader.
 const FIELDS: &[(&[u8], Form)] = &[
     (b"alpn", Form::Text),
     (b"artifact_digest", Form::Digest),
@@ -71,8 +73,10 @@ const FIELDS: &[(&[u8], Form)] = &[
         Form::Word(|word| is_word(word, DnsResult::ALL, |w| w.as_str())),
     ),
     (b"duration_ms", Form::Number),
+    (b"first_byte_ms", Form::Number),
     (b"gateway", Form::Gateway),
     (b"host_header", Form::Text),
+    (b"inner_target", Form::Text),
     (b"kind", Form::Word(|word| is_word(word, KINDS, kind_word))),
     (b"matched_entry", Form::Text),
     (
@@ -101,6 +105,10 @@ const FIELDS: &[(&[u8], Form)] = &[
     (b"scope", Form::Text),
     (b"seq", Form::Seq),
     (b"sni", Form::Text),
+    (
+        b"sni_visibility",
+        Form::Word(|word| is_word(word, SniVisibility::ALL, |w| w.as_str())),
+    ),
     (b"stripped_headers", Form::Texts),
     (b"time", Form::Time),
     (
@@ -113,6 +121,7 @@ const FIELDS: &[(&[u8], Form)] = &[
     ),
     (b"tunnels", Form::Number),
     (b"v", Form::Version),
+    (b"via", Form::Text),
     (b"would_deny", Form::Flag),
 ];
 
