@@ -11,7 +11,7 @@ use base::{DialAttempt, DialResult};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long one address has for itself before the next one is tried too (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -41,6 +41,9 @@ pub(crate) async fn dial(
         return Err(DialError::Failed(last_error));
     }
     let deadline = Instant::now() + budget;
+    if let [address] = *addresses {
+        return dial_one(address, deadline, attempts).await;
+    }
     let mut waiting = alternating(addresses).into_iter().take(MAX_ADDRESSES).peekable();
     let mut dialling = FuturesUnordered::new();
     loop {
@@ -82,6 +85,33 @@ pub(crate) async fn dial(
                     return Err(DialError::Timeout);
                 }
             }
+        }
+    }
+}
+
+/// Connects to the only address there is, as most connections do.
+async fn dial_one(
+    address: SocketAddr,
+    deadline: Instant,
+    attempts: &mut Vec<DialAttempt>,
+) -> Result<(TcpStream, SocketAddr), DialError> {
+    let at = attempts.len();
+    attempts.push(DialAttempt {
+        address,
+        result: DialResult::Abandoned,
+    });
+    match timeout_at(deadline, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => {
+            attempts[at].result = DialResult::Connected;
+            Ok((stream, address))
+        }
+        Ok(Err(error)) => {
+            attempts[at].result = result_of(&error);
+            Err(DialError::Failed(error))
+        }
+        Err(_) => {
+            attempts[at].result = DialResult::Timeout;
+            Err(DialError::Timeout)
         }
     }
 }

@@ -24,6 +24,8 @@ use crate::stream::Stream;
 
 /// Read at once from a body; lent only while an exchange is under way.
 const READ: usize = 32 << 10;
+/// Read at first: most messages are small.
+const READ_FIRST: usize = 4 << 10;
 
 /// How an exchange ended.
 #[derive(Debug)]
@@ -204,12 +206,13 @@ impl Exchange<'_> {
         }
         .run(&mut from_server, to_client);
         let stalled = traffic.stalled(core.settings.timeouts.idle);
-        tokio::pin!(upload, download, stalled);
+        let fired = cut.fired();
+        tokio::pin!(upload, download, stalled, fired);
         let mut uploaded = None;
         let end = loop {
             tokio::select! {
                 biased;
-                cause = cut.fired() => return ExchangeEnd::Cut(cause),
+                cause = &mut fired => return ExchangeEnd::Cut(cause),
                 result = &mut upload, if uploaded.is_none() => match result {
                     Err(Stopped::SourceClosed) => return ExchangeEnd::ClientGone(Outcome::ClientClosed),
                     Err(Stopped::SourceReset) => return ExchangeEnd::ClientGone(Outcome::ClientReset),
@@ -266,7 +269,7 @@ impl Download<'_> {
                 Ok(None) => {}
                 Err(_) => return ExchangeEnd::BadResponse,
             }
-            buffer.reserve(READ);
+            buffer.reserve(READ_FIRST);
             match from.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) if self.traffic.back() == 0 => return ExchangeEnd::NoAnswer,
                 Ok(0) => return ExchangeEnd::BadResponse,
@@ -374,6 +377,7 @@ where
     } = passage;
     let gone = |_| Stopped::ReceiverGone;
     let mut out = head;
+    let mut room = READ_FIRST;
     loop {
         // The head travels with the first of the body: one system call, one segment.
         let taken = framing.take(buffer).map_err(|_| Stopped::Framing)?;
@@ -390,12 +394,17 @@ where
         if framing.is_done() {
             return Ok(());
         }
-        buffer.reserve(READ);
+        buffer.reserve(room);
         match from.read_buf(buffer).await {
             Ok(0) if *framing == Framing::UntilClose => return Ok(()),
             Ok(0) => return Err(Stopped::SourceClosed),
             Err(_) => return Err(Stopped::SourceReset),
-            Ok(bytes) => read(bytes),
+            Ok(bytes) => {
+                read(bytes);
+                if bytes >= room {
+                    room = READ;
+                }
+            }
         }
     }
 }

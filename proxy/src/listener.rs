@@ -48,8 +48,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, source) = listener.accept().await?;
-                // Small messages must not wait for each other (RFC 896).
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Entry::from_source(source)))
             }
             Self::Unix(listener) => {
@@ -65,6 +63,8 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     // Restarting must not wait for the last process's connections to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Small messages must not wait for each other (RFC 896); accepted sockets inherit it (tcp(7)).
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

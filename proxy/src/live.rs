@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use base::{ArtifactDigest, Outcome, PluginId, RunId};
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -73,9 +73,12 @@ pub(crate) struct Live {
 
 /// Tells a connection that it is over.
 #[derive(Clone, Default)]
-pub(crate) struct Cut {
-    token: CancellationToken,
-    cause: Arc<OnceLock<CutCause>>,
+pub(crate) struct Cut(Arc<CutState>);
+
+#[derive(Default)]
+struct CutState {
+    cause: OnceLock<CutCause>,
+    fired: Notify,
 }
 
 impl KillScope {
@@ -216,18 +219,22 @@ impl Drop for Live {
 impl Cut {
     fn fire(&self, cause: CutCause) {
         // The first cause stands.
-        let _ = self.cause.set(cause);
-        self.token.cancel();
+        let _ = self.0.cause.set(cause);
+        self.0.fired.notify_waiters();
     }
 
     /// Why the connection is over, if it is.
     pub(crate) fn cause(&self) -> Option<CutCause> {
-        self.cause.get().copied()
+        self.0.cause.get().copied()
     }
 
     /// Waits until the connection is over.
     pub(crate) async fn fired(&self) -> CutCause {
-        self.token.cancelled().await;
+        // A firing is heard from here on, also before the first poll, so none is missed in between.
+        let fired = self.0.fired.notified();
+        if self.cause().is_none() {
+            fired.await;
+        }
         self.cause().unwrap_or(CutCause::Killed)
     }
 

@@ -141,14 +141,16 @@ where
         let before = self.outward.moved + self.inward.moved;
         let was_stalled = self.is_stalled();
         let mut recognised = false;
+        let last = self.inward.closed;
         let outward = self
             .outward
-            .poll(cx, &mut self.client, &mut self.server, &mut |bytes| {
+            .poll(cx, &mut self.client, &mut self.server, last, &mut |bytes| {
                 recognised |= sniffer.client_said(bytes);
             });
+        let last = self.outward.closed;
         let inward = self
             .inward
-            .poll(cx, &mut self.server, &mut self.client, &mut |bytes| {
+            .poll(cx, &mut self.server, &mut self.client, last, &mut |bytes| {
                 recognised |= sniffer.server_said(bytes);
             });
         if self.outward.moved + self.inward.moved != before {
@@ -207,6 +209,7 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
+        last: bool,
         show: &mut impl FnMut(&[u8]),
     ) -> Poll<Result<(), Gone>>
     where
@@ -226,6 +229,11 @@ impl Flow {
                 }
             }
             if self.read_all {
+                // Both sockets are closed once the last direction is, and that says it to a plain one.
+                if last && to.plain().is_some() {
+                    self.closed = true;
+                    return Poll::Ready(Ok(()));
+                }
                 let closed = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                 self.closed = true;
                 return Poll::Ready(closed.map_err(|_| Gone::Writer));

@@ -63,7 +63,9 @@ impl Tunnel {
         let mut relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
         let mut clock = Clock::starting(core);
         clock.patience_is_over(Instant::now(), &self.sniffer);
-        let cut = self.live.cut();
+        let cut = self.live.cut().clone();
+        let fired = cut.fired();
+        tokio::pin!(fired);
         let (out_before, in_before) = self.bytes_before;
         let timer = sleep_until(clock.next(&relay, &self.sniffer));
         tokio::pin!(timer);
@@ -71,7 +73,7 @@ impl Tunnel {
             timer.as_mut().reset(clock.next(&relay, &self.sniffer));
             tokio::select! {
                 biased;
-                cause = cut.fired() => break TunnelEnd::Cut(cause),
+                cause = &mut fired => break TunnelEnd::Cut(cause),
                 step = poll_fn(|cx| relay.poll(cx, &mut self.sniffer)) => {
                     if let Step::Ended(end) = step {
                         break TunnelEnd::ByItself(end);
