@@ -122,6 +122,17 @@ class Site:
         self.runs.append(child)
         return found.group(1)
 
+    def post(self, path, body):
+        """Asks the control plane, as the commands do but without starting one."""
+        token = (self.folder / "site" / "data" / "operator.token").read_text().strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.control}{path}",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
     def stop(self):
         for child in self.runs:
             child.stop()

@@ -29,21 +29,26 @@ class World:
         # Peers that leave root behind write their logs here.
         self.folder.chmod(0o755)
         self.started = []
+        self.second = None
         self.origin_port = free_port()
         self.origin_threads = origin_threads
 
     def __enter__(self):
-        command = [self.loader, "origin", "--listen", f"0.0.0.0:{self.origin_port}"]
-        command += ["--threads", str(self.origin_threads)]
-        self.origin = Child(command, self.folder / "origin.log", core=self.load_core)
-        self.origin.wait_for_port(self.origin_port)
+        self.origin = Origin(self, self.origin_port, self.origin_threads)
         return self
 
     def __exit__(self, *_):
-        for peer in self.started:
+        for peer in reversed(self.started):
             peer.stop()
         self.origin.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def second_origin(self):
+        """Another origin, started when it is first asked for."""
+        if self.second is None:
+            self.second = Origin(self, free_port(), 1)
+            self.started.append(self.second)
+        return self.second
 
     def new_folder(self, name):
         folder = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"
@@ -75,6 +80,19 @@ class World:
         if core is not None:
             command = ["taskset", "-c", str(core), *command]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+class Origin:
+    """The server that requests end at, on the load's core."""
+
+    def __init__(self, world, port, threads):
+        self.port = port
+        command = [world.loader, "origin", "--listen", f"127.0.0.1:{port}", "--threads", str(threads)]
+        self.child = Child(command, world.folder / f"origin-{port}.log", core=world.load_core)
+        self.child.wait_for_port(port)
+
+    def stop(self):
+        self.child.stop()
 
 
 def finish(process, timeout=900):

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::dial::{Route, SourceAddresses, Target, Via};
 use crate::idle::Idle;
 use crate::load::{Limit, Load, Operation};
 use crate::relay::Moving;
+use crate::watch::Watch;
 
 pub const USAGE: &str = "\
 Usage: egress-load MODE [OPTION]...
@@ -24,6 +26,7 @@ Modes:
   direct      no proxy: one request for each connection, or with --keep-alive many
   bulk        a few tunnels that each move a large body
   idle        many tunnels that are opened and left alone
+  watch       many tunnels that are opened and left until the proxy ends them; says when it did
   origin      the HTTP server that the other modes make their requests to
   relay       a bare TCP relay to --target: the floor to compare a proxy with
 
@@ -31,14 +34,15 @@ Where to:
   --proxy HOST:PORT         the proxy under test
   --target HOST:PORT        the origin, as the proxy is told it
   --proxy-auth USER:PASS    for HTTP Basic or the SOCKS5 password
-  --via PROTOCOL            bulk and idle: connect (the default), socks5 or direct
+  --via PROTOCOL            bulk, idle and watch: connect (the default), socks5 or direct
   --source-ips FIRST-LAST   take local IPv4 addresses in turn from this range
   --beyond-loopback         allow addresses other than loopback
 
 How much (connect, socks5, http, direct):
-  --concurrency N           workers at a time [64]; for idle, tunnels being opened at a time
+  --concurrency N           workers at a time [64]; for idle and watch, tunnels being
+                            opened at a time
   --threads N               threads that share the workers [1]; for origin and relay, serving threads
-  --seconds S               measure this long [10]; for bulk, cut off after this long [300]
+  --seconds S               measure this long [10]; for bulk and watch, at most [300]
   --requests N              stop after this many operations if that comes first
   --warmup S                run this long before measuring [1]
   --rate R                  start this many operations a second [as fast as they go]
@@ -46,8 +50,8 @@ How much (connect, socks5, http, direct):
   --keep-alive              direct: keep connections
   --timeout S               give up on one operation after this long [10]
 
-bulk and idle:
-  --tunnels N               [bulk 4, idle 1000]
+bulk, idle and watch:
+  --tunnels N               [bulk 4, otherwise 1000]
   --pull SIZE, --push SIZE  bulk: bytes each tunnel receives [1G] and sends [0]
   --hold S                  idle: leave the tunnels alone this long [5]
 
@@ -67,6 +71,7 @@ pub enum Command {
     Load(Load),
     Bulk(Bulk),
     Idle(Idle),
+    Watch(Watch),
     Origin {
         listen: SocketAddr,
         threads: usize,
@@ -244,7 +249,14 @@ impl Options {
                 hold: self.hold.unwrap_or(Duration::from_secs(5)),
                 timeout: self.timeout(),
                 pids: std::mem::take(&mut self.pids),
-                route: self.into_route(Via::Connect)?,
+                route: Rc::new(self.into_route(Via::Connect)?),
+            }),
+            "watch" => Command::Watch(Watch {
+                tunnels: self.tunnels.unwrap_or(1000),
+                concurrency: self.concurrency.unwrap_or(64),
+                time: self.seconds.unwrap_or(Duration::from_secs(300)),
+                timeout: self.timeout(),
+                route: Rc::new(self.into_route(Via::Connect)?),
             }),
             "origin" => Command::Origin {
                 listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),

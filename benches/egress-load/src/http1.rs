@@ -165,6 +165,16 @@ impl Connection {
         tokio::try_join!(sending, receiving).map(|_| ())
     }
 
+    /// Waits until the other end closes or is gone; what it says until then is thrown away.
+    pub async fn closed(&mut self) {
+        loop {
+            self.start = self.end;
+            if matches!(self.fill().await, Ok(0) | Err(_)) {
+                return;
+            }
+        }
+    }
+
     async fn discard_to_end(&mut self) -> io::Result<u64> {
         let mut total = 0;
         loop {

@@ -14,7 +14,7 @@ use crate::report::{Failures, Report};
 
 #[derive(Debug)]
 pub struct Idle {
-    pub route: Route,
+    pub route: Rc<Route>,
     pub tunnels: usize,
     /// How many are being opened at any time.
     pub concurrency: usize,
@@ -36,16 +36,14 @@ async fn hold_tunnels(idle: Rc<Idle>) -> Report {
     let meter = Meter::start(&idle.pids);
 
     let started = Instant::now();
-    let gate = Rc::new(Semaphore::new(idle.concurrency));
-    let mut opening = JoinSet::new();
-    for _ in 0..idle.tunnels {
-        let (idle, gate) = (Rc::clone(&idle), Rc::clone(&gate));
-        opening.spawn_local(async move {
-            let _turn = gate.acquire().await.expect("the gate is never closed");
-            within(idle.timeout, idle.route.open()).await
-        });
-    }
-    let tunnels = collect(opening, &mut failures).await;
+    let tunnels = open_all(
+        &idle.route,
+        idle.tunnels,
+        idle.concurrency,
+        idle.timeout,
+        &mut failures,
+    )
+    .await;
     let opened_in = started.elapsed();
     let opened = tunnels.len();
 
@@ -54,6 +52,7 @@ async fn hold_tunnels(idle: Rc<Idle>) -> Report {
     let after_hold = meter.so_far();
     let usage = meter.stop();
 
+    let gate = Rc::new(Semaphore::new(idle.concurrency));
     let mut probing = JoinSet::new();
     for tunnel in tunnels {
         let (idle, gate) = (Rc::clone(&idle), Rc::clone(&gate));
@@ -88,6 +87,26 @@ async fn hold_tunnels(idle: Rc<Idle>) -> Report {
         "proxy": usage.to_json(opened_in + idle.hold),
     });
     Report { figures, failed }
+}
+
+/// Opens this many tunnels, `concurrency` at a time.
+pub async fn open_all(
+    route: &Rc<Route>,
+    tunnels: usize,
+    concurrency: usize,
+    timeout: Duration,
+    failures: &mut Failures,
+) -> Vec<Connection> {
+    let gate = Rc::new(Semaphore::new(concurrency));
+    let mut opening = JoinSet::new();
+    for _ in 0..tunnels {
+        let (route, gate) = (Rc::clone(route), Rc::clone(&gate));
+        opening.spawn_local(async move {
+            let _turn = gate.acquire().await.expect("the gate is never closed");
+            within(timeout, route.open()).await
+        });
+    }
+    collect(opening, failures).await
 }
 
 async fn within<T>(limit: Duration, step: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -132,7 +151,7 @@ mod tests {
     #[test]
     fn held_tunnels_still_answer() {
         let idle = Idle {
-            route: testing::route(Via::Socks5),
+            route: Rc::new(testing::route(Via::Socks5)),
             tunnels: 20,
             concurrency: 4,
             hold: Duration::from_millis(50),

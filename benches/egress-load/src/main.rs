@@ -13,6 +13,7 @@ mod report;
 mod server;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Load(load) => load::run(load),
         Command::Bulk(bulk) => bulk::run(bulk),
         Command::Idle(idle) => idle::run(idle),
+        Command::Watch(watch) => watch::run(watch),
         Command::Origin { listen, threads } => {
             let served = server::serve("origin", listen, threads, origin::serve_connection);
             return server_ended(listen, served);

@@ -45,6 +45,15 @@ pub fn relayed_route(moving: Moving) -> Route {
     route
 }
 
+/// A route to a server that accepts connections and closes them at once.
+pub fn closing_route() -> Route {
+    let mut route = route(Via::Direct);
+    let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    route.first_hop = listener.local_addr().unwrap();
+    thread::spawn(move || server::accept_forever(listener, async |_| Ok(())));
+    route
+}
+
 fn proxy(via: Via) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
