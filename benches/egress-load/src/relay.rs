@@ -1,0 +1,42 @@
+//! The floor that a proxy is compared with: a relay to one fixed target that asks nothing, parses
+//! nothing and records nothing.
+//!
+//! It moves bytes in one of two ways, because a proxy may: through a buffer of its own, or spliced
+//! through a pipe, so that they never enter the process. Either is lent to whichever direction has
+//! bytes in hand; an idle connection holds neither.
+
+mod copy;
+mod splice;
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustix::net::Shutdown;
+use tokio::net::TcpStream;
+
+/// How a relay moves bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moving {
+    /// Read into a buffer, and written from it.
+    Copy,
+    /// Spliced (`splice(2)`).
+    Splice,
+}
+
+/// Relays between `client` and a new connection to `target` until both directions have ended.
+pub async fn serve_connection(client: TcpStream, target: SocketAddr, moving: Moving) -> io::Result<()> {
+    let upstream = TcpStream::connect(target).await?;
+    upstream.set_nodelay(true)?;
+    match moving {
+        Moving::Copy => tokio::try_join!(copy::pump(&client, &upstream), copy::pump(&upstream, &client)),
+        Moving::Splice => {
+            tokio::try_join!(splice::pump(&client, &upstream), splice::pump(&upstream, &client))
+        }
+    }
+    .map(|_| ())
+}
+
+/// Passes the end of a direction on.
+fn end(to: &TcpStream) -> io::Result<()> {
+    Ok(rustix::net::shutdown(to, Shutdown::Write)?)
+}

@@ -1,0 +1,34 @@
+"""What is measured, and what measures it: built in release, from this clone."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from .process import BenchError, say
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+LOADER = TARGET / "egress-load" / "release" / "egress-load"
+BAILIWICK = TARGET / "release" / "bailiwick"
+
+
+def loader():
+    """The load generator."""
+    manifest = ROOT / "benches" / "egress-load" / "Cargo.toml"
+    _cargo("--manifest-path", manifest, "--target-dir", TARGET / "egress-load")
+    return LOADER
+
+
+def bailiwick(given=None):
+    """The gateway: built here, or the binary that was `given`."""
+    if given:
+        return Path(given)
+    _cargo("--manifest-path", ROOT / "Cargo.toml", "-p", "bailiwick", "--target-dir", TARGET)
+    return BAILIWICK
+
+
+def _cargo(*arguments):
+    say(f"cargo build --release {arguments[1]}")
+    command = ["cargo", "build", "--release", "--quiet", *(str(word) for word in arguments)]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise BenchError("the build failed; see above")
