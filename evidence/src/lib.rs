@@ -20,6 +20,7 @@ mod folder;
 mod journal;
 pub mod merkle;
 mod proof;
+mod range;
 mod recovery;
 mod tile;
 mod unverified;

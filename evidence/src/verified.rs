@@ -15,7 +15,7 @@ use crate::merkle::{
     root_of, verify_consistency, verify_inclusion,
 };
 use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
-use crate::verification::{Integrity, Verification};
+use crate::verification::{Completeness, Integrity, Verification, WhyUnproven};
 use crate::verify::{Progress, VerifyError, VerifyOptions, verify_log};
 use crate::witness::Cosigned;
 use crate::{Checkpoint, Event, Proof};
@@ -94,15 +94,53 @@ impl VerifiedLog {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, NotVerified> {
         let verification = verify_log(folder, verifier, options, progress)?;
+        Self::of(Folder::new(folder), verifier, verification)
+    }
+
+    /// The log in `folder`, if that is what was found.
+    pub(crate) fn of(
+        folder: Folder,
+        verifier: &NoteVerifier,
+        verification: Verification,
+    ) -> Result<Self, NotVerified> {
         match (&verification.checkpoint, &verification.integrity) {
             (Some(checkpoint), Integrity::Whole) if !verification.is_tampered() => Ok(Self {
-                folder: Folder::new(folder),
+                folder,
                 verifier: verifier.clone(),
                 checkpoint: checkpoint.clone(),
                 verification,
             }),
             _ => Err(NotVerified::Tampered(Box::new(verification))),
         }
+    }
+
+    /// The log in `folder` before anything was verified, to verify parts of it with.
+    pub(crate) fn provisional(folder: &Folder, verifier: &NoteVerifier, checkpoint: &Checkpoint) -> Self {
+        Self {
+            folder: folder.clone(),
+            verifier: verifier.clone(),
+            checkpoint: checkpoint.clone(),
+            verification: Verification {
+                checkpoint: Some(checkpoint.clone()),
+                integrity: Integrity::Whole,
+                completeness: Completeness::Unproven(WhyUnproven::NothingHeld),
+                unsigned: 0,
+                torn_bytes: 0,
+                signed: String::new(),
+            },
+        }
+    }
+
+    pub(crate) const fn files(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The bundle with entry `index`, proven: its file and its entries.
+    pub(crate) fn proven_entries(&self, index: u64) -> Result<(String, Vec<Vec<u8>>), ReadError> {
+        let bundle = self.proven_bundle(&mut self.tiles(), index)?;
+        let (entries, _) = bundle.entries();
+        let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
+        Ok((bundle.file.clone(), entries))
     }
 
     /// The checkpoint that everything read here is proven against.

@@ -17,7 +17,7 @@ use crate::floor::Floor;
 use crate::identity::Runs;
 use crate::listener::{self, bind, bind_tcp};
 use crate::live::{CutCause, KillScope, LiveTable};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Witnessed};
 use crate::names::Names;
 use crate::recorder::{Recorder, RecorderError};
 use crate::ruling::Rulings;
@@ -197,6 +197,11 @@ impl Gateway {
     /// Writes an event of the caller's into the gateway's log, in order with its own.
     pub fn record(&self, event: Event) {
         self.core.recorder.record(event);
+    }
+
+    /// Shows on the metrics page what witnesses said about the log. The gateway makes nothing of it.
+    pub fn witnessed(&self, witnessed: Witnessed) {
+        self.core.metrics.witnessed(witnessed);
     }
 
     /// Signs a checkpoint that covers everything recorded before this call, and returns how many

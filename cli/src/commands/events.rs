@@ -165,7 +165,11 @@ fn line(event: &Event) -> String {
     words.join(" ")
 }
 
-fn kind(text: &str) -> Result<EventKind, String> {
+/// A kind of event, by its name.
+///
+/// # Errors
+/// The kinds that there are.
+pub fn kind(text: &str) -> Result<EventKind, String> {
     serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
         "known kinds: open, connected, progress, close, refused, gap, kill, start, stop".to_owned()
     })

@@ -90,6 +90,16 @@ pub enum Rejected {
     },
 }
 
+impl Rejected {
+    /// Whether somebody should look now: the witness says that the log was cut or has two stories.
+    pub const fn is_alarming(&self) -> bool {
+        matches!(
+            self,
+            Self::Ahead { .. } | Self::OtherTree { .. } | Self::Proof { .. }
+        )
+    }
+}
+
 impl Submission {
     /// A submission of `checkpoint` to `witness`, which is thought to have cosigned `old` entries.
     /// Where that is unknown, 0 will do: the witness names its size.
