@@ -59,6 +59,8 @@ struct Desk {
     /// What stands beside the log.
     stored: Option<Cosigned>,
     files: Vec<File>,
+    /// Why the control plane itself did not cosign.
+    own_trouble: Option<String>,
 }
 
 /// What is known of one witness elsewhere.
@@ -129,6 +131,7 @@ impl Witnesses {
                 current: None,
                 stored,
                 files,
+                own_trouble: None,
             }),
             view: Mutex::default(),
         };
@@ -247,9 +250,14 @@ impl Witnesses {
                     // It verified a moment ago.
                     let _ = current.adopt(&line, &key);
                 }
+                desk.own_trouble = None;
             }
             Err(error) => {
-                tracing::error!(error = %format!("{error:#}"), "the control plane does not vouch for this log");
+                let trouble = format!("{error:#}");
+                if desk.own_trouble.as_ref() != Some(&trouble) {
+                    tracing::error!(why = %trouble, "the control plane does not vouch for this log");
+                }
+                desk.own_trouble = Some(trouble);
             }
         }
     }
@@ -334,12 +342,17 @@ impl Witnesses {
 
     fn look(&self, desk: &Desk) -> WitnessingView {
         let standing = self.quorum.standing(desk.stored.as_ref());
-        let troubles = self.others.iter().zip(&desk.files).filter_map(|(other, file)| {
+        let others = self.others.iter().zip(&desk.files).filter_map(|(other, file)| {
             Some(WitnessTrouble {
                 witness: other.key.name().to_owned(),
                 why: file.trouble.clone()?,
             })
         });
+        let own = desk.own_trouble.iter().map(|why| WitnessTrouble {
+            witness: "the control plane".to_owned(),
+            why: why.clone(),
+        });
+        let troubles = own.chain(others);
         WitnessingView {
             needed: standing.needed as u64,
             met: standing.is_met(),

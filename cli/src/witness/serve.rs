@@ -26,6 +26,7 @@ pub fn router(witness: Arc<Mutex<Witness>>) -> Router {
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/checkpoint/{*origin}", get(kept))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(|| async { "ready\n" }))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(middleware::from_fn(in_time))
         .with_state(witness)
