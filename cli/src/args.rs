@@ -80,6 +80,8 @@ pub enum Command {
     /// Verify the evidence log and prove single events
     #[command(subcommand)]
     Evidence(commands::evidence::EvidenceCommand),
+    /// Vouch for the logs of others: watch them grow and cosign their checkpoints
+    Witness(commands::witness::WitnessArgs),
     /// Hold the night by hand: verify, fold, judge, report, act
     Audit(commands::audit::AuditArgs),
     /// List, show and verify reports
@@ -111,6 +113,9 @@ pub enum Command {
 impl Command {
     /// Whether standard output belongs to somebody else, so that no error document may go there.
     pub fn speaks_for_itself(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Serve(_) | Self::DemoPlugin(_))
+        matches!(
+            self,
+            Self::Run(_) | Self::Serve(_) | Self::Witness(_) | Self::DemoPlugin(_)
+        )
     }
 }

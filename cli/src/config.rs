@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 
 use auditor::{InvalidSchedule, Schedule};
 use base::HostName;
+use evidence::witness::Quorum;
 use proxy::ListenAddress;
+use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitsConfig, TimeoutsConfig};
+use crate::witness::WitnessUrl;
 
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
@@ -112,7 +115,7 @@ pub struct ResolverConfig {
 }
 
 /// `[evidence]`
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvidenceConfig {
     /// When an event counts as written.
@@ -121,6 +124,43 @@ pub struct EvidenceConfig {
     /// What happens when evidence cannot be written.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Whose cosignatures count, and where to ask for them.
+    #[serde(default)]
+    pub witnesses: Vec<WitnessConfig>,
+    /// How many of them a checkpoint needs; all of them unless said otherwise.
+    #[serde(default)]
+    pub quorum: Option<usize>,
+}
+
+/// One of `evidence.witnesses`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessConfig {
+    /// Its submission prefix: `http://host:port`, `https://host/prefix`.
+    pub url: String,
+    /// Its key, as it publishes it: `name+hash+key`.
+    pub key: String,
+}
+
+impl EvidenceConfig {
+    /// The witnesses and the quorum, or the key that is wrong and why.
+    ///
+    /// # Errors
+    /// A witness's key is none, or the quorum can never be met.
+    pub fn quorum(&self) -> Result<Quorum, (&'static str, String)> {
+        let keys = self.witnesses.iter().map(|witness| {
+            CosignatureVerifier::from_vkey(&witness.key).map_err(|_| {
+                let message = format!(
+                    "{:?} is no witness's key (name+hash+key); a witness prints its own",
+                    witness.key
+                );
+                ("evidence.witnesses.key", message)
+            })
+        });
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let needed = self.quorum.unwrap_or(keys.len());
+        Quorum::new(keys, needed).map_err(|error| ("evidence.quorum", error.to_string()))
+    }
 }
 
 /// `evidence.durability`
@@ -313,6 +353,11 @@ impl Config {
         }
     }
 
+    /// Where the control plane, as a witness, remembers what it cosigned.
+    pub fn witness_dir(&self) -> PathBuf {
+        self.data_dir().join("witness")
+    }
+
     /// The private key of `role`.
     pub fn key_path(&self, role: seal::trust::Role) -> PathBuf {
         self.resolve(&self.file.keys_dir).join(format!("{role}.pem"))
@@ -374,6 +419,14 @@ impl Config {
         }
         if let Err((key, message)) = file.gateway.timeouts.check() {
             return refuse(&format!("gateway.timeouts.{key}"), message);
+        }
+        for witness in &file.evidence.witnesses {
+            if let Err(error) = witness.url.parse::<WitnessUrl>() {
+                return refuse("evidence.witnesses.url", format!("{:?}: {error}", witness.url));
+            }
+        }
+        if let Err((key, message)) = file.evidence.quorum() {
+            return refuse(key, message);
         }
         if !file.control.listen.ip().is_loopback() {
             let message = format!(
@@ -466,6 +519,21 @@ listen = "127.0.0.1:8128"
                 "gateway.resolver.hosts",
             ),
             ("[control]", "[audit]\nschedule = \"hourly\"\n[control]", "audit"),
+            (
+                "[control]",
+                "[evidence]\nquorum = 1\n[control]",
+                "evidence.quorum",
+            ),
+            (
+                "[control]",
+                "[[evidence.witnesses]]\nurl = \"witness.example\"\nkey = \"k\"\n[control]",
+                "evidence.witnesses.url",
+            ),
+            (
+                "[control]",
+                "[[evidence.witnesses]]\nurl = \"http://w.example\"\nkey = \"k\"\n[control]",
+                "evidence.witnesses.key",
+            ),
             (
                 "[control]",
                 "[audit]\ntime_zone = \"Mars/Olympus\"\n[control]",

@@ -17,6 +17,7 @@ mod list_file;
 mod output;
 mod random;
 mod trust_file;
+mod witness;
 
 use std::process::ExitCode;
 

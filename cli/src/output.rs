@@ -32,11 +32,37 @@ pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> Str
 /// # Errors
 /// Whatever standard output says, except a closed pipe.
 pub fn line(text: &str) -> anyhow::Result<()> {
+    line_while_read(text).map(|_| ())
+}
+
+/// Like [`line`], and says whether anybody still reads: `false` ends what would go on for ever.
+///
+/// # Errors
+/// As [`line`].
+pub fn line_while_read(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true).map_err(Into::into),
     }
+}
+
+/// Text from a file that anybody may have written, so that a terminal shows it and obeys nothing in
+/// it: control characters and those that turn the direction of writing are escaped.
+pub fn for_terminal(text: &str) -> String {
+    let obeyed = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if obeyed(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Prints progress or a notice to standard error, unless `--quiet`.
@@ -88,6 +114,15 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_told_nothing_by_text_from_files() {
+        assert_eq!(for_terminal("api.example \u{e9}"), "api.example \u{e9}");
+        assert_eq!(
+            for_terminal("\x1b[2J\u{202e}\r\n\u{9b}"),
+            "\\u{1b}[2J\\u{202e}\\u{d}\\u{a}\\u{9b}"
+        );
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -9,7 +9,7 @@ use seal::SigningKey;
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use serde_json::{Value, json};
 
-use crate::api::types::{AdmitRequest, Base64Bytes, GatewayView, StartRunRequest};
+use crate::api::types::{AdmitRequest, Base64Bytes, GatewayView, StartRunRequest, WitnessingView};
 use crate::clock::HandClock;
 use crate::gateways::{Facts, GatewayFailure, Gateways, KillReport, Stop};
 use crate::nights::Answer;
@@ -104,6 +104,7 @@ impl Gateways for Recorder {
                 log_size: 0,
                 crl_number: 1,
                 ready,
+                witnessing: WitnessingView::default(),
             }]
         })
     }

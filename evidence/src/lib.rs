@@ -3,10 +3,11 @@
 //! A gateway appends events through [`LogWriter`]. Anybody who has the folder and the public key
 //! checks it with [`verify_log`], reads it through [`VerifiedLog`], which hands out nothing that was
 //! not verified, and proves single events to strangers with [`VerifiedLog::prove`] and
-//! [`verify_proof`]. [`UnverifiedReader`] is for watching only.
+//! [`verify_proof`]. [`UnverifiedReader`] is for watching only. [`witness`] is how others vouch for a log's
+//! length.
 //!
 //! The files are those of c2sp.org/tlog-tiles, so that tools nobody here wrote can read them. The
-//! modules `disk` and `folder` are the edge: no other opens a file.
+//! modules `disk` and `folder` are the edge, and `memory` is that of witnesses: no other opens a file.
 
 #[cfg(test)]
 mod arbitrary;
@@ -22,6 +23,7 @@ mod folder;
 mod journal;
 pub mod merkle;
 mod proof;
+mod range;
 mod recovery;
 mod scan;
 mod tile;
@@ -29,6 +31,7 @@ mod unverified;
 mod verification;
 mod verified;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
@@ -41,6 +44,6 @@ pub use recovery::{OpenError, Recovery};
 pub use tile::{InvalidBundle, Shelf, TILE_WIDTH, Tile, split_bundle};
 pub use unverified::{UnverifiedReadError, UnverifiedReader};
 pub use verification::{Completeness, Fault, Integrity, Verification, WhyUnproven};
-pub use verified::{EventProof, Events, NotVerified, ReadError, VerifiedLog};
+pub use verified::{EventProof, Events, NotVerified, ReadError, VerifiedLog, prove_consistency};
 pub use verify::{Progress, VerifyError, VerifyOptions, verify_log};
 pub use writer::LogWriter;

@@ -106,6 +106,24 @@ pub enum Fault {
     Root,
 }
 
+impl Fault {
+    /// The file in which it shows, below the log's folder; `None` where no single file is to blame.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::CheckpointMissing | Self::Checkpoint(_) => Some("checkpoint"),
+            Self::Missing { file }
+            | Self::Malformed { file, .. }
+            | Self::Altered { file }
+            | Self::HashAltered { file }
+            | Self::Rewritten { file }
+            | Self::Misplaced { file, .. }
+            | Self::OtherGateway { file, .. }
+            | Self::NotAnEvent { file, .. } => Some(file),
+            Self::Root => None,
+        }
+    }
+}
+
 /// Whether the log is as long as it once was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {

@@ -12,11 +12,12 @@ use seal::note::NoteVerifier;
 use crate::folder::{Bundle, Folder, Found, Unreadable};
 use crate::merkle::{
     SubtreeHashes, consistency_proof, inclusion_proof, leaf_hash, path_ranges, perfect_root, range_root,
-    root_of, verify_inclusion,
+    root_of, verify_consistency, verify_inclusion,
 };
 use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
-use crate::verification::{Integrity, Verification};
+use crate::verification::{Completeness, Integrity, Verification, WhyUnproven};
 use crate::verify::{Progress, VerifyError, VerifyOptions, verify_log};
+use crate::witness::Cosigned;
 use crate::{Checkpoint, Event, Proof};
 
 /// Hash tiles kept in memory by one reader.
@@ -93,15 +94,53 @@ impl VerifiedLog {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, NotVerified> {
         let verification = verify_log(folder, verifier, options, progress)?;
+        Self::of(Folder::new(folder), verifier, verification)
+    }
+
+    /// The log in `folder`, if that is what was found.
+    pub(crate) fn of(
+        folder: Folder,
+        verifier: &NoteVerifier,
+        verification: Verification,
+    ) -> Result<Self, NotVerified> {
         match (&verification.checkpoint, &verification.integrity) {
             (Some(checkpoint), Integrity::Whole) if !verification.is_tampered() => Ok(Self {
-                folder: Folder::new(folder),
+                folder,
                 verifier: verifier.clone(),
                 checkpoint: checkpoint.clone(),
                 verification,
             }),
             _ => Err(NotVerified::Tampered(Box::new(verification))),
         }
+    }
+
+    /// The log in `folder` before anything was verified, to verify parts of it with.
+    pub(crate) fn provisional(folder: &Folder, verifier: &NoteVerifier, checkpoint: &Checkpoint) -> Self {
+        Self {
+            folder: folder.clone(),
+            verifier: verifier.clone(),
+            checkpoint: checkpoint.clone(),
+            verification: Verification {
+                checkpoint: Some(checkpoint.clone()),
+                integrity: Integrity::Whole,
+                completeness: Completeness::Unproven(WhyUnproven::NothingHeld),
+                unsigned: 0,
+                torn_bytes: 0,
+                signed: String::new(),
+            },
+        }
+    }
+
+    pub(crate) const fn files(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The bundle with entry `index`, proven: its file and its entries.
+    pub(crate) fn proven_entries(&self, index: u64) -> Result<(String, Vec<Vec<u8>>), ReadError> {
+        let bundle = self.proven_bundle(&mut self.tiles(), index)?;
+        let (entries, _) = bundle.entries();
+        let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
+        Ok((bundle.file.clone(), entries))
     }
 
     /// The checkpoint that everything read here is proven against.
@@ -165,11 +204,34 @@ impl VerifiedLog {
     /// # Errors
     /// [`ReadError`].
     pub fn prove_consistency(&self, old: u64) -> Result<Vec<Sha256Digest>, ReadError> {
-        let size = self.checkpoint.size();
-        if old > size {
-            return Err(ReadError::NoSuchEntry { index: old, size });
-        }
-        consistency_proof(&mut self.tiles(), old, size)
+        prove_consistency(self.folder.root(), &self.checkpoint, old)
+    }
+
+    /// Whether `earlier` is a checkpoint of the beginning of this log.
+    ///
+    /// # Errors
+    /// [`ReadError`]; also where it covers more entries than this log has.
+    pub fn continues(&self, earlier: &Checkpoint) -> Result<bool, ReadError> {
+        let proof = self.prove_consistency(earlier.size())?;
+        let (size, root) = (self.checkpoint.size(), self.checkpoint.root());
+        Ok(verify_consistency(earlier.size(), earlier.root(), size, root, &proof).is_ok())
+    }
+
+    /// The entry at `index` and the proof that it stands there under a checkpoint that others
+    /// cosigned, so that a stranger needs to trust the log's key alone no more.
+    ///
+    /// # Errors
+    /// [`ReadError`]; also where `cosigned` does not cover the entry, or is no checkpoint of this log.
+    pub fn prove_under(&self, index: u64, cosigned: &Cosigned) -> Result<EventProof, ReadError> {
+        let at_that_time = Self {
+            checkpoint: cosigned.checkpoint().clone(),
+            verification: Verification {
+                signed: cosigned.to_string(),
+                ..self.verification.clone()
+            },
+            ..self.clone()
+        };
+        at_that_time.prove(index)
     }
 
     fn tiles(&self) -> Tiles<'_> {
@@ -211,6 +273,29 @@ impl VerifiedLog {
         }
         Ok(bundle)
     }
+}
+
+/// The hashes that show the first `old` entries of the log in `folder` to be the beginning of what
+/// `checkpoint` covers. Whoever holds both roots checks them; nothing here was verified.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn prove_consistency(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    old: u64,
+) -> Result<Vec<Sha256Digest>, ReadError> {
+    let size = checkpoint.size();
+    if old > size {
+        return Err(ReadError::NoSuchEntry { index: old, size });
+    }
+    let folder = Folder::new(folder);
+    let mut tiles = Tiles {
+        folder: &folder,
+        size,
+        cache: Vec::new(),
+    };
+    consistency_proof(&mut tiles, old, size)
 }
 
 /// Events of a verified log, in order. After an error it ends.

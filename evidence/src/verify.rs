@@ -73,23 +73,9 @@ pub fn verify_log(
 ) -> Result<Verification, VerifyError> {
     let folder = Folder::new(folder);
     let held = options.held.as_ref();
-    if let Some(held) = held.filter(|held| held.origin().as_str() != verifier.name()) {
-        return Err(VerifyError::HeldOther {
-            found: held.origin().to_string(),
-            expected: verifier.name().to_owned(),
-        });
-    }
-    let Some(signed) = folder.checkpoint()? else {
-        if folder.holds_anything() {
-            return Ok(unbelievable(Fault::CheckpointMissing));
-        }
-        return Err(VerifyError::NoLog {
-            folder: folder.root().to_owned(),
-        });
-    };
-    let checkpoint = match Checkpoint::open(&signed, verifier) {
-        Ok(checkpoint) => checkpoint,
-        Err(invalid) => return Ok(unbelievable(invalid.into())),
+    let (signed, checkpoint) = match open_checkpoint(&folder, verifier, options)? {
+        Ok(found) => found,
+        Err(unbelievable) => return Ok(unbelievable),
     };
     let mut walk = Walk {
         folder: &folder,
@@ -103,7 +89,46 @@ pub fn verify_log(
     let root = walk.run(progress)?;
     let held_root = walk.held_root;
     let integrity = walk.integrity(root.map(|root| root == *checkpoint.root()), held);
-    let journal = JournalTail::read(&folder, &checkpoint, &signed)?;
+    Ok(conclude(&folder, signed, checkpoint, integrity, held, held_root)?)
+}
+
+/// The log's checkpoint, verbatim and opened; or the answer where there is none to believe.
+pub(crate) fn open_checkpoint(
+    folder: &Folder,
+    verifier: &NoteVerifier,
+    options: &VerifyOptions,
+) -> Result<Result<(Vec<u8>, Checkpoint), Verification>, VerifyError> {
+    let held = options.held.as_ref();
+    if let Some(held) = held.filter(|held| held.origin().as_str() != verifier.name()) {
+        return Err(VerifyError::HeldOther {
+            found: held.origin().to_string(),
+            expected: verifier.name().to_owned(),
+        });
+    }
+    let Some(signed) = folder.checkpoint()? else {
+        if folder.holds_anything() {
+            return Ok(Err(unbelievable_from(0, Fault::CheckpointMissing)));
+        }
+        return Err(VerifyError::NoLog {
+            folder: folder.root().to_owned(),
+        });
+    };
+    Ok(match Checkpoint::open(&signed, verifier) {
+        Ok(checkpoint) => Ok((signed, checkpoint)),
+        Err(invalid) => Err(unbelievable_from(0, invalid.into())),
+    })
+}
+
+/// The answer, once entries were looked at: with the journal, and with what is held elsewhere.
+pub(crate) fn conclude(
+    folder: &Folder,
+    signed: Vec<u8>,
+    checkpoint: Checkpoint,
+    integrity: Integrity,
+    held: Option<&Checkpoint>,
+    held_root: Option<Sha256Digest>,
+) -> Result<Verification, Unreadable> {
+    let journal = JournalTail::read(folder, &checkpoint, &signed)?;
     let completeness = completeness(&checkpoint, &integrity, held, held_root, &journal);
     Ok(Verification {
         checkpoint: Some(checkpoint),
@@ -116,10 +141,10 @@ pub fn verify_log(
 }
 
 /// The answer where there is no checkpoint to believe.
-fn unbelievable(why: Fault) -> Verification {
+pub(crate) fn unbelievable_from(first_bad: u64, why: Fault) -> Verification {
     Verification {
         checkpoint: None,
-        integrity: Integrity::Broken { first_bad: 0, why },
+        integrity: Integrity::Broken { first_bad, why },
         completeness: Completeness::Unproven(WhyUnproven::NotWhole),
         unsigned: 0,
         torn_bytes: 0,

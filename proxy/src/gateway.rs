@@ -19,7 +19,7 @@ use crate::identity::Runs;
 use crate::listen_address::ListenAddress;
 use crate::listener::{self, Listener, bind_tcp};
 use crate::live::{CutCause, KillScope, LiveTable};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Witnessed};
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
@@ -202,6 +202,11 @@ impl Gateway {
     /// Writes an event of the caller's into the gateway's log, in order with its own.
     pub fn record(&self, event: Event) {
         self.core.recorder.record(event);
+    }
+
+    /// Shows on the metrics page what witnesses said about the log. The gateway makes nothing of it.
+    pub fn witnessed(&self, witnessed: Witnessed) {
+        self.core.metrics.witnessed(witnessed);
     }
 
     /// Signs a checkpoint that covers everything recorded before this call, and returns how many

@@ -65,6 +65,7 @@ pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
+pub use metrics::Witnessed;
 pub use parent::{InvalidParentSuffix, Parent, ParentRule, ParentSuffix};
 pub use quota::Quotas;
 pub use recorder::{

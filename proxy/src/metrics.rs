@@ -28,7 +28,21 @@ pub(crate) struct Metrics {
     kill: Histogram,
     live: Gauge,
     evidence_writable: Gauge,
+    witnessed_entries: Gauge,
+    witness_cosignatures: Gauge,
+    witness_quorum_met: Gauge,
     registry: Registry,
+}
+
+/// What witnesses said about the gateway's log, for the metrics page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Witnessed {
+    /// Entries under the newest cosigned checkpoint.
+    pub entries: u64,
+    /// How many witnesses cosigned it.
+    pub cosignatures: u64,
+    /// Whether these are as many as the site wants.
+    pub quorum_is_met: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -58,6 +72,9 @@ impl Metrics {
             kill: seconds(),
             live: Gauge::default(),
             evidence_writable: Gauge::default(),
+            witnessed_entries: Gauge::default(),
+            witness_cosignatures: Gauge::default(),
+            witness_quorum_met: Gauge::default(),
             registry: Registry::with_prefix("bailiwick_gateway"),
         };
         metrics.register(recorder);
@@ -112,6 +129,25 @@ impl Metrics {
             "1 while evidence can be written",
             self.evidence_writable.clone(),
         );
+        for (name, help, gauge) in [
+            (
+                "witnessed_entries",
+                "Entries under the newest checkpoint that witnesses cosigned",
+                &self.witnessed_entries,
+            ),
+            (
+                "witness_cosignatures",
+                "Cosignatures on that checkpoint",
+                &self.witness_cosignatures,
+            ),
+            (
+                "witness_quorum_met",
+                "1 while that checkpoint has as many cosignatures as the configuration wants",
+                &self.witness_quorum_met,
+            ),
+        ] {
+            registry.register(name, help, gauge.clone());
+        }
         for (name, help, histogram) in [
             ("lookup", "Name lookups", &self.lookup),
             ("connect", "From first dial to connection", &self.connect),
@@ -124,6 +160,13 @@ impl Metrics {
         ] {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+    }
+
+    pub(crate) fn witnessed(&self, witnessed: Witnessed) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.witnessed_entries.set(number(witnessed.entries));
+        self.witness_cosignatures.set(number(witnessed.cosignatures));
+        self.witness_quorum_met.set(i64::from(witnessed.quorum_is_met));
     }
 
     pub(crate) fn refused(&self, reason: RefusalReason) {

@@ -2,11 +2,12 @@
 //!
 //! This is the only room that names a signature algorithm. Everything that Bailiwick signs is one of
 //! three things: a Sigstore bundle around DSSE around an in-toto statement ([`envelope`]), a C2SP
-//! signed note ([`note`]), or a run token ([`token`]). The trust root ([`trust`]) says which key may
+//! signed note ([`note`], with the [`cosignature`]s of witnesses), or a run token ([`token`]). The trust root ([`trust`]) says which key may
 //! sign which of them. Stock tools verify the first two without us.
 //!
 //! Nothing here opens a file except [`key_file`], which is the edge.
 
+pub mod cosignature;
 pub mod envelope;
 mod fingerprint;
 pub mod key_file;

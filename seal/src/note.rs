@@ -3,6 +3,8 @@
 //! `text`, an empty line, then one line per signature: `— name base64(key id ‖ signature)`. Go's
 //! `sumdb/note` and the C2SP tools read the same bytes (c2sp.org/signed-note).
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -52,8 +54,9 @@ pub struct SignedNote {
     signatures: Vec<NoteSignature>,
 }
 
+/// One signature line, not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct NoteSignature {
+pub(crate) struct NoteSignature {
     name: String,
     id: [u8; 4],
     signature: Vec<u8>,
@@ -70,7 +73,7 @@ impl NoteVerifier {
         Ok(Self {
             name: name.to_owned(),
             key: key.clone(),
-            id: key_id(name, &raw),
+            id: key_id(name, TYPE_ED25519, &raw),
         })
     }
 
@@ -79,16 +82,7 @@ impl NoteVerifier {
     /// # Errors
     /// [`NoteError::VerifierKey`] where the form, the hash or the key is wrong.
     pub fn from_vkey(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::VerifierKey);
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| NoteError::VerifierKey)?;
-        let raw: [u8; 32] = match bytes.split_first() {
-            Some((&TYPE_ED25519, raw)) => raw.try_into().map_err(|_| NoteError::VerifierKey)?,
-            _ => return Err(NoteError::VerifierKey),
-        };
-        let key = PublicKey::from_ed25519_bytes(&raw).map_err(|_| NoteError::VerifierKey)?;
+        let (name, key, hash) = parse_vkey(text, TYPE_ED25519)?;
         let verifier = Self::new(name, &key).map_err(|_| NoteError::VerifierKey)?;
         if hash == hex::encode(verifier.id) {
             Ok(verifier)
@@ -99,15 +93,7 @@ impl NoteVerifier {
 
     /// The `name+hash+key` form.
     pub fn to_vkey(&self) -> String {
-        let raw = self.key.ed25519_bytes().expect("note keys are Ed25519");
-        let mut typed = vec![TYPE_ED25519];
-        typed.extend_from_slice(&raw);
-        format!(
-            "{}+{}+{}",
-            self.name,
-            hex::encode(self.id),
-            STANDARD.encode(typed)
-        )
+        vkey(&self.name, self.id, TYPE_ED25519, &self.key)
     }
 
     /// The name under which the key signs.
@@ -140,21 +126,33 @@ impl SignedNote {
         let note = std::str::from_utf8(bytes).map_err(|_| NoteError::Malformed)?;
         let split = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
         let (text, lines) = (&note[..=split], &note[split + 2..]);
-        let lines = lines.strip_suffix('\n').ok_or(NoteError::Malformed)?;
         if !is_note_text(text) {
             return Err(NoteError::Malformed);
         }
-        let signatures = lines
+        let mut note = Self {
+            text: text.to_owned(),
+            signatures: Vec::new(),
+        };
+        note.add_lines(lines)?;
+        Ok(note)
+    }
+
+    /// Adds signature lines, each with its newline, as a witness answers them. None is verified.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`]; nothing was added then.
+    pub fn add_lines(&mut self, lines: &str) -> Result<(), NoteError> {
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::Malformed)?;
+        let mut added = lines
             .split('\n')
+            .take(MAX_SIGNATURES + 1)
             .map(parse_signature)
             .collect::<Result<Vec<_>, _>>()?;
-        if signatures.len() > MAX_SIGNATURES {
+        if self.signatures.len() + added.len() > MAX_SIGNATURES {
             return Err(NoteError::Malformed);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            signatures,
-        })
+        self.signatures.append(&mut added);
+        Ok(())
     }
 
     /// The text, once `verifier` has been found among the signers.
@@ -162,11 +160,7 @@ impl SignedNote {
     /// # Errors
     /// [`NoteError::Unsigned`] or [`NoteError::BadSignature`].
     pub fn verify(&self, verifier: &NoteVerifier) -> Result<&str, NoteError> {
-        let mut claims = self
-            .signatures
-            .iter()
-            .filter(|signature| signature.name == verifier.name && signature.id == verifier.id)
-            .peekable();
+        let mut claims = self.claims(&verifier.name, verifier.id).peekable();
         if claims.peek().is_none() {
             return Err(NoteError::Unsigned);
         }
@@ -188,9 +182,61 @@ impl SignedNote {
         &self.text
     }
 
+    /// The note with no lines but those that claim to be by `verifier`; where [`Self::verify`] said
+    /// yes, these are good.
+    #[must_use]
+    pub fn signed_only_by(&self, verifier: &NoteVerifier) -> Self {
+        Self {
+            text: self.text.clone(),
+            signatures: self.claims(&verifier.name, verifier.id).cloned().collect(),
+        }
+    }
+
+    /// The same text, signed by nobody.
+    #[must_use]
+    pub fn unsigned(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+            signatures: Vec::new(),
+        }
+    }
+
+    /// The lines that claim to be by the key with this name and id.
+    pub(crate) fn claims<'a>(
+        &'a self,
+        name: &'a str,
+        id: [u8; 4],
+    ) -> impl Iterator<Item = &'a NoteSignature> {
+        let by_it = move |line: &&NoteSignature| line.name == name && line.id == id;
+        self.signatures.iter().filter(by_it)
+    }
+
     /// The names that claim to have signed.
     pub fn signers(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|signature| signature.name.as_str())
+    }
+}
+
+impl NoteSignature {
+    /// What stands after the key id.
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+}
+
+/// The line, with its newline.
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blob = [self.id.as_slice(), &self.signature].concat();
+        writeln!(f, "— {} {}", self.name, STANDARD.encode(blob))
+    }
+}
+
+/// The whole note.
+impl fmt::Display for SignedNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        self.signatures.iter().try_for_each(|line| write!(f, "{line}"))
     }
 }
 
@@ -210,11 +256,11 @@ fn parse_signature(line: &str) -> Result<NoteSignature, NoteError> {
     })
 }
 
-fn is_note_text(text: &str) -> bool {
+pub(crate) fn is_note_text(text: &str) -> bool {
     text.ends_with('\n') && !text.chars().any(|c| c.is_control() && c != '\n')
 }
 
-fn check_name(name: &str) -> Result<(), NoteError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NoteError> {
     let misfit = |c: char| c.is_whitespace() || c.is_control() || c == '+';
     if name.is_empty() || name.contains(misfit) {
         Err(NoteError::Name)
@@ -223,14 +269,39 @@ fn check_name(name: &str) -> Result<(), NoteError> {
     }
 }
 
-/// `SHA-256(name ‖ 0x0A ‖ 0x01 ‖ public key)[:4]`.
-fn key_id(name: &str, raw: &[u8; 32]) -> [u8; 4] {
+/// `SHA-256(name ‖ 0x0A ‖ signature type ‖ public key)[:4]`.
+pub(crate) fn key_id(name: &str, signature_type: u8, raw: &[u8; 32]) -> [u8; 4] {
     let hash = Sha256::new()
         .chain_update(name)
-        .chain_update([b'\n', TYPE_ED25519])
+        .chain_update([b'\n', signature_type])
         .chain_update(raw)
         .finalize();
     [hash[0], hash[1], hash[2], hash[3]]
+}
+
+/// The name, key and claimed hash of a `name+hash+key` text for keys of one signature type.
+pub(crate) fn parse_vkey(text: &str, signature_type: u8) -> Result<(&str, PublicKey, &str), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::VerifierKey);
+    };
+    let bytes = STANDARD.decode(key).map_err(|_| NoteError::VerifierKey)?;
+    let raw: [u8; 32] = match bytes.split_first() {
+        Some((&found, raw)) if found == signature_type => {
+            raw.try_into().map_err(|_| NoteError::VerifierKey)?
+        }
+        _ => return Err(NoteError::VerifierKey),
+    };
+    let key = PublicKey::from_ed25519_bytes(&raw).map_err(|_| NoteError::VerifierKey)?;
+    Ok((name, key, hash))
+}
+
+/// The `name+hash+key` text of an Ed25519 key.
+pub(crate) fn vkey(name: &str, id: [u8; 4], signature_type: u8, key: &PublicKey) -> String {
+    let raw = key.ed25519_bytes().expect("note keys are Ed25519");
+    let mut typed = vec![signature_type];
+    typed.extend_from_slice(&raw);
+    format!("{name}+{}+{}", hex::encode(id), STANDARD.encode(typed))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod raw_server;
 mod server;
 mod trial;
 mod wait;
+mod witness;
 mod world;
 
 pub use authority::Authority;
@@ -38,4 +39,5 @@ pub use raw_server::RawServer;
 pub use server::Server;
 pub use trial::{Scenario, run_scenarios};
 pub use wait::{DEADLINE, wait_until, wait_within};
+pub use witness::{Litewitness, WitnessServer, witness_vkey};
 pub use world::World;

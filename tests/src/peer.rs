@@ -22,6 +22,9 @@ pub enum Peer {
     Cosign,
     /// `spicy`, which verifies tlog-proofs.
     Spicy,
+    /// `litewitness` and `witnessctl`, a witness that nobody here wrote, and the agent that holds its
+    /// key.
+    Litewitness,
     /// Python with the packages of `tests/requirements.txt`.
     Python,
     /// The wheel of the `openai` package, as published.
@@ -57,6 +60,7 @@ impl Peer {
             Self::Openssl => "openssl",
             Self::Cosign => "cosign",
             Self::Spicy => "spicy",
+            Self::Litewitness => "litewitness",
             Self::Python => "python with the packages of tests/requirements.txt",
             Self::OpenaiWheel => "the openai wheel",
             Self::AnyClient => "any client",
@@ -87,6 +91,12 @@ impl Peer {
                 .ok_or_else(|| missing(nowhere)),
             Self::Tmpfs => {
                 tmpfs().ok_or_else(|| missing("mount needs root, and not every container grants it"))
+            }
+            Self::Litewitness => {
+                for tool in ["witnessctl", "ssh-agent", "ssh-add", "ssh-keygen"] {
+                    which(tool).ok_or_else(|| missing(&format!("{tool} is {nowhere}")))?;
+                }
+                which("litewitness").ok_or_else(|| missing(nowhere))
             }
             Self::Cosign => {
                 let path = which("cosign").ok_or_else(|| missing(nowhere))?;

@@ -160,6 +160,36 @@ impl World {
         self.adopt(Origin::plain(names)?)
     }
 
+    /// Names the gateway's witnesses, as pairs of URL and key, and how many of them are needed.
+    ///
+    /// # Errors
+    /// When the configuration cannot be edited.
+    pub fn witnessed_by(&self, witnesses: &[(String, String)], quorum: Option<i64>) -> Result<()> {
+        self.configure(|config| {
+            let named = witnesses.iter().map(|(url, key)| {
+                let pairs = [("url", url), ("key", key)];
+                let named = pairs.map(|(name, value)| (name.to_owned(), value.clone().into()));
+                toml::Value::Table(named.into_iter().collect())
+            });
+            let evidence = table(config, "evidence");
+            evidence.insert("witnesses".into(), named.collect::<Vec<_>>().into());
+            if let Some(quorum) = quorum {
+                evidence.insert("quorum".into(), quorum.into());
+            }
+            Ok(())
+        })
+    }
+
+    /// The key of this site's log, as stock tools take it.
+    ///
+    /// # Errors
+    /// When the product does not print it.
+    pub fn log_vkey(&self) -> Result<String> {
+        let printed = self.ok(["evidence", "key"])?;
+        let key = printed["keys"][0]["vkey"].as_str();
+        Ok(key.context("evidence key prints {\"keys\": […]}")?.to_owned())
+    }
+
     /// Leads `names` to `addresses`, as a hosts file does.
     ///
     /// # Errors

@@ -1,18 +1,24 @@
 //! `bailiwick doctor`: what is misconfigured, and how to mend it.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use proxy::ListenAddress;
 use seal::key_file;
 use seal::trust::Role;
 use serde::Serialize;
 
+use super::evidence::witnessing::Panel;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::house::logs;
 use crate::output::{self, Format, styled};
+use crate::witness::WitnessUrl;
 use crate::{clock, trust_file};
+
+/// How long a witness may take to be reached.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Serialize)]
 struct DoctorView {
@@ -45,6 +51,7 @@ pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     check("policy", policy(config));
     check("data folder", data_folder(config));
     check("evidence log", evidence_log(config));
+    check("witnesses", witnesses(config));
     check("ports", ports(config));
     check("mail", mail(config));
     let view = DoctorView {
@@ -150,9 +157,51 @@ fn evidence_log(config: &Config) -> anyhow::Result<String> {
     Ok(words.join("; "))
 }
 
+fn witnesses(config: &Config) -> anyhow::Result<String> {
+    let trust = trust_file::read(&config.trust_root_path())?;
+    let panel = Panel::of_site(config, &trust)?;
+    let mut unreachable = Vec::new();
+    for other in &config.file.evidence.witnesses {
+        let url: WitnessUrl = other.url.parse()?;
+        let addresses = (url.host(), url.port()).to_socket_addrs();
+        let reached =
+            addresses.is_ok_and(|mut all| all.any(|one| TcpStream::connect_timeout(&one, PATIENCE).is_ok()));
+        if !reached {
+            unreachable.push(url.to_string());
+        }
+    }
+    anyhow::ensure!(
+        unreachable.is_empty(),
+        "{} cannot be reached; see runbooks/the-quorum-is-not-met.md",
+        unreachable.join(", ")
+    );
+    let mut words = Vec::new();
+    for place in logs::all(config, &trust)? {
+        let signed = std::fs::read(place.folder.join("checkpoint")).unwrap_or_default();
+        let Ok(checkpoint) = evidence::Checkpoint::open(&signed, &place.verifier) else {
+            continue;
+        };
+        if checkpoint.size() == 0 {
+            continue;
+        }
+        let (_, forged) = panel.held(&place, None)?;
+        let view = panel.view(&place, checkpoint.size(), forged);
+        let line = format!("{}: {}", place.origin, view.line());
+        anyhow::ensure!(
+            view.exit() == Exit::Done,
+            "{line}; see runbooks/the-quorum-is-not-met.md"
+        );
+        words.push(line);
+    }
+    if words.is_empty() {
+        words.push("nothing to vouch for yet".to_owned());
+    }
+    Ok(words.join("; "))
+}
+
 fn ports(config: &Config) -> anyhow::Result<String> {
     let control = config.file.control.listen;
-    if std::net::TcpStream::connect(control).is_ok() {
+    if TcpStream::connect(control).is_ok() {
         return Ok(format!(
             "something answers at {control}; if that is `bailiwick serve`, good"
         ));

@@ -7,6 +7,7 @@ use base::{ArtifactDigest, Decision, Host, PluginId, RefusalReason, RunId, Times
 use evidence::{Event, EventKind, UnverifiedReader};
 use serde::Serialize;
 
+use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -47,9 +48,15 @@ pub struct EventsArgs {
     /// The last N only
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     last: Option<usize>,
+    /// Of this connection
+    #[arg(long, value_name = "ID")]
+    connection: Option<String>,
     /// Go on printing as events are written; JSON is then one event a line
     #[arg(long, short)]
     follow: bool,
+    /// JSON as one event a line, not as one document
+    #[arg(long)]
+    lines: bool,
     /// The gateway whose log is read [default: the configured one]
     #[arg(long)]
     gateway: Option<String>,
@@ -73,8 +80,9 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
         folder.display()
     );
     let mut reader = UnverifiedReader::new(&folder, 0);
-    if args.follow {
-        return follow(args, &mut reader, format);
+    let whole = args.last.is_some() || (matches!(format, Format::Json) && !args.lines);
+    if args.follow || !whole {
+        return stream(args, &mut reader, format);
     }
     let mut events = Vec::new();
     loop {
@@ -93,22 +101,35 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
         }
     }
     let view = EventsView { events };
+    if args.lines && matches!(format, Format::Json) {
+        for event in &view.events {
+            output::line(&serde_json::to_string(event)?)?;
+        }
+        return Ok(Exit::Done);
+    }
     output::print(format, &view, || {
         view.events.iter().map(line).collect::<Vec<_>>().join("\n")
     })?;
     Ok(Exit::Done)
 }
 
-fn follow(args: &EventsArgs, reader: &mut UnverifiedReader, format: Format) -> anyhow::Result<Exit> {
+/// Prints events as they are read, without keeping them; ends with the log, or when nobody reads.
+fn stream(args: &EventsArgs, reader: &mut UnverifiedReader, format: Format) -> anyhow::Result<Exit> {
     loop {
         let batch = reader.read_on()?;
         if batch.is_empty() {
+            if !args.follow || args.until.is_some_and(|until| until <= clock::now()) {
+                return Ok(Exit::Done);
+            }
             std::thread::sleep(FOLLOW_INTERVAL);
         }
         for (_, event) in batch.iter().filter(|(_, event)| args.wants(event)) {
-            match format {
-                Format::Text => output::line(&line(event))?,
-                Format::Json => output::line(&serde_json::to_string(event)?)?,
+            let text = match format {
+                Format::Text => line(event),
+                Format::Json => serde_json::to_string(event)?,
+            };
+            if !output::line_while_read(&text)? {
+                return Ok(Exit::Done);
             }
         }
     }
@@ -124,6 +145,7 @@ impl EventsArgs {
             && same(self.digest.as_ref(), event.artifact_digest.as_ref())
             && same(self.host.as_ref(), event.destination_host.as_ref())
             && same(self.kind.as_ref(), Some(&event.kind))
+            && same(self.connection.as_ref(), event.connection_id.as_ref())
             && same(self.decision.as_ref(), event.decision.as_ref())
             && same(self.reason.as_ref(), event.reason.as_ref())
             && self.since.is_none_or(|since| event.time >= since)
@@ -131,7 +153,8 @@ impl EventsArgs {
     }
 }
 
-/// One event as one line for people. Every text in it was escaped when it was written down.
+/// One event as one line for people. Texts were escaped when they were written down; but nobody has
+/// verified that this is what was written.
 fn line(event: &Event) -> String {
     let kind = serde_json::to_value(event.kind).ok();
     let mut words = vec![
@@ -162,10 +185,14 @@ fn line(event: &Event) -> String {
     say(event.tunnels.map(|tunnels| format!("tunnels={tunnels}")));
     say(event.count.map(|count| format!("missing={count}")));
     say(event.cause.as_ref().map(|cause| format!("cause={cause:?}")));
-    words.join(" ")
+    output::for_terminal(&words.join(" "))
 }
 
-fn kind(text: &str) -> Result<EventKind, String> {
+/// A kind of event, by its name.
+///
+/// # Errors
+/// The kinds that there are.
+pub fn kind(text: &str) -> Result<EventKind, String> {
     serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
         "known kinds: open, connected, progress, close, refused, gap, kill, start, stop".to_owned()
     })

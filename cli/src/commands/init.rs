@@ -15,12 +15,14 @@ use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::{clock, files, random, trust_file};
 
-/// The roles whose keys a site makes for itself; owners and witnesses bring their own.
-const SITE_ROLES: [Role; 6] = [
+/// The roles whose keys a site makes for itself; owners bring their own. The witness key is the control
+/// plane's, for the gateways of this site; witnesses elsewhere have keys of their own.
+const SITE_ROLES: [Role; 7] = [
     Role::Certifier,
     Role::Auditor,
     Role::Crl,
     Role::Gateway,
+    Role::Witness,
     Role::Run,
     Role::Operator,
 ];
@@ -250,6 +252,9 @@ servers = []                             # empty = the system's
 [evidence]
 durability = "group"                     # or "strict": the first byte waits for the disk
 on_failure = "refuse"                    # or "continue": a gap is recorded, the verdict is inconclusive
+# Somebody on another machine who vouches for the log's length (bailiwick witness --help), and how many it takes:
+# witnesses = [{{ url = "http://witness.example:7380", key = "witness.example/w1+…" }}]
+# quorum = 1
 
 [control]
 listen = "127.0.0.1:8128"

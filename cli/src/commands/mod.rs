@@ -25,6 +25,8 @@ mod status;
 pub mod tier;
 pub mod trust;
 pub mod verify;
+mod vkey;
+pub mod witness;
 
 use control::api::types::ListAct;
 
@@ -55,6 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Doctor => doctor::run(&config()?, format),
         Command::Demo(own) => wait(demo::run(own, format, quiet)),
         Command::DemoPlugin(own) => wait(demo::plugin::run(own)),
+        Command::Witness(own) => wait(witness::run(own, format)),
         Command::Serve(own) => wait(serve::run(own, &config()?, format)),
         Command::Admit(own) => wait(admit::run(own, &config()?, format)),
         Command::Plugins => wait(plugins::run(&config()?, format)),
@@ -96,7 +99,7 @@ fn wait(work: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit
 fn log_to_stderr(args: &Args) {
     let default = match (&args.command, args.quiet) {
         (_, true) => "error",
-        (Command::Serve(_), false) => "info",
+        (Command::Serve(_) | Command::Witness(_), false) => "info",
         (_, false) => "warn",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());

@@ -73,6 +73,33 @@ fn text(view: &View) -> String {
             ),
         );
     }
+    for gateway in &status.gateways {
+        let witnessing = &gateway.witnessing;
+        if witnessing.needed == 0 && witnessing.cosignatures.is_empty() {
+            say(
+                "witnesses",
+                "none asked; that the log is all there rests on this machine alone".to_owned(),
+            );
+            continue;
+        }
+        let count = format!(
+            "{} of {} needed cosigned {} entries",
+            witnessing.cosignatures.len(),
+            witnessing.needed,
+            witnessing.size
+        );
+        if witnessing.met {
+            say("witnesses", count);
+        } else {
+            say(
+                "witnesses",
+                warn(&format!("{count}: the quorum is not met; see its runbook")),
+            );
+        }
+        for trouble in &witnessing.troubles {
+            say("", warn(&format!("{}: {}", trouble.witness, trouble.why)));
+        }
+    }
     let age = if status.crl.stale {
         warn("stale since")
     } else {

@@ -13,6 +13,7 @@ use proxy::{Gateway, KillScope, TokenRuns};
 use seal::trust::Role;
 
 use super::rulings::HouseRulings;
+use super::witnesses::Witnesses;
 use crate::clock;
 use crate::config::Config;
 
@@ -29,6 +30,7 @@ pub struct HouseGateways {
     /// Whose run is this?
     pub runs: Arc<TokenRuns>,
     gateway: OnceLock<Gateway>,
+    witnesses: OnceLock<Arc<Witnesses>>,
 }
 
 impl HouseGateways {
@@ -40,12 +42,26 @@ impl HouseGateways {
             rulings: Arc::new(HouseRulings::default()),
             runs: Arc::new(TokenRuns::new(Vec::new())),
             gateway: OnceLock::new(),
+            witnesses: OnceLock::new(),
         }
     }
 
     /// From now on there is a gateway.
     pub fn attach(&self, gateway: Gateway) {
         assert!(self.gateway.set(gateway).is_ok(), "a process has one gateway");
+    }
+
+    /// From now on its log has witnesses.
+    pub fn attach_witnesses(&self, witnesses: Arc<Witnesses>) {
+        assert!(
+            self.witnesses.set(witnesses).is_ok(),
+            "a gateway's witnesses are asked from one place"
+        );
+    }
+
+    /// Those who vouch for its log, once it runs.
+    pub fn witnesses(&self) -> Option<&Arc<Witnesses>> {
+        self.witnesses.get()
     }
 
     /// The gateway, if it runs.
@@ -144,6 +160,11 @@ impl Gateways for HouseGateways {
                     .unwrap_or_default(),
                 crl_number: self.rulings.crl_number(),
                 ready: gateway.is_ready(),
+                witnessing: self
+                    .witnesses
+                    .get()
+                    .map(|witnesses| witnesses.view())
+                    .unwrap_or_default(),
             }]
         })
     }

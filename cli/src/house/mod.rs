@@ -9,6 +9,7 @@ pub mod logs;
 mod nights;
 mod rulings;
 mod site;
+pub mod witnesses;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use control::api::types::WitnessingView;
 use control::api::{Access, OperatorToken};
 use control::clock::{Clock, SystemClock};
 use control::office::{Keys, Office, Settings};
@@ -28,6 +30,7 @@ use evidence::{LogWriter, Origin};
 use proxy::{EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
+use seal::note::NoteVerifier;
 use seal::trust::Role;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -37,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config};
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
+use witnesses::Witnesses;
 
 /// For how long a revocation list is good.
 const CRL_VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -135,6 +139,7 @@ impl House {
             control,
         };
         house.gateways.attach(gateway);
+        house.spawn_witnesses(config)?;
         house.spawn_work(config, listener)?;
         Ok((house, addresses))
     }
@@ -170,6 +175,27 @@ impl House {
             Arc::clone(&self.gateways.rulings),
         );
         Ok(Gateway::start(gateway_settings(config, control)?, runs, rulings, recorder).await?)
+    }
+
+    /// New checkpoints go to witnesses in the background; the gateway does not know of it.
+    fn spawn_witnesses(&self, config: &Config) -> anyhow::Result<()> {
+        let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
+        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+        let log = NoteVerifier::new(origin.as_str(), &key)?;
+        let witnesses = Arc::new(Witnesses::open(config, log)?);
+        self.gateways.attach_witnesses(Arc::clone(&witnesses));
+        let gateways = Arc::clone(&self.gateways);
+        let tell = move |view: &WitnessingView| {
+            if let Some(gateway) = gateways.gateway() {
+                gateway.witnessed(proxy::Witnessed {
+                    entries: view.size,
+                    cosignatures: view.cosignatures.len() as u64,
+                    quorum_is_met: view.met,
+                });
+            }
+        };
+        self.tasks.spawn(witnesses.keep(tell, self.stop.clone()));
+        Ok(())
     }
 
     fn spawn_work(&self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
@@ -214,6 +240,9 @@ impl House {
         }
         self.tasks.close();
         self.tasks.wait().await;
+        if let Some(witnesses) = self.gateways.witnesses() {
+            witnesses.finish().await;
+        }
     }
 }
 

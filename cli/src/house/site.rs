@@ -13,6 +13,7 @@ use base::{ArtifactDigest, Policy, Reason, RunId, Sha256Digest, Timestamp};
 use control::api::types::{ChangeRequest, ListAct, ListChange, ListPublished, Target};
 use control::office::Office;
 use control::store::{ReportRecord, RunFilter, RunRecord};
+use evidence::witness::Cosigned;
 use manifests::Manifest;
 use parking_lot::Mutex;
 use seal::PredicateType;
@@ -88,6 +89,27 @@ impl HouseSite<'_> {
     }
 }
 
+/// The longest checkpoint of a log that is known outside its folder's `checkpoint`: from the night
+/// before, from the control plane as a witness, or from beside the log, where witnesses put it.
+fn known_checkpoint(config: &Config, place: &logs::LogPlace, mark: Option<&LogMark>) -> Option<String> {
+    let from_mark = mark.map(|mark| mark.checkpoint.clone());
+    let marked = from_mark
+        .as_ref()
+        .and_then(|signed| Cosigned::open(signed.as_bytes(), &place.verifier).ok());
+    if from_mark.is_some() && marked.is_none() {
+        // It is for the auditor to say that the mark is spoilt.
+        return from_mark;
+    }
+    let remembered = Cosigned::read_memory(&config.witness_dir(), &place.verifier);
+    let beside = Cosigned::read(&place.folder, &place.verifier);
+    marked
+        .into_iter()
+        .chain(remembered.ok().flatten())
+        .chain(beside.ok().flatten())
+        .max_by_key(|known| known.checkpoint().size())
+        .map(|known| known.to_string())
+}
+
 impl Site for HouseSite<'_> {
     fn artifacts(&self, _: Period) -> Result<Vec<Artifact>, SiteError> {
         let store = self.office.store();
@@ -145,9 +167,9 @@ impl Site for HouseSite<'_> {
         let gateway = |place: logs::LogPlace| {
             let mark = marks.get(&place.origin);
             auditor::Gateway {
+                known_checkpoint: known_checkpoint(self.config, &place, mark),
                 folder: place.folder,
                 verifier: place.verifier,
-                known_checkpoint: mark.map(|mark| mark.checkpoint.clone()),
                 // Only where this period begins where that reading ended.
                 audited_to: mark
                     .filter(|mark| mark.audited_to == period.from)

@@ -938,6 +938,41 @@ pub struct GatewayView {
     pub crl_number: u64,
     /// Whether it takes connections.
     pub ready: bool,
+    /// What witnesses said about its log.
+    pub witnessing: WitnessingView,
+}
+
+/// What witnesses said about a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessingView {
+    /// Cosignatures that a checkpoint needs.
+    pub needed: u64,
+    /// Whether the newest cosigned checkpoint has as many.
+    pub met: bool,
+    /// Entries under that checkpoint; 0 where none was cosigned.
+    pub size: u64,
+    /// Who cosigned it.
+    pub cosignatures: Vec<CosignatureView>,
+    /// Who did not, and why.
+    pub troubles: Vec<WitnessTrouble>,
+}
+
+/// One witness's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CosignatureView {
+    /// The witness.
+    pub witness: String,
+    /// When it cosigned.
+    pub time: Timestamp,
+}
+
+/// Why a witness did not cosign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WitnessTrouble {
+    /// The witness.
+    pub witness: String,
+    /// In words.
+    pub why: String,
 }
 
 #[cfg(test)]

@@ -93,6 +93,8 @@ fn documented() -> Result<()> {
         ("audit", &["audit"], 1),
         ("evidence verify", &["evidence", "verify"], 0),
         ("evidence prove", &["evidence", "prove", "0"], 0),
+        ("evidence prove", &["evidence", "prove", "0..2"], 0),
+        ("evidence key", &["evidence", "key"], 0),
         ("report list", &["report", "list"], 0),
         (
             "quarantine",

@@ -21,6 +21,7 @@ mod stage;
 mod stock;
 mod story;
 mod tokens;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
+        ("witness", witness::SCENARIOS),
     ]);
     demo::clean();
     code

@@ -1,0 +1,170 @@
+//! Verifying a part of a log: some entries against the signed root, without reading the rest.
+//!
+//! A bundle is hashed anew and led up to the root through the hash tiles above it. What is proven this
+//! way is as good as after verifying everything; what lies outside the range was not looked at.
+
+use std::ops::Range;
+use std::path::Path;
+
+use base::Sha256Digest;
+use seal::note::NoteVerifier;
+
+use crate::Event;
+use crate::folder::{Folder, Found, Unreadable};
+use crate::merkle::leaf_hash;
+use crate::tile::{Shelf, TILE_WIDTH, Tile};
+use crate::verification::{Fault, Integrity};
+use crate::verified::{NotVerified, ReadError, VerifiedLog};
+use crate::verify::{Progress, VerifyError, VerifyOptions, conclude, open_checkpoint};
+
+impl VerifiedLog {
+    /// Like [`Self::open_with`], verifying only the entries in `range`, as far as the checkpoint covers
+    /// them. Whatever is read from it later is proven when it is read.
+    ///
+    /// # Errors
+    /// [`NotVerified`].
+    pub fn open_range(
+        folder: &Path,
+        verifier: &NoteVerifier,
+        options: &VerifyOptions,
+        range: Range<u64>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, NotVerified> {
+        let files = Folder::new(folder);
+        let (signed, checkpoint) = match open_checkpoint(&files, verifier, options)? {
+            Ok(found) => found,
+            Err(unbelievable) => return Err(NotVerified::Tampered(Box::new(unbelievable))),
+        };
+        let provisional = Self::provisional(&files, verifier, &checkpoint);
+        let integrity = provisional.verify_range(range, progress)?;
+        let held = options.held.as_ref();
+        // The walk over all entries would have met the held root; here the tiles lead to it.
+        let held_root = match held.filter(|held| held.size() <= checkpoint.size()) {
+            Some(held) if integrity == Integrity::Whole => match provisional.continues(held) {
+                Ok(true) => Some(*held.root()),
+                Ok(false) => Some(*checkpoint.root()),
+                Err(error) => return Err(unreadable(error, held.size())),
+            },
+            _ => None,
+        };
+        let verification =
+            conclude(&files, signed, checkpoint, integrity, held, held_root).map_err(VerifyError::from)?;
+        Self::of(files, verifier, verification)
+    }
+
+    fn verify_range(
+        &self,
+        range: Range<u64>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Integrity, VerifyError> {
+        let end = range.end.min(self.checkpoint().size());
+        let total = end.saturating_sub(range.start);
+        let mut next = range.start;
+        while next < end {
+            let number = next / TILE_WIDTH as u64;
+            let upto = end.min((number + 1) * TILE_WIDTH as u64);
+            if let Some((first_bad, why)) = self.fault_in_bundle(number, next..upto)? {
+                return Ok(Integrity::Broken { first_bad, why });
+            }
+            next = upto;
+            progress(Progress {
+                done: next - range.start,
+                total,
+            });
+        }
+        Ok(Integrity::Whole)
+    }
+
+    /// What is wrong with the entries in `range`, all of bundle `number`.
+    fn fault_in_bundle(&self, number: u64, range: Range<u64>) -> Result<Option<(u64, Fault)>, VerifyError> {
+        let proven = match self.proven_entries(range.start) {
+            Ok((file, entries)) => (file, entries, None),
+            Err(ReadError::Unreadable(error)) => return Err(error.into()),
+            Err(ReadError::Changed { file }) => {
+                let (bundle, entries, leaves) = match self.stored(number)? {
+                    Ok(found) => found,
+                    Err(fault) => return Ok(Some((range.start, fault))),
+                };
+                let altered = entries
+                    .iter()
+                    .zip(&leaves)
+                    .position(|(entry, leaf)| leaf_hash(entry) != *leaf);
+                let first = number * TILE_WIDTH as u64;
+                let doubt = match altered {
+                    Some(place) => (first + place as u64, Fault::Altered { file: bundle.clone() }),
+                    None => (first, Fault::Rewritten { file }),
+                };
+                (bundle, entries, Some(doubt))
+            }
+            Err(ReadError::NoSuchEntry { .. }) => return Ok(None),
+        };
+        let (file, entries, doubt) = proven;
+        let first = number * TILE_WIDTH as u64;
+        let placed = entries
+            .iter()
+            .zip(first..)
+            .filter(|(_, index)| range.contains(index));
+        for (entry, index) in placed {
+            // The bytes are those that were signed unless there is a doubt; a moved entry says so itself.
+            match Event::from_entry(entry) {
+                Ok(event) if event.seq != index => {
+                    let seq = event.seq;
+                    return Ok(Some((index, Fault::Misplaced { file, seq })));
+                }
+                Ok(event) if event.gateway != self.checkpoint().origin().gateway() => {
+                    let found = event.gateway;
+                    return Ok(Some((index, Fault::OtherGateway { file, found })));
+                }
+                Err(source) if doubt.is_none() => {
+                    return Ok(Some((index, Fault::NotAnEvent { file, source })));
+                }
+                _ => {}
+            }
+            if let Some((at, fault)) = doubt.as_ref().filter(|(at, _)| *at == index) {
+                return Ok(Some((*at, fault.clone())));
+            }
+        }
+        // The bundle does not lead to the root, and it is not for entries in the range to show why.
+        Ok(doubt.map(|(at, fault)| (at.max(range.start), fault)))
+    }
+
+    /// A bundle as it stands, with the leaves that stand beside it.
+    #[expect(clippy::type_complexity, reason = "two answers, one of them a fault")]
+    fn stored(
+        &self,
+        number: u64,
+    ) -> Result<Result<(String, Vec<Vec<u8>>, Vec<Sha256Digest>), Fault>, Unreadable> {
+        let size = self.checkpoint().size();
+        let tile = |shelf| Tile::of_tree(shelf, number, size).unwrap_or_else(|| Tile::full(shelf, number));
+        let bundle = match self.files().bundle(tile(Shelf::Entries))? {
+            Found::Whole(bundle) => bundle,
+            Found::Missing { file } => return Ok(Err(Fault::Missing { file })),
+            Found::Malformed { file, what } => return Ok(Err(Fault::Malformed { file, what })),
+        };
+        let (entries, trouble) = bundle.entries();
+        if let Some(what) = trouble {
+            let file = bundle.file.clone();
+            return Ok(Err(Fault::Malformed { file, what }));
+        }
+        let leaves = match self.files().hashes(tile(Shelf::Level(0)))? {
+            Found::Whole(leaves) => leaves,
+            Found::Missing { .. } | Found::Malformed { .. } => Vec::new(),
+        };
+        let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
+        Ok(Ok((bundle.file.clone(), entries, leaves)))
+    }
+}
+
+/// A tile that keeps a held checkpoint from being compared.
+fn unreadable(error: ReadError, first_bad: u64) -> NotVerified {
+    match error {
+        ReadError::Unreadable(error) => NotVerified::Verify(error.into()),
+        ReadError::Changed { file } => NotVerified::Tampered(Box::new(crate::verify::unbelievable_from(
+            first_bad,
+            Fault::Missing { file },
+        ))),
+        ReadError::NoSuchEntry { .. } => {
+            NotVerified::Tampered(Box::new(crate::verify::unbelievable_from(first_bad, Fault::Root)))
+        }
+    }
+}
