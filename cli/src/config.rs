@@ -12,6 +12,8 @@ use base::HostName;
 use proxy::ListenAddress;
 use serde::{Deserialize, Serialize};
 
+use crate::parent_config::{self, ParentConfig};
+
 /// The variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
 const SYSTEM_CONFIG: &str = "/etc/bailiwick/bailiwick.toml";
@@ -78,6 +80,9 @@ pub struct GatewayConfig {
     /// How names are resolved.
     #[serde(default)]
     pub resolver: ResolverConfig,
+    /// Which destinations go through a parent proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parent: Vec<ParentConfig>,
 }
 
 /// `gateway.unattributed`
@@ -352,6 +357,9 @@ impl Config {
             if let Err(error) = cidr.parse::<ipnet::IpNet>() {
                 return refuse("gateway.allow_private", format!("{cidr:?}: {error}"));
             }
+        }
+        if let Err((key, message)) = parent_config::check(&file.gateway.parent) {
+            return refuse(key, message);
         }
         for (host, addresses) in &file.gateway.resolver.hosts {
             for address in addresses {

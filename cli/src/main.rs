@@ -14,6 +14,7 @@ mod files;
 mod house;
 mod list_file;
 mod output;
+mod parent_config;
 mod random;
 mod trust_file;
 
