@@ -15,6 +15,7 @@ use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitsConfig, TimeoutsConfig};
+use crate::parent_config::{self, ParentConfig};
 use crate::witness::WitnessUrl;
 
 /// The variable that names the configuration file.
@@ -89,6 +90,9 @@ pub struct GatewayConfig {
     /// How long things may take.
     #[serde(default)]
     pub timeouts: TimeoutsConfig,
+    /// Which destinations go through a parent proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parent: Vec<ParentConfig>,
 }
 
 /// `gateway.unattributed`
@@ -405,6 +409,9 @@ impl Config {
             if let Err(error) = cidr.parse::<ipnet::IpNet>() {
                 return refuse("gateway.allow_private", format!("{cidr:?}: {error}"));
             }
+        }
+        if let Err((key, message)) = parent_config::check(&file.gateway.parent) {
+            return refuse(key, message);
         }
         for (host, addresses) in &file.gateway.resolver.hosts {
             for address in addresses {

@@ -15,6 +15,7 @@ mod house;
 mod limits;
 mod list_file;
 mod output;
+mod parent_config;
 mod random;
 mod trust_file;
 mod witness;

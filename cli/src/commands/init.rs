@@ -249,6 +249,14 @@ servers = []                             # empty = the system's
 [gateway.resolver.hosts]                 # overrides, as in a hosts file: address, or address:port
 # "service.example" = ["192.0.2.7:8443"]
 
+# Destinations that go out through a proxy of the site's own (CONNECT, plain HTTP too); the longest suffix
+# decides, an entry without url goes out directly, and names overridden above never go through a proxy.
+# [[gateway.parent]]
+# suffixes = ["*"]                       # or names, addresses, CIDRs
+# url = "http://proxy.example:3128"
+# username = "bailiwick"
+# password_file = "keys/parent.password"  # mode 0600
+
 [evidence]
 durability = "group"                     # or "strict": the first byte waits for the disk
 on_failure = "refuse"                    # or "continue": a gap is recorded, the verdict is inconclusive

@@ -318,6 +318,11 @@ fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<prox
         .map(|cidr| cidr.parse())
         .collect::<Result<_, _>>()?;
     settings.own_addresses = vec![control];
+    settings.parents = own
+        .parent
+        .iter()
+        .map(|entry| entry.rule(|path| config.resolve(path)))
+        .collect::<anyhow::Result<_>>()?;
     settings.resolver.servers = own.resolver.servers.clone();
     for (host, addresses) in &own.resolver.hosts {
         let parsed = addresses

@@ -16,6 +16,7 @@ mod life;
 mod matrix;
 mod nights;
 mod outages;
+mod parents;
 mod runbooks;
 mod stage;
 mod stock;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         ("adversarial_names", adversarial_names::SCENARIOS),
         ("adversarial_revocation", adversarial_revocation::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
+        ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
