@@ -87,6 +87,12 @@ pub enum CheckpointError {
         /// The log's folder.
         folder: PathBuf,
     },
+    /// The last seal was not given back yet. Give it back, or wait for whoever has it, and try again.
+    #[error("the last checkpoint of the log in {folder} is still being written")]
+    UnderWay {
+        /// The log's folder.
+        folder: PathBuf,
+    },
 }
 
 impl From<Unwritten> for CheckpointError {

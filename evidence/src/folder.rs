@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use base::Sha256Digest;
 
 use crate::checkpoint::MAX_CHECKPOINT_BYTES;
+use crate::journal::{JOURNAL_FILES, in_order};
 use crate::tile::{MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
-use crate::writer::{CHECKPOINT_FILE, JOURNAL_FILE, TILE_FOLDER};
+use crate::writer::{CHECKPOINT_FILE, TILE_FOLDER};
 
 /// Larger journals are not ours: the writer makes a checkpoint long before.
 const MAX_JOURNAL_BYTES: usize = 1 << 30;
@@ -62,14 +63,20 @@ impl Folder {
         self.read(CHECKPOINT_FILE, MAX_CHECKPOINT_BYTES)
     }
 
-    pub(crate) fn journal(&self) -> Result<Option<Vec<u8>>, Unreadable> {
-        self.read(JOURNAL_FILE, MAX_JOURNAL_BYTES)
+    /// Both journals, the one that begins with the earlier entry first; empty where there is none.
+    pub(crate) fn journals(&self) -> Result<[Vec<u8>; 2], Unreadable> {
+        let mut bytes = [Vec::new(), Vec::new()];
+        for (bytes, name) in bytes.iter_mut().zip(JOURNAL_FILES) {
+            *bytes = self.read(name, MAX_JOURNAL_BYTES)?.unwrap_or_default();
+        }
+        Ok(in_order(&bytes).map(|at| std::mem::take(&mut bytes[at])))
     }
 
     /// Whether anything of a log is here, with or without its checkpoint.
     pub(crate) fn holds_anything(&self) -> bool {
-        [CHECKPOINT_FILE, JOURNAL_FILE, TILE_FOLDER]
+        [CHECKPOINT_FILE, TILE_FOLDER]
             .iter()
+            .chain(&JOURNAL_FILES)
             .any(|name| self.root.join(name).exists())
     }
 

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use seal::SigningKey;
 use seal::note::{NoteError, NoteVerifier};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, JournalFile};
 use crate::edge::{RightEdge, TileBytes, last_partial};
 use crate::failure::Unwritten;
-use crate::journal::{MAGIC, Records};
+use crate::journal::{JOURNAL_FILES, MAGIC, Records, in_order};
+use crate::journals::Side;
 use crate::merkle::{empty_root, leaf_hash};
+use crate::publisher::{make_folders, replace_file};
 use crate::tile::{Shelf, Tile, split_bundle, tile_hashes};
-use crate::writer::{CHECKPOINT_FILE, JOURNAL_FILE, LOCK_FILE, TILE_FOLDER, make_folders, replace_file};
+use crate::writer::{CHECKPOINT_FILE, LOCK_FILE, TILE_FOLDER};
 use crate::{Checkpoint, InvalidCheckpoint, InvalidEvent, Origin};
 
 /// What was found when a log was opened for writing.
@@ -28,9 +30,19 @@ pub struct Recovery {
     pub signed: u64,
     /// Entries taken up again from the journal, which no checkpoint covers yet.
     pub reintegrated: u64,
-    /// Bytes at the journal's end that were no whole record and were cut. Where this is not zero, the
-    /// caller appends a `gap`: a crash may have taken events with it.
+    /// Bytes at a journal's end that were no whole record and were cut: a crash may have taken events
+    /// with them.
     pub torn_bytes: u64,
+    /// Entries that were given a place in the log and did not survive a loss of power, or that came
+    /// after such and cannot keep their place.
+    pub lost: u64,
+}
+
+impl Recovery {
+    /// Whether events may be missing. The caller then appends a `gap` before anything else.
+    pub const fn may_lack_events(&self) -> bool {
+        self.torn_bytes > 0 || self.lost > 0
+    }
 }
 
 /// Why a log was not opened for writing.
@@ -113,18 +125,19 @@ pub(crate) struct State {
     pub(crate) full: Vec<TileBytes>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) signed: String,
-    pub(crate) journal_length: u64,
+    pub(crate) journals: [Option<Side>; 2],
+    pub(crate) active: usize,
     pub(crate) recovery: Recovery,
 }
 
 pub(crate) fn recover(
-    disk: &mut dyn Disk,
+    disk: &dyn Disk,
     folder: &Path,
     origin: &Origin,
     key: &SigningKey,
 ) -> Result<State, OpenError> {
     let verifier = NoteVerifier::new(origin.as_str(), &key.public()).map_err(OpenError::Key)?;
-    let mut opening = Opening { disk, folder, origin };
+    let opening = Opening { disk, folder, origin };
     opening.take_folder()?;
     let (signed, is_new) = opening.checkpoint(key)?;
     let checkpoint =
@@ -134,31 +147,41 @@ pub(crate) fn recover(
         })?;
     let mut edge = opening.edge(&checkpoint)?;
     let mut full = Vec::new();
-    let (journal_length, torn_bytes) = opening.journal(&mut edge, &mut full)?;
+    let found = opening.journals(&mut edge, &mut full)?;
     opening.tidy(checkpoint.size());
     Ok(State {
         recovery: Recovery {
             is_new,
             signed: checkpoint.size(),
             reintegrated: edge.size() - checkpoint.size(),
-            torn_bytes,
+            torn_bytes: found.torn_bytes,
+            lost: found.lost,
         },
         edge,
         full,
         checkpoint,
         signed,
-        journal_length,
+        journals: found.sides,
+        active: found.active,
     })
 }
 
+/// What the journals hold, once the edge has taken up what follows the checkpoint.
+struct JournalsFound {
+    sides: [Option<Side>; 2],
+    active: usize,
+    torn_bytes: u64,
+    lost: u64,
+}
+
 struct Opening<'a> {
-    disk: &'a mut dyn Disk,
+    disk: &'a dyn Disk,
     folder: &'a Path,
     origin: &'a Origin,
 }
 
 impl Opening<'_> {
-    fn take_folder(&mut self) -> Result<(), OpenError> {
+    fn take_folder(&self) -> Result<(), OpenError> {
         let mut known = HashSet::new();
         for above in self
             .folder
@@ -189,7 +212,7 @@ impl Opening<'_> {
 
     /// The signed checkpoint; for a new log, one over nothing, so that from the first moment a log
     /// without a checkpoint is a damaged log.
-    fn checkpoint(&mut self, key: &SigningKey) -> Result<(String, bool), OpenError> {
+    fn checkpoint(&self, key: &SigningKey) -> Result<(String, bool), OpenError> {
         let path = self.folder.join(CHECKPOINT_FILE);
         match self.disk.read(&path) {
             Ok(bytes) => match String::from_utf8(bytes) {
@@ -204,7 +227,7 @@ impl Opening<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(at(&path)(error)),
         }
-        for name in [JOURNAL_FILE, TILE_FOLDER] {
+        for name in JOURNAL_FILES.into_iter().chain([TILE_FOLDER]) {
             let path = self.folder.join(name);
             if self.disk.exists(&path).map_err(at(&path))? {
                 return Err(OpenError::CheckpointMissing {
@@ -220,7 +243,7 @@ impl Opening<'_> {
     }
 
     /// Reads the right edge and holds it against the checkpoint.
-    fn edge(&mut self, checkpoint: &Checkpoint) -> Result<RightEdge, OpenError> {
+    fn edge(&self, checkpoint: &Checkpoint) -> Result<RightEdge, OpenError> {
         let size = checkpoint.size();
         let mut levels = Vec::new();
         for level in (0_u8..8).take_while(|level| size >> (8 * u32::from(*level)) > 0) {
@@ -249,7 +272,7 @@ impl Opening<'_> {
     }
 
     /// The bytes of the last, partial bundle, each entry held against its hash.
-    fn bundle(&mut self, tile: Tile, leaves: &[base::Sha256Digest]) -> Result<Vec<u8>, OpenError> {
+    fn bundle(&self, tile: Tile, leaves: &[base::Sha256Digest]) -> Result<Vec<u8>, OpenError> {
         let (path, mut bytes) = self.tile(tile)?;
         let entries = split_bundle(&bytes, tile.width(), false)
             .map_err(|invalid| self.damaged(&path, &invalid.to_string()))?;
@@ -266,7 +289,7 @@ impl Opening<'_> {
     }
 
     /// A partial tile, or the full one that took its place.
-    fn tile(&mut self, tile: Tile) -> Result<(PathBuf, Vec<u8>), OpenError> {
+    fn tile(&self, tile: Tile) -> Result<(PathBuf, Vec<u8>), OpenError> {
         for tile in [tile, tile.filled()] {
             let path = self.folder.join(tile.to_string());
             match self.disk.read(&path) {
@@ -278,12 +301,84 @@ impl Opening<'_> {
         Err(self.damaged(&self.folder.join(tile.to_string()), "is missing"))
     }
 
-    /// Takes up the journal's entries beyond the checkpoint; returns the journal's length and the
-    /// bytes that were cut from it.
-    fn journal(&mut self, edge: &mut RightEdge, full: &mut Vec<TileBytes>) -> Result<(u64, u64), OpenError> {
-        let path = self.folder.join(JOURNAL_FILE);
-        let bytes = self.disk.open_journal(&path).map_err(at(&path))?;
-        let mut records = Records::of(&bytes).map_err(|_| OpenError::NotAJournal { path: path.clone() })?;
+    /// Takes up the journals' entries beyond the checkpoint, and cuts what is no whole record.
+    fn journals(&self, edge: &mut RightEdge, full: &mut Vec<TileBytes>) -> Result<JournalsFound, OpenError> {
+        let signed = edge.size();
+        let paths = JOURNAL_FILES.map(|name| self.folder.join(name));
+        let mut files = [None, None];
+        let mut bytes = [Vec::new(), Vec::new()];
+        for (at_file, path) in paths.iter().enumerate() {
+            // The second is made when it is needed first.
+            if at_file == 0 || self.disk.exists(path).map_err(at(path))? {
+                let file = self.disk.open_journal(path).map_err(at(path))?;
+                bytes[at_file] = file.read().map_err(at(path))?;
+                files[at_file] = Some(file);
+            }
+        }
+        let mut found = JournalsFound {
+            sides: [None, None],
+            active: 0,
+            torn_bytes: 0,
+            lost: 0,
+        };
+        for at_file in in_order(&bytes) {
+            let Some(file) = files[at_file].take() else {
+                continue;
+            };
+            let (path, bytes) = (&paths[at_file], &bytes[at_file]);
+            let mut records =
+                Records::of(bytes).map_err(|_| OpenError::NotAJournal { path: path.clone() })?;
+            let marked = records.marked();
+            let lost = self.take_up(&mut records, marked, signed, edge, full)?;
+            let whole = records.read_bytes();
+            let torn = bytes.len() - whole;
+            if lost > 0 {
+                // What is in it cannot follow. It stays until something else does: should the next
+                // records not come to be, the loss is found again.
+                found.sides[at_file] = Some(Side::spent(file));
+                found.torn_bytes += torn as u64;
+                found.lost += lost;
+                continue;
+            }
+            if whole == 0 {
+                self.start_journal(path, file.as_ref())?;
+                // A start that was cut short is no loss; it is durable before the first record follows.
+                found.torn_bytes += torn.saturating_sub(MAGIC.len()) as u64;
+                found.sides[at_file] = Some(Side::new(file, MAGIC.len() as u64));
+                continue;
+            }
+            if torn > 0 {
+                file.cut(whole as u64).map_err(at(path))?;
+            }
+            found.torn_bytes += torn as u64;
+            found.sides[at_file] = Some(Side::new(file, whole as u64));
+            if whole > MAGIC.len() {
+                found.active = at_file;
+            }
+        }
+        if found.sides[found.active].as_ref().is_some_and(Side::is_spent) {
+            // Cutting it before anything is written elsewhere would lose the loss.
+            let other = 1 - found.active;
+            if found.sides[other].is_none() {
+                let file = self.disk.open_journal(&paths[other]).map_err(at(&paths[other]))?;
+                self.start_journal(&paths[other], file.as_ref())?;
+                found.sides[other] = Some(Side::new(file, MAGIC.len() as u64));
+            }
+            found.active = other;
+        }
+        Ok(found)
+    }
+
+    /// Takes up what follows; returns how many entries cannot.
+    fn take_up(
+        &self,
+        records: &mut Records<'_>,
+        marked: Option<u64>,
+        signed: u64,
+        edge: &mut RightEdge,
+        full: &mut Vec<TileBytes>,
+    ) -> Result<u64, OpenError> {
+        let mut end = edge.size();
         for record in records.by_ref() {
             let index = edge.size();
             let event = record.event().map_err(|source| OpenError::NotAnEvent {
@@ -295,7 +390,7 @@ impl Opening<'_> {
             }
             if event.seq == index {
                 edge.push(record.entry, record.leaf, full);
-            } else if event.seq > index {
+            } else if event.seq > index && marked.is_none_or(|marked| marked > signed) {
                 return Err(OpenError::RolledBack {
                     folder: self.folder.to_owned(),
                     signed: index,
@@ -303,32 +398,22 @@ impl Opening<'_> {
                 });
             }
             // A smaller one is covered already: the last writer died before it emptied the journal.
+            end = end.max(event.seq.saturating_add(1));
         }
-        let whole = records.read_bytes();
-        let torn = bytes.len() - whole;
-        if whole == 0 {
-            self.start_journal(&path)?;
-            // A start that was cut short is no loss; it is durable before the first record follows.
-            return Ok((MAGIC.len() as u64, torn.saturating_sub(MAGIC.len()) as u64));
-        }
-        if torn > 0 {
-            self.disk.cut_journal(whole as u64).map_err(at(&path))?;
-        }
-        Ok((whole as u64, torn as u64))
+        Ok(end.saturating_sub(edge.size()))
     }
 
-    fn start_journal(&mut self, path: &Path) -> Result<(), OpenError> {
-        self.disk
-            .cut_journal(0)
-            .and_then(|()| self.disk.append_journal(MAGIC))
-            .and_then(|()| self.disk.sync_journal())
+    fn start_journal(&self, path: &Path, file: &dyn JournalFile) -> Result<(), OpenError> {
+        file.cut(0)
+            .and_then(|()| file.append(MAGIC))
+            .and_then(|()| file.sync())
             .and_then(|()| self.disk.sync(self.folder, &[self.folder.to_owned()]))
             .map_err(at(path))
     }
 
     /// Removes partial tiles that a full one replaced just before the last writer died. A leftover
     /// is clutter and nothing worse.
-    fn tidy(&mut self, size: u64) {
+    fn tidy(&self, size: u64) {
         let shelves = (0_u8..8).map(Shelf::Level).chain([Shelf::Entries]);
         for shelf in shelves {
             let shift = match shelf {

@@ -56,15 +56,14 @@ impl UnverifiedReader {
     /// [`UnverifiedReadError`].
     pub fn claimed_size(&self) -> Result<u64, UnverifiedReadError> {
         let signed = self.claimed_checkpoint()?;
-        let journal = self.folder.journal()?.unwrap_or_default();
-        let last = Records::of(&journal)
-            .ok()
-            .and_then(Iterator::last)
-            .and_then(|record| record.event().ok());
-        Ok(last.map_or(signed, |event| signed.max(event.seq + 1)))
+        let journals = self.folder.journals()?;
+        let last = journals
+            .iter()
+            .filter_map(|journal| Records::of(journal).ok()?.last()?.seq());
+        Ok(last.fold(signed, |size, seq| size.max(seq.saturating_add(1))))
     }
 
-    /// The next entries in order, at most one bundle or the whole journal; empty where there is
+    /// The next entries in order, at most one bundle or both journals; empty where there is
     /// nothing new.
     ///
     /// # Errors
@@ -121,16 +120,17 @@ impl UnverifiedReader {
     }
 
     fn in_journal(&self) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
-        let journal = self.folder.journal()?.unwrap_or_default();
-        let Ok(records) = Records::of(&journal) else {
-            return Err(self.damaged("the journal is of another form".to_owned()));
-        };
         let mut events = Vec::new();
-        for record in records {
-            let index = self.next + events.len() as u64;
-            let event = event(record.entry, index)?;
-            if event.seq == index {
-                events.push((index, event));
+        for journal in self.folder.journals()? {
+            let Ok(records) = Records::of(&journal) else {
+                return Err(self.damaged("the journal is of another form".to_owned()));
+            };
+            for record in records {
+                let index = self.next + events.len() as u64;
+                let event = event(record.entry, index)?;
+                if event.seq == index {
+                    events.push((index, event));
+                }
             }
         }
         Ok(events)

@@ -391,34 +391,34 @@ struct JournalTail {
 
 impl JournalTail {
     fn read(folder: &Folder, checkpoint: &Checkpoint, signed: &[u8]) -> Result<Self, Unreadable> {
-        let Some(bytes) = folder.journal()? else {
-            return Ok(Self::default());
-        };
-        let Ok(mut records) = Records::of(&bytes) else {
-            return Ok(Self {
-                torn_bytes: bytes.len() as u64,
-                ..Self::default()
-            });
-        };
         let mut tail = Self::default();
         let mut next = checkpoint.size();
-        for event in records.by_ref().map_while(|record| record.event().ok()) {
-            if event.seq == next {
-                next += 1;
-            } else if event.seq > next {
-                // A writer at work may have made a checkpoint since ours was read.
-                if folder.checkpoint()?.as_deref() == Some(signed) {
-                    tail.continues_at = Some(event.seq);
+        for bytes in folder.journals()? {
+            let Ok(mut records) = Records::of(&bytes) else {
+                tail.torn_bytes += bytes.len() as u64;
+                continue;
+            };
+            let marked = records.marked();
+            let mut whole = records.read_bytes();
+            while let Some(seq) = records.next().and_then(|record| record.seq()) {
+                if seq > next {
+                    // A writer at work may have made a checkpoint since ours was read; and the other
+                    // journal may not have survived a loss of power, which the next writer declares.
+                    let is_newer = marked.is_none_or(|marked| marked > checkpoint.size());
+                    if is_newer && folder.checkpoint()?.as_deref() == Some(signed) {
+                        tail.continues_at = Some(seq);
+                    }
+                    break;
                 }
-                break;
+                next += u64::from(seq == next);
+                whole = records.read_bytes();
             }
+            tail.torn_bytes += (bytes.len() - whole) as u64;
+        }
+        if tail.continues_at.is_some() {
+            tail.torn_bytes = 0;
         }
         tail.unsigned = next - checkpoint.size();
-        if tail.continues_at.is_none() {
-            records.by_ref().for_each(drop);
-            let torn = bytes.len() - records.read_bytes();
-            tail.torn_bytes = torn as u64;
-        }
         Ok(tail)
     }
 }

@@ -1,69 +1,62 @@
 //! The one writer of a log.
 //!
-//! An entry goes three ways. `append` writes it to the journal at once, so that the death of the
-//! process loses nothing; `sync` makes the journal survive a loss of power; `checkpoint` moves
-//! entries into tiles, makes those durable, signs the tree and empties the journal. At every moment
-//! the folder holds a signed checkpoint with all that it covers, and every entry beyond it stands in
-//! the journal.
+//! An entry goes three ways. `append` writes it to a journal at once, so that the death of the
+//! process loses nothing; a flush makes the journal survive a loss of power; a seal moves entries
+//! into tiles, makes those durable, signs the tree and empties the journal. At every moment the
+//! folder holds a signed checkpoint with all that it covers, and every entry beyond it stands in a
+//! journal.
+//!
+//! Flushes and seals wait for the disk. [`LogWriter::sync`] and [`LogWriter::checkpoint`] do so where
+//! they are called; [`LogWriter::start_flush`] and [`LogWriter::start_seal`] hand the waiting out to
+//! another thread, and appending goes on meanwhile.
 //!
 //! All file operations go through the edge in [`crate::disk`].
 
-use std::collections::{BTreeSet, HashSet};
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::Sha256Digest;
 use seal::SigningKey;
 
 use crate::disk::{Disk, RealDisk};
-use crate::edge::{RightEdge, TileBytes, last_partial};
-use crate::failure::{AppendError, CheckpointError, SyncError, Unwritten};
-use crate::journal::{MAGIC, push_record};
-use crate::merkle::leaf_hash;
+use crate::edge::{RightEdge, TileBytes};
+use crate::encode::{Draft, encode_entry, encoded_gateway};
+use crate::failure::{AppendError, CheckpointError, SyncError};
+use crate::flush::{Flush, Flushed, Seal, Sealed};
+use crate::journal::push_record;
+use crate::journals::Journals;
+use crate::publisher::Publisher;
 use crate::recovery::{self, OpenError, Recovery};
-use crate::{Checkpoint, Event, Origin};
+use crate::{Checkpoint, Event, InvalidEvent, Origin};
 
 pub(crate) const CHECKPOINT_FILE: &str = "checkpoint";
-pub(crate) const JOURNAL_FILE: &str = "journal";
 pub(crate) const LOCK_FILE: &str = "lock";
 pub(crate) const TILE_FOLDER: &str = "tile";
 
 /// Tiles that wait in memory for a checkpoint, in bytes. Beyond this, `append` makes one itself.
 const MAX_WAITING_BYTES: usize = 64 << 20;
+/// While a seal is under way more may wait; beyond this nothing is appended until it is done.
+const MAX_BYTES_BEHIND_A_SEAL: usize = 4 * MAX_WAITING_BYTES;
 
-/// The one writer of a log. It holds the folder's lock until it is dropped.
+/// The one writer of a log. It holds the folder's lock until it and its last [`Seal`] are dropped.
 pub struct LogWriter {
-    disk: Box<dyn Disk>,
     root: PathBuf,
     origin: Origin,
-    key: SigningKey,
+    /// The gateway's name as it stands in entries.
+    gateway: Vec<u8>,
     edge: RightEdge,
-    /// Tiles that were filled since the last checkpoint.
+    /// Tiles that were filled since the last seal began.
     full: Vec<TileBytes>,
     full_bytes: usize,
     last: Checkpoint,
-    /// The checkpoint file as it was last seen.
     signed: String,
-    /// A checkpoint that may or may not have reached the disk.
-    attempted: Option<String>,
-    journal: Journal,
-    known_folders: HashSet<PathBuf>,
-    /// Folders with names in them that may not survive a loss of power yet.
-    unsynced_folders: BTreeSet<PathBuf>,
+    /// Entries that a finished flush or seal made durable.
+    durable: u64,
+    journals: Journals,
+    /// Away with a seal that is under way.
+    publisher: Option<Publisher>,
     batch: Batch,
-}
-
-/// What the writer knows about the journal file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Journal {
-    /// Where the last whole record ends.
-    length: u64,
-    /// The file may be longer, or shorter, than `length`, and must be cut before it is used.
-    uncut: bool,
-    /// A sync failed, and a second sync of the same bytes would prove nothing: the system may have
-    /// dropped them. What was in it must become durable by way of tiles.
-    doubtful: bool,
 }
 
 /// The records of one `append`, kept to spare allocations.
@@ -76,41 +69,43 @@ struct Batch {
 impl LogWriter {
     /// Opens the log in `folder` for writing, or starts one there.
     ///
-    /// Entries that a crash left in the journal are taken up again; they are signed with the next
-    /// checkpoint. Where [`Recovery::torn_bytes`] is not zero, the caller appends a `gap`.
+    /// Entries that a crash left in the journals are taken up again; they are signed with the next
+    /// checkpoint. Where [`Recovery::may_lack_events`] says so, the caller appends a `gap` first of
+    /// all.
     ///
     /// # Errors
     /// [`OpenError`]; nothing in the folder was changed then, unless the log is new.
     pub fn open(folder: &Path, origin: &Origin, key: SigningKey) -> Result<(Self, Recovery), OpenError> {
-        Self::open_on(Box::<RealDisk>::default(), folder, origin, key)
+        Self::open_on(Arc::<RealDisk>::default(), folder, origin, key)
     }
 
     pub(crate) fn open_on(
-        mut disk: Box<dyn Disk>,
+        disk: Arc<dyn Disk>,
         folder: &Path,
         origin: &Origin,
         key: SigningKey,
     ) -> Result<(Self, Recovery), OpenError> {
-        let state = recovery::recover(disk.as_mut(), folder, origin, &key)?;
-        let full_bytes = state.full.iter().map(|(_, bytes)| bytes.len()).sum();
+        let state = recovery::recover(disk.as_ref(), folder, origin, &key)?;
+        let publisher = Publisher::new(
+            Arc::clone(&disk),
+            folder,
+            origin.clone(),
+            Arc::new(key),
+            state.checkpoint.clone(),
+            state.signed.clone(),
+        );
         let writer = Self {
-            disk,
             root: folder.to_owned(),
             origin: origin.clone(),
-            key,
+            gateway: encoded_gateway(origin.gateway()),
+            full_bytes: bytes_in(&state.full),
             edge: state.edge,
             full: state.full,
-            full_bytes,
+            durable: state.checkpoint.size(),
             last: state.checkpoint,
             signed: state.signed,
-            attempted: None,
-            journal: Journal {
-                length: state.journal_length,
-                uncut: false,
-                doubtful: false,
-            },
-            known_folders: HashSet::from([folder.to_owned()]),
-            unsynced_folders: BTreeSet::new(),
+            journals: Journals::new(disk, folder, state.journals, state.active),
+            publisher: Some(publisher),
             batch: Batch::default(),
         };
         Ok((writer, state.recovery))
@@ -131,6 +126,16 @@ impl LogWriter {
         self.edge.size() - self.last.size()
     }
 
+    /// Bytes of tiles that no seal has taken yet; appending more keeps them in memory.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.full_bytes
+    }
+
+    /// Entries that survive a loss of power, as far as a flush or a seal has said so.
+    pub const fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// The last checkpoint that was signed.
     pub const fn last_checkpoint(&self) -> &Checkpoint {
         &self.last
@@ -143,52 +148,141 @@ impl LogWriter {
 
     /// Appends all `events` or none, gives each its `seq`, and returns the indices they got.
     ///
-    /// When it returns, the events survive the death of this process; `sync` or `checkpoint` makes
+    /// When it returns, the events survive the death of this process; a flush or a checkpoint makes
     /// them survive a loss of power.
     ///
     /// # Errors
     /// [`AppendError`]; none of the batch is recorded then.
     pub fn append(&mut self, events: &mut [Event]) -> Result<Range<u64>, AppendError> {
-        if self.full_bytes > MAX_WAITING_BYTES {
+        let own = self.origin.gateway();
+        let misfit = |event: &Event| (event.gateway != own).then(|| event.gateway.clone());
+        if let Some((position, found)) = first_misfit(events, misfit) {
+            return Err(self.other_gateway(position, found));
+        }
+        let range = self.append_with(events, |event, seq, out| {
+            event.seq = seq;
+            encode_entry(event, seq, out)
+        })?;
+        Ok(range)
+    }
+
+    /// Like [`Self::append`], for events that were encoded already.
+    ///
+    /// # Errors
+    /// [`AppendError`]; none of the batch is recorded then.
+    pub fn append_drafts(&mut self, drafts: &[Draft]) -> Result<Range<u64>, AppendError> {
+        let own = self.gateway.as_slice();
+        let misfit = |draft: &Draft| {
+            (draft.gateway() != own).then(|| String::from_utf8_lossy(draft.gateway()).into_owned())
+        };
+        if let Some((position, found)) = first_misfit(drafts, misfit) {
+            return Err(self.other_gateway(position, found));
+        }
+        let mut drafts: Vec<&Draft> = drafts.iter().collect();
+        self.append_with(&mut drafts, |draft, seq, out| {
+            draft.write(seq, out);
+            Ok(())
+        })
+    }
+
+    fn other_gateway(&self, position: usize, found: String) -> AppendError {
+        AppendError::Gateway {
+            position,
+            found,
+            own: self.origin.gateway().to_owned(),
+        }
+    }
+
+    fn append_with<T>(
+        &mut self,
+        items: &mut [T],
+        write: impl Fn(&mut T, u64, &mut Vec<u8>) -> Result<(), InvalidEvent>,
+    ) -> Result<Range<u64>, AppendError> {
+        self.make_room()?;
+        let batch = &mut self.batch;
+        batch.bytes.clear();
+        batch.entries.clear();
+        for (position, (item, seq)) in items.iter_mut().zip(self.edge.size()..).enumerate() {
+            let start = batch.bytes.len() + crate::journal::RECORD_HEAD;
+            let leaf = push_record(&mut batch.bytes, |out| write(item, seq, out))
+                .map_err(|source| AppendError::Event { position, source })?;
+            batch.entries.push((start..batch.bytes.len(), leaf));
+        }
+        self.journals
+            .append(&batch.bytes)
+            .map_err(|source| AppendError::Journal {
+                folder: self.root.clone(),
+                source,
+            })?;
+        let first = self.edge.size();
+        let waiting_tiles = self.full.len();
+        for (range, leaf) in batch.entries.drain(..) {
+            self.edge.push(&batch.bytes[range], leaf, &mut self.full);
+        }
+        self.full_bytes += bytes_in(&self.full[waiting_tiles..]);
+        Ok(first..self.edge.size())
+    }
+
+    /// Keeps memory bounded while nobody seals, or while a seal takes too long.
+    fn make_room(&mut self) -> Result<(), AppendError> {
+        let is_full = if self.publisher.is_some() {
+            self.full_bytes > MAX_WAITING_BYTES
+        } else {
+            self.full_bytes > MAX_BYTES_BEHIND_A_SEAL
+        };
+        if is_full {
             self.checkpoint().map_err(|source| AppendError::Backlog {
                 waiting: self.waiting(),
                 source: Box::new(source),
             })?;
         }
-        self.encode(events)?;
-        self.write_journal().map_err(|source| AppendError::Journal {
-            folder: self.root.clone(),
-            source,
-        })?;
-        let first = self.size();
-        let waiting_tiles = self.full.len();
-        for (range, leaf) in self.batch.entries.drain(..) {
-            self.edge.push(&self.batch.bytes[range], leaf, &mut self.full);
-        }
-        let new_tiles = &self.full[waiting_tiles..];
-        self.full_bytes += new_tiles.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-        Ok(first..self.size())
+        Ok(())
     }
 
-    /// Makes everything appended so far survive a loss of power.
+    /// Makes everything appended so far survive a loss of power, and waits for that.
     ///
     /// # Errors
     /// [`SyncError`].
     pub fn sync(&mut self) -> Result<(), SyncError> {
-        if self.journal.doubtful {
+        if self.needs_seal() {
             self.checkpoint()?;
-            if !self.journal.doubtful {
+            if !self.needs_seal() {
                 return Ok(());
             }
         }
-        let synced = self.cut_if_uncut().and_then(|()| self.disk.sync_journal());
-        synced.map_err(|source| {
-            self.journal.doubtful = true;
-            SyncError::Journal {
-                folder: self.root.clone(),
-                source,
-            }
-        })
+        match self.start_flush() {
+            Some(flush) => self.finish_flush(flush.run()).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// A flush failed, and only a seal can make up for it: the system may have dropped what it was
+    /// given, and would call a second flush of the same bytes a success.
+    pub fn needs_seal(&self) -> bool {
+        self.journals.is_doubtful()
+    }
+
+    /// Hands out the waiting for the disk; `None` where all is flushed, a flush is under way, or
+    /// [`Self::needs_seal`].
+    pub fn start_flush(&mut self) -> Option<Flush> {
+        let size = self.edge.size();
+        let flush = self.journals.start_flush(size);
+        if flush.is_none() && !self.needs_seal() && !self.journals.is_flushing() {
+            self.durable = size;
+        }
+        flush
+    }
+
+    /// Takes a flush back and returns how many entries are durable.
+    ///
+    /// # Errors
+    /// [`SyncError`], as the disk had it. Nothing is flushed again before a seal was made.
+    pub fn finish_flush(&mut self, flushed: Flushed) -> Result<u64, SyncError> {
+        let Flushed { flush, result } = flushed;
+        self.journals.finish_flush(&flush, result.is_ok());
+        result?;
+        self.durable = self.durable.max(flush.size);
+        Ok(self.durable)
     }
 
     /// Covers everything appended so far by a signed checkpoint, durably, and returns it.
@@ -196,146 +290,72 @@ impl LogWriter {
     /// # Errors
     /// [`CheckpointError`].
     pub fn checkpoint(&mut self) -> Result<Checkpoint, CheckpointError> {
-        if self.waiting() > 0 || self.attempted.is_some() {
-            self.publish_tiles()?;
-            self.publish_checkpoint()?;
-            self.forget_superseded();
+        match self.take_seal()? {
+            Some(seal) => self.finish_seal(seal.run()),
+            None => {
+                self.journals.sealed(self.last.size(), self.edge.size());
+                Ok(self.last.clone())
+            }
         }
-        self.empty_journal();
+    }
+
+    /// Hands out the making of a checkpoint over everything appended so far; `None` where there is
+    /// nothing to sign. Appending goes on meanwhile; [`Self::finish_seal`] wants the outcome.
+    ///
+    /// # Errors
+    /// [`CheckpointError::UnderWay`].
+    pub fn start_seal(&mut self) -> Result<Option<Seal>, CheckpointError> {
+        let seal = self.take_seal()?;
+        if seal.is_some() {
+            // Where the other file cannot be had, this one grows on: untidy and not less safe.
+            let _ = self.journals.switch(self.last.size());
+        } else {
+            self.journals.sealed(self.last.size(), self.edge.size());
+        }
+        Ok(seal)
+    }
+
+    /// Takes a seal back and returns the new checkpoint.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]; the last one stands, and the next seal covers the same entries.
+    pub fn finish_seal(&mut self, sealed: Sealed) -> Result<Checkpoint, CheckpointError> {
+        let Sealed {
+            publisher,
+            mut full,
+            result,
+        } = sealed;
+        self.last.clone_from(&publisher.last);
+        self.signed.clone_from(&publisher.signed);
+        self.publisher = Some(publisher);
+        if let Err(error) = result {
+            full.append(&mut self.full);
+            self.full = full;
+            self.full_bytes = bytes_in(&self.full);
+            return Err(error);
+        }
+        self.durable = self.durable.max(self.last.size());
+        self.journals.sealed(self.last.size(), self.edge.size());
         Ok(self.last.clone())
     }
 
-    /// Encodes the batch and hashes its entries.
-    fn encode(&mut self, events: &mut [Event]) -> Result<(), AppendError> {
-        self.batch.bytes.clear();
-        self.batch.entries.clear();
-        for (position, (event, seq)) in events.iter_mut().zip(self.edge.size()..).enumerate() {
-            if event.gateway != self.origin.gateway() {
-                return Err(AppendError::Gateway {
-                    position,
-                    found: event.gateway.clone(),
-                    own: self.origin.gateway().to_owned(),
-                });
-            }
-            event.seq = seq;
-            let entry = event
-                .to_entry()
-                .map_err(|source| AppendError::Event { position, source })?;
-            let leaf = leaf_hash(&entry);
-            push_record(&mut self.batch.bytes, &entry, &leaf);
-            let end = self.batch.bytes.len();
-            self.batch.entries.push((end - entry.len()..end, leaf));
-        }
-        Ok(())
-    }
-
-    fn write_journal(&mut self) -> io::Result<()> {
-        if self.batch.bytes.is_empty() {
-            return Ok(());
-        }
-        self.cut_if_uncut()?;
-        if let Err(error) = self.disk.append_journal(&self.batch.bytes) {
-            // Some of it may be there. What was not acknowledged must not stay; if it cannot be cut
-            // now, it is cut before anything else is written.
-            self.journal.uncut = true;
-            let _ = self.cut_if_uncut();
-            return Err(error);
-        }
-        self.journal.length += self.batch.bytes.len() as u64;
-        Ok(())
-    }
-
-    fn cut_if_uncut(&mut self) -> io::Result<()> {
-        if self.journal.uncut {
-            self.disk.cut_journal(self.journal.length)?;
-            self.journal.uncut = false;
-        }
-        Ok(())
-    }
-
-    /// Entries, then hashes: written aside, synced, renamed, and their folders synced. No checkpoint
-    /// covers them yet, so a failure leaves nothing that anybody relies on.
-    fn publish_tiles(&mut self) -> Result<(), Unwritten> {
-        let partials = self.edge.partials();
-        // A partial tile that the last checkpoint already has is durable and is not touched again.
-        let is_new = |tile: &crate::Tile| last_partial(tile.shelf(), self.last.size()) != Some(*tile);
-        let tiles: Vec<(PathBuf, &[u8])> = self
-            .full
-            .iter()
-            .chain(partials.iter().filter(|(tile, _)| is_new(tile)))
-            .map(|(tile, bytes)| (self.root.join(tile.to_string()), bytes.as_slice()))
-            .collect();
-        let disk = self.disk.as_mut();
-        let mut asides = Vec::with_capacity(tiles.len());
-        for (path, bytes) in &tiles {
-            let folder = path.parent().unwrap_or(&self.root);
-            make_folders(disk, folder, &mut self.known_folders, &mut self.unsynced_folders)?;
-            let aside = aside(path);
-            disk.write(&aside, bytes).map_err(at(path))?;
-            asides.push(aside);
-        }
-        disk.sync(&self.root, &asides)
-            .map_err(at(&self.root.join(TILE_FOLDER)))?;
-        for ((path, _), aside) in tiles.iter().zip(&asides) {
-            if let Some(folder) = path.parent() {
-                self.unsynced_folders.insert(folder.to_owned());
-            }
-            disk.rename(aside, path).map_err(at(path))?;
-        }
-        let folders: Vec<PathBuf> = self.unsynced_folders.iter().cloned().collect();
-        disk.sync(&self.root, &folders)
-            .map_err(at(&self.root.join(TILE_FOLDER)))?;
-        self.unsynced_folders.clear();
-        Ok(())
-    }
-
-    fn publish_checkpoint(&mut self) -> Result<(), CheckpointError> {
-        let path = self.root.join(CHECKPOINT_FILE);
-        let found = self.disk.read(&path).map_err(at(&path))?;
-        if let Some(attempted) = self.attempted.take_if(|own| own.as_bytes() == found) {
-            self.signed = attempted;
-        } else if self.signed.as_bytes() != found {
-            return Err(CheckpointError::Changed {
-                folder: self.root.clone(),
-            });
-        }
-        let checkpoint = Checkpoint::new(self.origin.clone(), self.edge.size(), self.edge.root());
-        let signed = checkpoint
-            .sign(&self.key)
-            .expect("origin and key were found fit for notes when the log was opened");
-        // From here on either of two checkpoints may be in the folder; this tree continues both.
-        self.attempted = Some(signed.clone());
-        replace_file(self.disk.as_mut(), &self.root, &path, signed.as_bytes())?;
-        self.attempted = None;
-        self.signed = signed;
-        self.last = checkpoint;
-        Ok(())
-    }
-
-    /// Drops what the new checkpoint made needless: tiles in memory, and partial tiles that full ones
-    /// replaced (the specification lets them go once the full tile is there).
-    fn forget_superseded(&mut self) {
-        for (tile, _) in self.full.drain(..) {
-            let folder = self.root.join(tile.partial_folder());
-            self.known_folders.remove(&folder);
-            // A leftover is clutter and nothing worse.
-            let _ = self.disk.remove_folder(&folder);
-        }
+    fn take_seal(&mut self) -> Result<Option<Seal>, CheckpointError> {
+        let size = self.edge.size();
+        let publisher = self.publisher.take_if(|publisher| publisher.is_behind(size));
+        let Some(publisher) = publisher else {
+            return match self.publisher {
+                Some(_) => Ok(None),
+                None => Err(CheckpointError::UnderWay {
+                    folder: self.root.clone(),
+                }),
+            };
+        };
         self.full_bytes = 0;
-    }
-
-    /// The checkpoint covers all that the journal holds. Should cutting it fail, its records are
-    /// known by their `seq` and skipped when the log is opened.
-    fn empty_journal(&mut self) {
-        let empty = MAGIC.len() as u64;
-        if self.journal.length != empty || self.journal.doubtful {
-            self.journal.length = empty;
-            self.journal.uncut = true;
-        }
-        let emptied = self.cut_if_uncut();
-        if self.journal.doubtful && emptied.and_then(|()| self.disk.sync_journal()).is_ok() {
-            self.journal.doubtful = false;
-        }
+        Ok(Some(Seal {
+            publisher,
+            edge: self.edge.clone(),
+            full: std::mem::take(&mut self.full),
+        }))
     }
 }
 
@@ -346,56 +366,18 @@ impl std::fmt::Debug for LogWriter {
             .field("origin", &self.origin)
             .field("size", &self.size())
             .field("last", &self.last)
-            .field("journal", &self.journal)
+            .field("journals", &self.journals)
             .finish_non_exhaustive()
     }
 }
 
-/// Writes a file aside, syncs it, renames it into place and syncs the folder.
-pub(crate) fn replace_file(
-    disk: &mut dyn Disk,
-    folder: &Path,
-    path: &Path,
-    bytes: &[u8],
-) -> Result<(), Unwritten> {
-    let aside = aside(path);
-    disk.write(&aside, bytes).map_err(at(&aside))?;
-    disk.sync(folder, std::slice::from_ref(&aside))
-        .map_err(at(&aside))?;
-    disk.rename(&aside, path).map_err(at(path))?;
-    disk.sync(folder, &[folder.to_owned()]).map_err(at(folder))
+fn bytes_in(tiles: &[TileBytes]) -> usize {
+    tiles.iter().map(|(_, bytes)| bytes.len()).sum()
 }
 
-/// Makes `folder` and what is above it, down to a folder that is known.
-///
-/// The folder above is to be synced even where this one existed: whoever made it may have died
-/// before syncing.
-pub(crate) fn make_folders(
-    disk: &mut dyn Disk,
-    folder: &Path,
-    known: &mut HashSet<PathBuf>,
-    unsynced: &mut BTreeSet<PathBuf>,
-) -> Result<(), Unwritten> {
-    if known.contains(folder) {
-        return Ok(());
-    }
-    if let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
-        make_folders(disk, above, known, unsynced)?;
-        unsynced.insert(above.to_owned());
-    }
-    disk.make_folder(folder).map_err(at(folder))?;
-    known.insert(folder.to_owned());
-    Ok(())
-}
-
-/// The name under which a file is written before it is whole.
-fn aside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    PathBuf::from(name)
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> Unwritten {
-    let path = path.to_owned();
-    move |source| Unwritten { path, source }
+fn first_misfit<T>(items: &[T], misfit: impl Fn(&T) -> Option<String>) -> Option<(usize, String)> {
+    items
+        .iter()
+        .enumerate()
+        .find_map(|(position, item)| Some((position, misfit(item)?)))
 }

@@ -6,9 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::disk::Disk;
-
-use super::folder;
+use crate::disk::{Disk, JournalFile};
 
 /// When within its operation a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,13 +140,13 @@ impl Platter {
         &mut self.contents[id]
     }
 
-    fn overwrite(&mut self, path: &Path, bytes: &[u8]) {
+    pub(super) fn overwrite(&mut self, path: &Path, bytes: &[u8]) {
         let file = self.file_or_new(path);
         file.bytes = bytes.to_vec();
         file.given_up = 0;
     }
 
-    fn sync_path(&mut self, path: &Path) {
+    pub(super) fn sync_path(&mut self, path: &Path) {
         if let Ok(file) = self.file(path) {
             file.sync();
             return;
@@ -207,11 +205,17 @@ impl Platter {
     }
 }
 
-fn journal() -> PathBuf {
-    folder().join("journal")
+/// One journal on a simulated disk.
+struct SimulatedJournal {
+    disk: SimulatedDisk,
+    path: PathBuf,
 }
 
 impl SimulatedDisk {
+    pub(super) fn of(platter: Platter) -> Self {
+        Self(Arc::new(Mutex::new(platter)))
+    }
+
     pub(super) fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.with(|platter| platter.clone()))))
     }
@@ -233,11 +237,11 @@ impl SimulatedDisk {
 }
 
 impl Disk for SimulatedDisk {
-    fn lock(&mut self, _: &Path) -> io::Result<bool> {
+    fn lock(&self, _: &Path) -> io::Result<bool> {
         Ok(self.with(|platter| !std::mem::replace(&mut platter.locked, true)))
     }
 
-    fn make_folder(&mut self, path: &Path) -> io::Result<()> {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
         self.with(|platter| {
             let make = |platter: &mut Platter| {
                 platter.seen.folders.insert(path.to_owned());
@@ -246,11 +250,11 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.with(|platter| platter.file(path).map(|file| file.bytes.clone()))
     }
 
-    fn exists(&mut self, path: &Path) -> io::Result<bool> {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.with(|platter| {
             path == Path::new("/")
                 || platter.seen.files.contains_key(path)
@@ -258,7 +262,7 @@ impl Disk for SimulatedDisk {
         }))
     }
 
-    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let half = &bytes[..bytes.len() / 2];
         self.with(|platter| {
             let folder = path.parent().unwrap();
@@ -270,7 +274,7 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.with(|platter| {
             let rename = |platter: &mut Platter| {
                 let id = platter.seen.files.remove(from).unwrap();
@@ -280,7 +284,7 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
         self.with(|platter| {
             let remove = |platter: &mut Platter| {
                 platter.seen.files.retain(|name, _| !name.starts_with(path));
@@ -290,7 +294,7 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn sync(&mut self, _: &Path, paths: &[PathBuf]) -> io::Result<()> {
+    fn sync(&self, _: &Path, paths: &[PathBuf]) -> io::Result<()> {
         let (some, _) = paths.split_at(paths.len() / 2);
         self.with(|platter| {
             platter.operate(
@@ -300,27 +304,44 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn open_journal(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.with(|platter| platter.file_or_new(path).bytes.clone()))
+    fn open_journal(&self, path: &Path) -> io::Result<Arc<dyn JournalFile>> {
+        self.with(|platter| {
+            let make = |platter: &mut Platter| {
+                platter.file_or_new(path);
+            };
+            if platter.seen.files.contains_key(path) {
+                Ok(())
+            } else {
+                platter.operate(|_| {}, make)
+            }
+        })?;
+        Ok(Arc::new(SimulatedJournal {
+            disk: self.clone(),
+            path: path.to_owned(),
+        }))
+    }
+}
+
+impl JournalFile for SimulatedJournal {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        Disk::read(&self.disk, &self.path)
     }
 
-    fn append_journal(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
         let half = &bytes[..bytes.len() / 2];
-        let path = journal();
-        self.with(|platter| {
+        self.disk.with(|platter| {
             platter.operate(
-                |platter| platter.file_or_new(&path).bytes.extend_from_slice(half),
-                |platter| platter.file_or_new(&path).bytes.extend_from_slice(bytes),
+                |platter| platter.file_or_new(&self.path).bytes.extend_from_slice(half),
+                |platter| platter.file_or_new(&self.path).bytes.extend_from_slice(bytes),
             )
         })
     }
 
-    fn cut_journal(&mut self, length: u64) -> io::Result<()> {
-        let path = journal();
+    fn cut(&self, length: u64) -> io::Result<()> {
         let length = usize::try_from(length).unwrap();
-        self.with(|platter| {
+        self.disk.with(|platter| {
             let cut = |platter: &mut Platter| {
-                let file = platter.file_or_new(&path);
+                let file = platter.file_or_new(&self.path);
                 file.bytes.resize(length, 0);
                 file.given_up = file.given_up.min(length);
             };
@@ -328,12 +349,11 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn sync_journal(&mut self) -> io::Result<()> {
-        let path = journal();
-        self.with(|platter| {
-            let synced = platter.operate(|_| {}, |platter| platter.sync_path(&path));
+    fn sync(&self) -> io::Result<()> {
+        self.disk.with(|platter| {
+            let synced = platter.operate(|_| {}, |platter| platter.sync_path(&self.path));
             if synced.is_err() {
-                platter.give_up(&path);
+                platter.give_up(&self.path);
             }
             synced
         })

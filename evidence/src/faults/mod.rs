@@ -76,6 +76,32 @@ impl Promises {
         }
     }
 
+    /// Appends while a flush is under way.
+    fn flush(&mut self, writer: &mut LogWriter, meanwhile: u64) {
+        let Some(flush) = writer.start_flush() else {
+            return;
+        };
+        self.append(writer, meanwhile);
+        if let Ok(durable) = writer.finish_flush(flush.run()) {
+            self.durable = self.durable.max(durable);
+        }
+    }
+
+    /// Appends and flushes while a seal is under way.
+    fn seal(&mut self, writer: &mut LogWriter, meanwhile: u64) {
+        let Ok(Some(seal)) = writer.start_seal() else {
+            return;
+        };
+        self.append(writer, meanwhile);
+        self.flush(writer, meanwhile / 2);
+        let sealed = seal.run();
+        self.append(writer, meanwhile);
+        if let Ok(checkpoint) = writer.finish_seal(sealed) {
+            self.durable = self.durable.max(checkpoint.size());
+            self.checkpoints.push(checkpoint);
+        }
+    }
+
     /// One fault may spoil one checkpoint, never the next.
     fn checkpoint_at_last(&mut self, writer: &mut LogWriter) {
         self.checkpoint(writer);
@@ -84,7 +110,7 @@ impl Promises {
 }
 
 fn open(disk: &SimulatedDisk) -> Result<LogWriter, crate::OpenError> {
-    let disk = Box::new(disk.clone());
+    let disk = std::sync::Arc::new(disk.clone());
     LogWriter::open_on(disk, &folder(), &origin(), key()).map(|(writer, _)| writer)
 }
 
@@ -115,13 +141,32 @@ fn growth(disk: &SimulatedDisk, promises: &mut Promises) {
     let writer = &mut writer;
     promises.append(writer, 2);
     promises.sync(writer);
-    promises.append(writer, 5);
-    promises.checkpoint(writer);
+    promises.seal(writer, 3);
     promises.append(writer, 1);
     promises.checkpoint_at_last(writer);
     promises.append(writer, 1);
     promises.sync(writer);
     promises.append(writer, 1);
+}
+
+/// Seals and flushes overlap with appending and with each other.
+fn overlap(disk: &SimulatedDisk, promises: &mut Promises) {
+    let Ok(mut writer) = open(disk) else {
+        return;
+    };
+    let writer = &mut writer;
+    promises.append(writer, 2);
+    promises.flush(writer, 1);
+    promises.seal(writer, 2);
+    promises.append(writer, 1);
+    promises.seal(writer, 1);
+    promises.seal(writer, 0);
+    promises.append(writer, 1);
+    promises.flush(writer, 0);
+    promises.seal(writer, 2);
+    promises.checkpoint_at_last(writer);
+    promises.append(writer, 1);
+    promises.seal(writer, 1);
 }
 
 /// What `growth` begins with.
@@ -222,6 +267,100 @@ fn no_single_fault_makes_a_new_log_break_a_promise() {
 fn no_single_fault_makes_a_growing_log_break_a_promise() {
     let faults = strike_everywhere(&grown(), growth);
     assert!(faults > 400, "{faults}");
+}
+
+#[test]
+fn no_single_fault_makes_overlapping_seals_break_a_promise() {
+    let faults = strike_everywhere(&Default::default(), overlap);
+    assert!(faults > 900, "{faults}");
+}
+
+#[test]
+fn entries_that_follow_a_lost_journal_are_declared_lost_and_not_taken_for_a_roll_back() {
+    let disk = SimulatedDisk::default();
+    let mut writer = open(&disk).unwrap();
+    let mut promises = Promises::default();
+    promises.append(&mut writer, 3);
+    promises.checkpoint(&mut writer);
+    promises.append(&mut writer, 4);
+    let seal = writer.start_seal().unwrap().unwrap();
+    promises.append(&mut writer, 2);
+    // The system writes the second journal back on its own, and then the power goes.
+    disk.with(|platter| {
+        platter.sync_path(&folder().join("journal.2"));
+        platter.sync_path(&folder());
+        platter.plan = Some(POWER_GOES_AT_LAST);
+    });
+    drop((writer, seal));
+    disk.with(Platter::restart);
+    for _ in 0..2 {
+        // Found again for as long as nothing was written: the gap that declares it could be lost too.
+        let (writer, recovery) =
+            LogWriter::open_on(std::sync::Arc::new(disk.clone()), &folder(), &origin(), key()).unwrap();
+        assert_eq!((writer.size(), recovery.lost), (3, 6));
+        assert!(recovery.may_lack_events());
+        drop(writer);
+        disk.with(Platter::restart);
+    }
+    let mut writer = open(&disk).unwrap();
+    let mut gap = Event::new(EventKind::Gap, Timestamp::from_unix_us(0), "gw-1");
+    gap.count = Some(6);
+    writer.append(&mut [gap]).unwrap();
+    writer.checkpoint().unwrap();
+    drop(writer);
+    disk.with(Platter::restart);
+    let (writer, recovery) =
+        LogWriter::open_on(std::sync::Arc::new(disk.clone()), &folder(), &origin(), key()).unwrap();
+    assert_eq!((writer.size(), recovery.lost, recovery.torn_bytes), (4, 0, 0));
+}
+
+#[test]
+fn an_older_checkpoint_put_back_shows_in_the_mark_of_the_second_journal() {
+    let disk = SimulatedDisk::default();
+    let mut writer = open(&disk).unwrap();
+    let mut promises = Promises::default();
+    promises.append(&mut writer, 3);
+    promises.checkpoint(&mut writer);
+    let old = disk.with(|platter| platter.clone());
+    promises.append(&mut writer, 4);
+    promises.seal(&mut writer, 2);
+    drop(writer);
+    let checkpoint = folder().join("checkpoint");
+    let bytes = crate::disk::Disk::read(&SimulatedDisk::of(old), &checkpoint).unwrap();
+    disk.with(|platter| platter.overwrite(&checkpoint, &bytes));
+    disk.with(Platter::restart);
+    let found = open(&disk).unwrap_err();
+    assert!(
+        matches!(
+            found,
+            crate::OpenError::RolledBack {
+                signed: 3,
+                journal: 7,
+                ..
+            }
+        ),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_second_seal_waits_for_the_first() {
+    let disk = SimulatedDisk::default();
+    let mut writer = open(&disk).unwrap();
+    let mut promises = Promises::default();
+    promises.append(&mut writer, 1);
+    let seal = writer.start_seal().unwrap().unwrap();
+    promises.append(&mut writer, 1);
+    assert!(matches!(
+        writer.start_seal(),
+        Err(crate::CheckpointError::UnderWay { .. })
+    ));
+    assert!(matches!(
+        writer.checkpoint(),
+        Err(crate::CheckpointError::UnderWay { .. })
+    ));
+    assert_eq!(writer.finish_seal(seal.run()).unwrap().size(), 1);
+    assert_eq!(writer.checkpoint().unwrap().size(), 2);
 }
 
 #[test]
