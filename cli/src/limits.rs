@@ -24,6 +24,9 @@ pub struct LimitsConfig {
     /// New connections of one plugin in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_per_second: Option<u32>,
+    /// Name lookups of one plugin under way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookups_per_plugin: Option<usize>,
     /// Bytes of one request or response head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_bytes: Option<usize>,
@@ -76,6 +79,7 @@ impl LimitsConfig {
             connections: self.connections.unwrap_or(shipped.connections),
             head_bytes: self.head_bytes.unwrap_or(shipped.head_bytes),
             headers: self.headers.unwrap_or(shipped.headers),
+            lookups_per_plugin: self.lookups_per_plugin.unwrap_or(shipped.lookups_per_plugin),
             quotas: Quotas {
                 connections_per_run: self.connections_per_run.unwrap_or(quotas.connections_per_run),
                 connections_per_plugin: self
@@ -85,7 +89,6 @@ impl LimitsConfig {
                     .connections_per_second
                     .unwrap_or(quotas.connections_per_second),
             },
-            ..shipped
         }
     }
 
@@ -99,6 +102,7 @@ impl LimitsConfig {
                 "connections_per_second",
                 self.connections_per_second.map(|rate| rate as usize),
             ),
+            ("lookups_per_plugin", self.lookups_per_plugin),
             ("headers", self.headers),
         ];
         if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {

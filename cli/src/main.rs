@@ -17,6 +17,7 @@ mod list_file;
 mod output;
 mod parent_config;
 mod random;
+mod service;
 mod trust_file;
 mod witness;
 

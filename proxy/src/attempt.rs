@@ -145,7 +145,10 @@ impl Attempt {
         {
             return self.reach_through(parent).await;
         }
-        let lookup = core.names.look_up(&self.target).await;
+        let lookup = core
+            .names
+            .look_up(&self.target, self.facts.plugin_id.as_ref())
+            .await;
         self.describe_lookup(&lookup);
         if lookup.addresses.is_empty() {
             return Err(Failure::Lookup(lookup.result));
@@ -171,7 +174,7 @@ impl Attempt {
         self.facts.dns_result = Some(DnsResult::Parent);
         self.facts.via = Some(parent.to_string());
         let unreachable = Failure::Parent(ParentFailure::Unreachable);
-        let mut addresses = core.names.look_up(&parent.target()).await.addresses;
+        let mut addresses = core.names.look_up(&parent.target(), None).await.addresses;
         addresses.retain(|address| !core.floor.is_own(*address));
         let started = Instant::now();
         let (mut stream, address) = self.dial(&addresses).await.map_err(|error| match error {
@@ -260,6 +263,16 @@ impl Attempt {
     /// Closes an attempt that failed, and gives the answer for the client.
     pub(crate) fn fail(self, failure: Failure, ending: Ending) -> Refusal {
         let refusal = Refusal::failed(&self.target, failure);
+        let facts = &self.facts;
+        tracing::info!(
+            connection_id = facts.connection_id.as_deref(),
+            plugin_id = facts.plugin_id.as_ref().map(tracing::field::display),
+            run_id = facts.run_id.as_ref().map(tracing::field::display),
+            target = %self.target,
+            outcome = %failure.outcome(),
+            failure = ?failure,
+            "connection failed"
+        );
         self.close(Ending {
             outcome: Some(failure.outcome()),
             timeout: failure.timeout(),
@@ -400,15 +413,33 @@ pub(crate) fn record_untold(core: &Core, untold: &Untold) {
     describe_identity(&mut event, Some(&untold.identity));
     event.transport = Some(Transport::Tcp);
     event.count = Some(untold.count);
-    core.recorder.record(refused(core, event, RefusalReason::Quota));
+    let event = refused(core, event, RefusalReason::Quota);
+    log_refusal(&event, RefusalReason::Quota);
+    core.recorder.record(event);
 }
 
 /// Waits until the refusal is on record, so that whoever has its answer can look it up there.
 async fn record_refusal(core: &Core, facts: Event, reason: RefusalReason) {
     core.metrics.refused(reason);
     let event = refused(core, facts, reason);
+    log_refusal(&event, reason);
     // Where evidence cannot be written this waits in memory; the client is refused either way.
     let _ = core.recorder.record_and_wait(event).await;
+}
+
+/// One line for whoever reads the log of the process; the record is the event.
+fn log_refusal(event: &Event, reason: RefusalReason) {
+    tracing::info!(
+        connection_id = event.connection_id.as_deref(),
+        plugin_id = event.plugin_id.as_ref().map(tracing::field::display),
+        run_id = event.run_id.as_ref().map(tracing::field::display),
+        host = event.destination_host.as_ref().map(tracing::field::display),
+        port = event.port.map(tracing::field::display),
+        raw_target = event.raw_target.as_deref(),
+        count = event.count,
+        reason = %reason,
+        "connection refused"
+    );
 }
 
 fn refused(core: &Core, mut facts: Event, reason: RefusalReason) -> Event {

@@ -119,7 +119,11 @@ impl Gateway {
         own.extend(addresses.iter().filter_map(ListenAddress::socket_address));
         own.extend(admin.iter().map(|(address, _)| *address));
         let core = Arc::new(Core {
-            names: Names::new(&settings.resolver, settings.timeouts.lookup),
+            names: Names::new(
+                &settings.resolver,
+                settings.timeouts.lookup,
+                settings.limits.lookups_per_plugin,
+            ),
             floor: Floor::new(own, settings.allow_private.clone()),
             live: Arc::new(LiveTable::new(settings.limits.quotas)),
             metrics: Metrics::new(recorder.counters()),

@@ -60,6 +60,7 @@ mod splice;
 mod stream;
 pub mod token_runs;
 mod tunnel;
+mod turnstile;
 
 pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};

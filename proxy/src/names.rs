@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use base::{DnsResult, Host, HostName, Target, canonical_ip};
+use base::{DnsResult, Host, HostName, PluginId, Target, canonical_ip};
 use hickory_resolver::Resolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::{DnsError, NetError};
@@ -16,6 +16,7 @@ use hickory_resolver::proto::rr::{Name, RData};
 
 use crate::name_transport::{NameTransport, is_cut_off};
 use crate::settings::{OverrideAddress, ResolverSettings};
+use crate::turnstile::Turnstile;
 
 /// Looks names up.
 pub(crate) struct Names {
@@ -23,6 +24,8 @@ pub(crate) struct Names {
     /// Absent where the system has no usable configuration: then every lookup fails, and says so.
     resolver: Option<Resolver<NameTransport>>,
     timeout: Duration,
+    /// Where the lookups of one plugin queue up.
+    turnstile: Turnstile,
 }
 
 /// What a lookup gave.
@@ -37,7 +40,7 @@ pub(crate) struct Lookup {
 }
 
 impl Names {
-    pub(crate) fn new(settings: &ResolverSettings, timeout: Duration) -> Self {
+    pub(crate) fn new(settings: &ResolverSettings, timeout: Duration, lookups_per_plugin: usize) -> Self {
         let resolver = build(&settings.servers, timeout);
         if let Err(error) = &resolver {
             tracing::warn!(%error, "no name server is known; set gateway.resolver.servers");
@@ -46,6 +49,7 @@ impl Names {
             overrides: settings.hosts.clone(),
             resolver: resolver.ok(),
             timeout,
+            turnstile: Turnstile::new(lookups_per_plugin),
         }
     }
 
@@ -54,8 +58,9 @@ impl Names {
         matches!(&target.host, Host::Name(name) if self.overrides.contains_key(name))
     }
 
-    /// The addresses of `target`, by the override map, by a lookup, or as they were asked for.
-    pub(crate) async fn look_up(&self, target: &Target) -> Lookup {
+    /// The addresses of `target`, by the override map, by a lookup that `plugin` wants, or as they were
+    /// asked for.
+    pub(crate) async fn look_up(&self, target: &Target, plugin: Option<&PluginId>) -> Lookup {
         let name = match &target.host {
             Host::Ip(ip) => {
                 let address = SocketAddr::new(*ip, target.port.get());
@@ -70,7 +75,11 @@ impl Names {
             return Lookup::at_once(DnsResult::Override, overrides.iter().map(address).collect());
         }
         let started = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.ask(name, target.port.get())).await;
+        let ask = async {
+            let _pass = self.turnstile.pass(plugin).await;
+            self.ask(name, target.port.get()).await
+        };
+        let answer = tokio::time::timeout(self.timeout, ask).await;
         let (result, addresses, cname_chain) = match answer {
             Ok(Ok((addresses, cname_chain))) if !addresses.is_empty() => {
                 (DnsResult::Ok, addresses, cname_chain)
@@ -239,12 +248,12 @@ mod tests {
                 ],
             )]),
         };
-        Names::new(&settings, timeout)
+        Names::new(&settings, timeout, 8)
     }
 
     async fn look_up(names: &Names, authority: &str) -> (DnsResult, Vec<String>, Vec<String>) {
         let target = Target::from_authority(authority.as_bytes()).unwrap();
-        let lookup = names.look_up(&target).await;
+        let lookup = names.look_up(&target, None).await;
         let addresses = lookup.addresses.iter().map(ToString::to_string).collect();
         (lookup.result, addresses, lookup.cname_chain)
     }

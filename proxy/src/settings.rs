@@ -100,6 +100,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Headers in one request or response head.
     pub headers: usize,
+    /// Name lookups of one plugin under way at once; further ones wait.
+    pub lookups_per_plugin: usize,
     /// How much of the gateway one run and one plugin may use.
     pub quotas: Quotas,
 }
@@ -144,6 +146,7 @@ impl Default for Limits {
             connections: 10_000,
             head_bytes: 64 << 10,
             headers: 128,
+            lookups_per_plugin: 256,
             quotas: Quotas::default(),
         }
     }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
@@ -14,9 +15,14 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// What a pipe is asked to hold; the system may grant less.
-const CAPACITY: usize = 1 << 20;
+const CAPACITY: usize = 256 << 10;
+/// Pipes lent at once, all threads together. A receiver that takes nothing keeps its pipe full, so
+/// this times [`CAPACITY`] is the memory that stalled receivers can tie up; others are copied for.
+const LENT: usize = 256;
 /// Pipes kept for the next tunnel, per thread.
 const KEPT: usize = 8;
+
+static LENT_NOW: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static IDLE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
@@ -30,13 +36,35 @@ pub(crate) struct Pipe {
     /// Taken in at once.
     capacity: usize,
     held: usize,
+    /// Counts among those that are lent.
+    lent: Option<Lending>,
+}
+
+/// A place among the pipes that are lent, given back when dropped.
+#[derive(Debug)]
+struct Lending;
+
+impl Lending {
+    fn begin() -> Option<Self> {
+        let begun = LENT_NOW.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| {
+            (lent < LENT).then_some(lent + 1)
+        });
+        begun.is_ok().then_some(Self)
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        LENT_NOW.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pipe {
     /// An empty pipe; `None` where the system has none to give, and copying has to do.
     pub(crate) fn lend() -> Option<Self> {
+        let lent = Some(Lending::begin()?);
         if let Some(idle) = IDLE.with_borrow_mut(Vec::pop) {
-            return Some(idle);
+            return Some(Self { lent, ..idle });
         }
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // An unprivileged user may be past the allowance for large pipes (pipe(7)); a small one serves.
@@ -46,12 +74,14 @@ impl Pipe {
             into,
             capacity,
             held: 0,
+            lent,
         })
     }
 
     /// Gives the pipe back once nothing lies in it. One that still holds bytes is closed with them:
     /// they belong to a tunnel that is over.
-    pub(crate) fn give_back(self) {
+    pub(crate) fn give_back(mut self) {
+        self.lent = None;
         if self.held == 0 {
             IDLE.with_borrow_mut(|idle| {
                 if idle.len() < KEPT {

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::house::House;
 use crate::output::{self, Format};
+use crate::service;
 
 /// `bailiwick serve` arguments.
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,7 @@ pub struct ServeArgs {}
 pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    service::raise_open_files();
     let (house, addresses) = House::serve(config).await?;
     output::print(format, &addresses, || {
         let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
@@ -29,10 +31,12 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
             addresses.control
         )
     })?;
+    service::ready("serving");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    service::stopping();
     tracing::info!("stopping; tunnels are drained");
     tokio::select! {
         () = house.close() => {}

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
+use crate::service;
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
 use witnesses::Witnesses;
@@ -207,6 +208,7 @@ impl House {
         ));
         self.tasks
             .spawn(self.office.clone().run_upkeep(self.stop.clone()));
+        self.tasks.spawn(service::keep_watchdog(self.stop.clone()));
         self.tasks
             .spawn(Arc::clone(&self.nights).keep_schedule(self.stop.clone()));
         if let Some(mail) = &config.file.mail {

@@ -1,0 +1,85 @@
+//! The service manager: what is told to it (sd_notify(3)).
+//!
+//! Without one, nothing here does anything but raise the limit of open files.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+
+/// Descriptors below which a gateway soon turns clients away: two for every tunnel.
+const FEW_FILES: u64 = 4096;
+
+/// Raises the limit of open files as far as it goes, and says so. How many there may be.
+pub fn raise_open_files() -> Option<u64> {
+    let before = getrlimit(Resource::Nofile);
+    let Some(hard) = before.maximum else {
+        return None;
+    };
+    let raised = Rlimit {
+        current: Some(hard),
+        maximum: Some(hard),
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => hard,
+        Err(_) => before.current.unwrap_or(hard),
+    };
+    if now < FEW_FILES {
+        tracing::warn!(
+            open_files = now,
+            "few files may be open, and every tunnel needs two; raise LimitNOFILE or ulimit -n"
+        );
+    } else {
+        tracing::info!(open_files = now, "limit of open files");
+    }
+    Some(now)
+}
+
+/// Says that the service is up.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Says that the service is going down.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining tunnels")]);
+}
+
+/// Shows the watchdog twice in every interval that the runtime still gets round to things.
+pub async fn keep_watchdog(stop: CancellationToken) {
+    let Some(interval) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticks = tokio::time::interval(half(interval));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn half(interval: Duration) -> Duration {
+    (interval / 2).max(Duration::from_millis(1))
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    // Nobody listens where there is no service manager, and one that is gone needs no news.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_what_may_be() {
+        if let Some(now) = raise_open_files() {
+            assert_eq!(getrlimit(Resource::Nofile).current, Some(now));
+        }
+    }
+}
