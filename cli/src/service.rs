@@ -14,9 +14,7 @@ const FEW_FILES: u64 = 4096;
 /// Raises the limit of open files as far as it goes, and says so. How many there may be.
 pub fn raise_open_files() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
-    let Some(hard) = before.maximum else {
-        return None;
-    };
+    let hard = before.maximum?;
     let raised = Rlimit {
         current: Some(hard),
         maximum: Some(hard),
