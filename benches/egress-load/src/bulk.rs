@@ -161,6 +161,16 @@ mod tests {
     }
 
     #[test]
+    fn bodies_move_whole_over_http2_and_over_tls() {
+        for route in [testing::route(Via::H2), testing::tls_route()] {
+            let mut bulk = bulk(3_000_000, 2_000_000);
+            bulk.route = route;
+            let figures = run(bulk).figures;
+            assert_eq!(figures["completed"], 2, "{figures}");
+        }
+    }
+
+    #[test]
     fn time_cuts_a_transfer_off_and_keeps_what_it_moved() {
         let mut bulk = bulk(1 << 50, 0);
         bulk.time = Duration::from_millis(200);

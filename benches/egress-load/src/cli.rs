@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::prelude::*;
+use tokio_rustls::TlsAcceptor;
 
 use crate::bulk::Bulk;
 use crate::dial::{Route, SourceAddresses, Target, Via};
 use crate::idle::Idle;
 use crate::load::{Limit, Load, Operation};
 use crate::relay::Moving;
+use crate::tls::{self, ProxyTls};
 use crate::watch::Watch;
 
 pub const USAGE: &str = "\
@@ -22,6 +25,7 @@ Usage: egress-load MODE [OPTION]...
 Modes:
   connect     open a tunnel with HTTP CONNECT, make one request through it, close it; repeat
   socks5      the same with SOCKS5
+  h2          the same with HTTP/2, where many tunnels share a connection
   http        absolute-form GET on connections that are kept
   direct      no proxy: one request for each connection, or with --keep-alive many
   bulk        a few tunnels that each move a large body
@@ -34,11 +38,13 @@ Where to:
   --proxy HOST:PORT         the proxy under test
   --target HOST:PORT        the origin, as the proxy is told it
   --proxy-auth USER:PASS    for HTTP Basic or the SOCKS5 password
-  --via PROTOCOL            bulk, idle and watch: connect (the default), socks5 or direct
+  --via PROTOCOL            bulk, idle and watch: connect (the default), socks5, h2 or direct
+  --proxy-ca FILE           speak TLS to the proxy, and trust this authority (PEM)
+  --proxy-name NAME         the name in the proxy's certificate [localhost]
   --source-ips FIRST-LAST   take local IPv4 addresses in turn from this range
   --beyond-loopback         allow addresses other than loopback
 
-How much (connect, socks5, http, direct):
+How much (connect, socks5, h2, http, direct):
   --concurrency N           workers at a time [64]; for idle and watch, tunnels being
                             opened at a time
   --threads N               threads that share the workers [1]; for origin and relay, serving threads
@@ -58,6 +64,7 @@ bulk, idle and watch:
 origin and relay:
   --listen ADDRESS:PORT     [origin 127.0.0.1:8080, relay 127.0.0.1:8081]
   --splice                  relay: splice instead of copying through a buffer
+  --tls-cert FILE, --tls-key FILE  relay: serve TLS and copy, with this certificate (PEM)
 
 What is reported:
   --pid PID                 also measure this process and its descendants; can be repeated
@@ -66,7 +73,6 @@ What is reported:
 SIZE takes a suffix K, M or G, each a power of 1000. The exit status is 1 if anything failed.
 ";
 
-#[derive(Debug)]
 pub enum Command {
     Load(Load),
     Bulk(Bulk),
@@ -81,11 +87,11 @@ pub enum Command {
         threads: usize,
         target: SocketAddr,
         moving: Moving,
+        tls: Option<TlsAcceptor>,
     },
     Help,
 }
 
-#[derive(Debug)]
 pub struct Invocation {
     pub command: Command,
     /// Figures to report beside the run's own.
@@ -118,6 +124,10 @@ struct Options {
     hold: Option<Duration>,
     listen: Option<SocketAddr>,
     splice: bool,
+    proxy_ca: Option<PathBuf>,
+    proxy_name: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     pids: Vec<u32>,
     json: bool,
 }
@@ -164,6 +174,10 @@ fn parse_options(args: impl IntoIterator<Item = OsString>) -> Result<Option<Opti
             Long("hold") => options.hold = Some(seconds(&mut parser)?),
             Long("listen") => options.listen = Some(value(&mut parser)?),
             Long("splice") => options.splice = true,
+            Long("proxy-ca") => options.proxy_ca = Some(parser.value()?.into()),
+            Long("proxy-name") => options.proxy_name = Some(parser.value()?.string()?),
+            Long("tls-cert") => options.tls_cert = Some(parser.value()?.into()),
+            Long("tls-key") => options.tls_key = Some(parser.value()?.into()),
             Long("pid") => options.pids.push(value(&mut parser)?),
             Long("json") => options.json = true,
             other => return Err(other.unexpected()),
@@ -228,6 +242,7 @@ impl Options {
         let command = match mode.as_str() {
             "connect" => self.into_load(Via::Connect, Operation::Tunnel)?,
             "socks5" => self.into_load(Via::Socks5, Operation::Tunnel)?,
+            "h2" => self.into_load(Via::H2, Operation::Tunnel)?,
             "http" => self.into_load(Via::Direct, Operation::KeepAlive)?,
             "direct" if self.proxy.is_some() => {
                 return Err("direct takes no --proxy".into());
@@ -266,6 +281,11 @@ impl Options {
                 listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
                 threads: self.threads.unwrap_or(1),
                 moving: if self.splice { Moving::Splice } else { Moving::Copy },
+                tls: match (self.tls_cert.take(), self.tls_key.take()) {
+                    (Some(certificates), Some(key)) => Some(tls::acceptor(&certificates, &key)?),
+                    (None, None) => None,
+                    _ => return Err("--tls-cert and --tls-key go together".into()),
+                },
                 target: self.into_route(Via::Direct)?.first_hop,
             },
             other => return Err(format!("unknown mode {other:?}; --help lists them")),
@@ -312,6 +332,12 @@ impl Options {
             None if via == Via::Direct => resolve(&target.to_string())?,
             None => return Err("--proxy is needed".into()),
         };
+        let name = self.proxy_name.as_deref().unwrap_or("localhost");
+        let alpn: &[u8] = if via == Via::H2 { b"h2" } else { b"http/1.1" };
+        let tls = match &self.proxy_ca {
+            Some(ca) => Some(ProxyTls::new(ca, name, alpn)?),
+            None => None,
+        };
         if !first_hop.ip().is_loopback() && !self.beyond_loopback {
             return Err(format!(
                 "{first_hop} is not a loopback address; see --beyond-loopback"
@@ -323,6 +349,7 @@ impl Options {
             target,
             credentials: self.proxy_auth,
             sources: self.source_ips,
+            tls,
         })
     }
 }
@@ -347,7 +374,7 @@ mod tests {
     fn load(words: &str) -> Load {
         match parse_words(words).unwrap().command {
             Command::Load(load) => load,
-            other => panic!("{other:?}"),
+            _ => panic!("{words} is no load"),
         }
     }
 
@@ -368,7 +395,7 @@ mod tests {
     #[test]
     fn addresses_beyond_loopback_need_saying_so() {
         let words = "direct --target 192.0.2.1:80";
-        assert!(parse_words(words).unwrap_err().contains("--beyond-loopback"));
+        assert!(parse_words(words).err().unwrap().contains("--beyond-loopback"));
         assert!(parse_words(&format!("{words} --beyond-loopback")).is_ok());
     }
 

@@ -1,4 +1,5 @@
-//! Opening a byte stream to the target: directly, through HTTP CONNECT, or through SOCKS5.
+//! Opening a byte stream to the target: directly, through HTTP CONNECT (HTTP/1.1 or
+//! HTTP/2), or through SOCKS5.
 
 use std::fmt;
 use std::io;
@@ -6,9 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
+use crate::h2_tunnel;
 use crate::http1::{Connection, basic_credentials};
+use crate::stream::Stream;
+use crate::tls::ProxyTls;
 
 /// How the first hop is asked to reach the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub enum Via {
     Direct,
     Connect,
     Socks5,
+    /// CONNECT over HTTP/2; many tunnels share a connection.
+    H2,
 }
 
 impl FromStr for Via {
@@ -27,7 +33,8 @@ impl FromStr for Via {
             "direct" => Ok(Self::Direct),
             "connect" => Ok(Self::Connect),
             "socks5" => Ok(Self::Socks5),
-            other => Err(format!("{other:?} is not direct, connect or socks5")),
+            "h2" => Ok(Self::H2),
+            other => Err(format!("{other:?} is not direct, connect, socks5 or h2")),
         }
     }
 }
@@ -129,6 +136,8 @@ pub struct Route {
     pub target: Target,
     pub credentials: Option<Credentials>,
     pub sources: SourceAddresses,
+    /// TLS to the first hop, under whatever is spoken there.
+    pub tls: Option<ProxyTls>,
 }
 
 /// Why an operation did not complete. `kind` is for counting, `detail` for the reader.
@@ -154,29 +163,37 @@ impl Failure {
 
 impl Route {
     /// Opens a stream to the first hop.
-    pub async fn connect(&self) -> Result<Connection, Failure> {
-        let failed = Failure::at("connect");
-        let stream = async {
-            let socket = match self.first_hop {
-                SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                SocketAddr::V6(_) => TcpSocket::new_v6()?,
-            };
-            if let Some(source) = self.sources.next() {
-                socket.set_reuseaddr(true)?;
-                socket.bind((source, 0).into())?;
-            }
-            let stream = socket.connect(self.first_hop).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
+    pub async fn connect_stream(&self) -> Result<Stream, Failure> {
+        let stream = self.connect_tcp().await.map_err(Failure::at("connect"))?;
+        let Some(tls) = &self.tls else {
+            return Ok(Stream::Tcp(stream));
         };
-        stream.await.map(Connection::new).map_err(failed)
+        let secured = tls.connect(stream).await.map_err(Failure::at("tls"))?;
+        Ok(Stream::Tls(Box::new(secured)))
+    }
+
+    async fn connect_tcp(&self) -> io::Result<TcpStream> {
+        let socket = match self.first_hop {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(source) = self.sources.next() {
+            socket.set_reuseaddr(true)?;
+            socket.bind((source, 0).into())?;
+        }
+        let stream = socket.connect(self.first_hop).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     /// Opens a stream that reaches the target.
     pub async fn open(&self) -> Result<Connection, Failure> {
-        let mut connection = self.connect().await?;
+        if self.via == Via::H2 {
+            return Ok(Connection::new(Stream::H2(h2_tunnel::open(self).await?)));
+        }
+        let mut connection = Connection::new(self.connect_stream().await?);
         match self.via {
-            Via::Direct => {}
+            Via::Direct | Via::H2 => {}
             Via::Connect => self.ask_http_proxy(&mut connection).await?,
             Via::Socks5 => self.ask_socks_proxy(&mut connection).await?,
         }

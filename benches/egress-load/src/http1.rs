@@ -5,8 +5,9 @@
 use std::cell::Cell;
 use std::io;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::stream::Stream;
 
 /// A head larger than this is refused.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -24,9 +25,9 @@ pub struct Progress {
     pub received: Cell<u64>,
 }
 
-/// A socket with a read buffer in front of it.
+/// A stream with a read buffer in front of it.
 pub struct Connection {
-    pub stream: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -61,7 +62,7 @@ pub struct RequestHead {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Stream) -> Self {
         Self {
             stream,
             buffer: vec![0; BUFFER_BYTES],
@@ -71,7 +72,8 @@ impl Connection {
     }
 
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Reads exactly `into.len()` bytes.
@@ -134,35 +136,31 @@ impl Connection {
     pub async fn exchange(&mut self, send: u64, receive: u64, progress: &Progress) -> io::Result<()> {
         let buffered = receive.min((self.end - self.start) as u64);
         self.start += buffered as usize;
-        let sent_at_end = progress.sent.get() + send;
-        let received_at_end = progress.received.get() + receive;
         progress.received.set(progress.received.get() + buffered);
         if self.buffer.len() < BULK_BYTES && receive > BUFFER_BYTES as u64 {
             self.buffer.resize(BULK_BYTES, 0);
         }
+        let sent_at_end = progress.sent.get() + send;
+        let received_at_end = progress.received.get() + receive - buffered;
         // Nothing is read once `receive` is reached, so the next message stays where it is.
         let buffer = &mut self.buffer;
-        let (mut reader, mut writer) = self.stream.split();
-        let sending = async {
-            while progress.sent.get() < sent_at_end {
-                let piece = (sent_at_end - progress.sent.get()).min(BULK_BYTES as u64) as usize;
-                let sent = writer.write(&FILLER[..piece]).await?;
-                progress.sent.set(progress.sent.get() + sent as u64);
+        match &mut self.stream {
+            Stream::Tcp(stream) => {
+                let (mut reader, mut writer) = stream.split();
+                tokio::try_join!(
+                    send_filler(&mut writer, sent_at_end, progress),
+                    receive_into(buffer, &mut reader, received_at_end, progress)
+                )
             }
-            Ok(())
-        };
-        let receiving = async {
-            while progress.received.get() < received_at_end {
-                let left = received_at_end - progress.received.get();
-                let piece = left.min(buffer.len() as u64) as usize;
-                match reader.read(&mut buffer[..piece]).await? {
-                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    read => progress.received.set(progress.received.get() + read as u64),
-                }
+            stream => {
+                let (mut reader, mut writer) = tokio::io::split(stream);
+                tokio::try_join!(
+                    send_filler(&mut writer, sent_at_end, progress),
+                    receive_into(buffer, &mut reader, received_at_end, progress)
+                )
             }
-            Ok(())
-        };
-        tokio::try_join!(sending, receiving).map(|_| ())
+        }
+        .map(|_| ())
     }
 
     /// Waits until the other end closes or is gone; what it says until then is thrown away.
@@ -256,6 +254,34 @@ impl Connection {
     }
 }
 
+async fn send_filler<W>(writer: &mut W, until: u64, progress: &Progress) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
+    while progress.sent.get() < until {
+        let piece = (until - progress.sent.get()).min(BULK_BYTES as u64) as usize;
+        let sent = writer.write(&FILLER[..piece]).await?;
+        progress.sent.set(progress.sent.get() + sent as u64);
+    }
+    // TLS keeps the last of it until it is told that no more follows for now.
+    writer.flush().await
+}
+
+async fn receive_into<R>(buffer: &mut [u8], reader: &mut R, until: u64, progress: &Progress) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+{
+    while progress.received.get() < until {
+        let left = until - progress.received.get();
+        let piece = left.min(buffer.len() as u64) as usize;
+        match reader.read(&mut buffer[..piece]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => progress.received.set(progress.received.get() + read as u64),
+        }
+    }
+    Ok(())
+}
+
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
@@ -339,14 +365,14 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     async fn connection_that_received(bytes: &'static [u8]) -> Connection {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut sender = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         sender.write_all(bytes).await.unwrap();
-        Connection::new(stream)
+        Connection::new(Stream::Tcp(stream))
     }
 
     #[test]

@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn each_tunnel_is_a_connection_of_its_own() {
-        for via in [Via::Direct, Via::Connect, Via::Socks5] {
+        for via in [Via::Direct, Via::Connect, Via::Socks5, Via::H2] {
             let figures = run(load(Operation::Tunnel, testing::route(via))).figures;
             assert_eq!(figures["completed"], 50, "{via:?}: {figures}");
             assert_eq!(figures["connections_opened"], 50, "{via:?}");
@@ -376,6 +376,14 @@ mod tests {
     }
 
     #[test]
+    fn tls_to_the_first_hop_is_under_whatever_is_spoken_there() {
+        for operation in [Operation::Tunnel, Operation::KeepAlive] {
+            let figures = run(load(operation, testing::tls_route())).figures;
+            assert_eq!(figures["completed"], 50, "{operation:?}: {figures}");
+        }
+    }
+
+    #[test]
     fn pace_bounds_the_rate() {
         let mut load = load(Operation::KeepAlive, testing::route(Via::Direct));
         load.rate = Some(100.0);
@@ -384,7 +392,8 @@ mod tests {
             time: Duration::from_millis(500),
         };
         let figures = run(load).figures;
-        assert!(figures["completed"].as_u64().unwrap() <= 51, "{figures}");
+        // Without a pace it would be thousands; a busy machine may bunch a few together.
+        assert!(figures["per_s"].as_f64().unwrap() < 200.0, "{figures}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod bulk;
 mod cli;
 mod dial;
+mod h2_tunnel;
 mod http1;
 mod idle;
 mod load;
@@ -11,8 +12,10 @@ mod process;
 mod relay;
 mod report;
 mod server;
+mod stream;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod watch;
 
 use std::io;
@@ -47,9 +50,10 @@ fn main() -> ExitCode {
             threads,
             target,
             moving,
+            tls,
         } => {
             let served = server::serve("relay", listen, threads, move |client| {
-                relay::serve_connection(client, target, moving)
+                relay::serve_connection(client, target, moving, tls.clone())
             });
             return server_ended(listen, served);
         }

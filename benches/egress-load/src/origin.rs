@@ -8,13 +8,14 @@ use std::io;
 use tokio::net::TcpStream;
 
 use crate::http1::{Connection, FILLER, Progress, RequestHead};
+use crate::stream::Stream;
 
 /// Answers up to this size leave in one write with their head, after the request's body is in.
 pub const SMALL_BYTES: u64 = 16 * 1024;
 
 /// Serves one connection until the client closes it.
 pub async fn serve_connection(stream: TcpStream) -> io::Result<()> {
-    let mut connection = Connection::new(stream);
+    let mut connection = Connection::new(Stream::Tcp(stream));
     while let Some(request) = connection.read_request_head().await? {
         answer(&mut connection, &request).await?;
         if request.framing.closes {

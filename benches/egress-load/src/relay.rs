@@ -12,7 +12,12 @@ use std::io;
 use std::net::SocketAddr;
 
 use rustix::net::Shutdown;
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+/// Buffer of each direction of a TLS relay.
+const TLS_BYTES: usize = 64 * 1024;
 
 /// How a relay moves bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +29,23 @@ pub enum Moving {
 }
 
 /// Relays between `client` and a new connection to `target` until both directions have ended.
-pub async fn serve_connection(client: TcpStream, target: SocketAddr, moving: Moving) -> io::Result<()> {
-    let upstream = TcpStream::connect(target).await?;
+///
+/// With `tls` the client's side is TLS, and bytes are copied: the floor for a proxy that is reached
+/// over TLS.
+pub async fn serve_connection(
+    client: TcpStream,
+    target: SocketAddr,
+    moving: Moving,
+    tls: Option<TlsAcceptor>,
+) -> io::Result<()> {
+    let mut upstream = TcpStream::connect(target).await?;
     upstream.set_nodelay(true)?;
+    if let Some(tls) = tls {
+        let mut client = tls.accept(client).await?;
+        return copy_bidirectional_with_sizes(&mut client, &mut upstream, TLS_BYTES, TLS_BYTES)
+            .await
+            .map(|_| ());
+    }
     match moving {
         Moving::Copy => tokio::try_join!(copy::pump(&client, &upstream), copy::pump(&upstream, &client)),
         Moving::Splice => {

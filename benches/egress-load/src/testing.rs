@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::dial::{Route, SourceAddresses, Target, Via};
 use crate::relay::Moving;
-use crate::{origin, relay, server};
+use crate::{origin, relay, server, tls};
 
 /// The test proxy refuses CONNECT to this port.
 pub const REFUSED_PORT: u16 = 1;
@@ -28,6 +28,7 @@ pub fn route(via: Via) -> Route {
         },
         credentials: None,
         sources: SourceAddresses::default(),
+        tls: None,
     }
 }
 
@@ -39,7 +40,32 @@ pub fn relayed_route(moving: Moving) -> Route {
     route.first_hop = listener.local_addr().unwrap();
     thread::spawn(move || {
         server::accept_forever(listener, move |client| {
-            relay::serve_connection(client, origin, moving)
+            relay::serve_connection(client, origin, moving, None)
+        })
+    });
+    route
+}
+
+/// A route to a fresh origin through a relay that is reached over TLS.
+pub fn tls_route() -> Route {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = std::env::temp_dir().join(format!("egress-load-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    std::fs::write(&certificate, issued.cert.pem()).unwrap();
+    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    let acceptor = tls::acceptor(&certificate, &key).unwrap();
+    let trust = tls::ProxyTls::new(&certificate, "localhost", b"http/1.1").unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    let mut route = route(Via::Direct);
+    let origin = route.first_hop;
+    let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    route.first_hop = listener.local_addr().unwrap();
+    route.tls = Some(trust);
+    thread::spawn(move || {
+        server::accept_forever(listener, move |client| {
+            relay::serve_connection(client, origin, Moving::Copy, Some(acceptor.clone()))
         })
     });
     route
@@ -69,6 +95,7 @@ fn proxy(via: Via) -> SocketAddr {
                 let (client, _) = listener.accept().await.unwrap();
                 match via {
                     Via::Connect => drop(tokio::spawn(serve_connect(client))),
+                    Via::H2 => drop(tokio::spawn(serve_h2(client))),
                     _ => drop(tokio::spawn(serve_socks(client))),
                 }
             }
@@ -93,6 +120,33 @@ async fn serve_connect(mut client: TcpStream) {
         .unwrap();
     client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     relay(client, upstream).await;
+}
+
+/// Answers CONNECT over HTTP/2 and passes bytes on, one direction in a task of its own.
+async fn serve_h2(client: TcpStream) {
+    let mut connection = h2::server::handshake(client).await.unwrap();
+    while let Some(Ok((request, mut respond))) = connection.accept().await {
+        let target = request.uri().authority().unwrap().to_string();
+        tokio::spawn(async move {
+            let upstream = TcpStream::connect(target).await.unwrap();
+            let (mut from_server, mut to_server) = upstream.into_split();
+            let mut out = respond.send_response(http::Response::new(()), false).unwrap();
+            let mut from_client = request.into_body();
+            tokio::spawn(async move {
+                while let Some(Ok(data)) = from_client.data().await {
+                    from_client.flow_control().release_capacity(data.len()).unwrap();
+                    to_server.write_all(&data).await.unwrap();
+                }
+            });
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                let data = bytes::Bytes::copy_from_slice(&buffer[..read]);
+                if out.send_data(data, false).is_err() {
+                    return; // the client is gone
+                }
+            }
+        });
+    }
 }
 
 async fn serve_socks(mut client: TcpStream) {
