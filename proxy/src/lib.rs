@@ -9,7 +9,7 @@
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on | `live` |
 //! | it is **ruled on** | [`ruling`] |
-//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
+//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] with its `queue`, `clerk` and `hands` |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial` |
 //! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel` and `relay`, `sniff` |
 //! | its end is written down, exactly once | `attempt` |
@@ -32,6 +32,7 @@ mod floor;
 mod forward;
 mod framing;
 mod gateway;
+mod hands;
 mod head;
 mod headers;
 mod http1;
@@ -40,6 +41,7 @@ mod listener;
 mod live;
 mod metrics;
 mod names;
+mod queue;
 pub mod recorder;
 mod refusal;
 mod relay;
@@ -56,6 +58,7 @@ mod tunnel;
 pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use live::KillScope;
+pub use queue::EvidenceBudget;
 pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
 };
@@ -63,5 +66,5 @@ pub use ruling::{Ruling, Rulings};
 pub use settings::{
     Limits, ListenAddress, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed,
 };
-pub use sink::{EventSink, MemorySink, SinkError};
+pub use sink::{EventSink, MemorySink, SinkError, Work};
 pub use token_runs::TokenRuns;
