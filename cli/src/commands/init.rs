@@ -241,6 +241,9 @@ servers = []                             # empty = the system's
 [evidence]
 durability = "group"                     # or "strict": the first byte waits for the disk
 on_failure = "refuse"                    # or "continue": a gap is recorded, the verdict is inconclusive
+queue_mib = 64                           # events that may wait in memory: of all plugins,
+plugin_queue_mib = 8                     # and of one
+# plugin_mib_per_day = 1024              # what one plugin may add to the log in a day; without it, anything
 
 [control]
 listen = "127.0.0.1:8128"
