@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use auditor::{InvalidSchedule, Schedule};
@@ -128,6 +129,15 @@ pub struct EvidenceConfig {
     /// What happens when evidence cannot be written.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Mebibytes of events that may wait in memory, of all plugins together.
+    #[serde(default)]
+    pub queue_mib: Option<NonZeroU16>,
+    /// Mebibytes of events that may wait in memory, of one plugin.
+    #[serde(default)]
+    pub plugin_queue_mib: Option<NonZeroU16>,
+    /// Mebibytes of events that one plugin may add to the log in one day (UTC); without it, any number.
+    #[serde(default)]
+    pub plugin_mib_per_day: Option<NonZeroU32>,
     /// Whose cosignatures count, and where to ask for them.
     #[serde(default)]
     pub witnesses: Vec<WitnessConfig>,
@@ -540,6 +550,11 @@ listen = "127.0.0.1:8128"
                 "[control]",
                 "[[evidence.witnesses]]\nurl = \"http://w.example\"\nkey = \"k\"\n[control]",
                 "evidence.witnesses.key",
+            ),
+            (
+                "[control]",
+                "[evidence]\nplugin_queue_mib = 0\n[control]",
+                "line 10",
             ),
             (
                 "[control]",

@@ -12,10 +12,18 @@
 
 extern crate bailiwick_evidence as evidence;
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base::{Attribution, Decision, DnsResult, Mode, ObservedScheme, Outcome, Port, Timestamp, Transport};
-use evidence::{Event, EventKind, LogWriter, Origin, VerifyOptions, verify_log};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use evidence::merkle::{leaf_hash, root_of};
+use evidence::{
+    Draft, Event, EventKind, LogWriter, Origin, Shelf, Tile, VerifyOptions, prove_entry, verify_log,
+    verify_proof,
+};
 use rustix::time::{ClockId, clock_gettime};
 use seal::SigningKey;
 use seal::note::NoteVerifier;
@@ -122,26 +130,150 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let log = folder.path().join("log");
     if runs("append") {
-        let (mut writer, _) = LogWriter::open(&log, &origin(), key()).unwrap();
-        let rounds = 16;
-        let mut events = events.clone();
-        measure("append and sign every 200 ms", "event", rounds << 16, || {
-            let mut signed = Instant::now();
-            for _ in 0..rounds {
-                for batch in events.chunks_mut(256) {
-                    writer.append(batch).unwrap();
-                    if signed.elapsed() > Duration::from_millis(200) {
-                        writer.checkpoint().unwrap();
-                        signed = Instant::now();
-                    }
+        append(&log, &events);
+    }
+    if runs("prove") {
+        prove(&folder.path().join("large"));
+    }
+}
+
+fn verifier() -> NoteVerifier {
+    NoteVerifier::new("acme/gw-1", &key().public()).unwrap()
+}
+
+/// The whole way of an event: encoded, put into the journal, flushed every 100 ms and sealed every
+/// 200 ms by other threads, as a gateway does it. Then verified, twice as long each time.
+fn append(log: &Path, events: &[Event]) {
+    let rounds: u64 = 16;
+    let append_for = |rounds: u64| {
+        let (mut writer, _) = LogWriter::open(log, &origin(), key()).unwrap();
+        let (mut flushed, mut sealed) = (Instant::now(), Instant::now());
+        let (mut flush, mut seal) = (None, None);
+        for _ in 0..rounds {
+            for batch in events.chunks(1024) {
+                let drafts: Vec<Draft> = batch.iter().map(|event| Draft::new(event).unwrap()).collect();
+                writer.append_drafts(&drafts).unwrap();
+                if flush.is_none() && flushed.elapsed() > Duration::from_millis(100) {
+                    flushed = Instant::now();
+                    let work = writer.start_flush();
+                    flush = work.map(|work| std::thread::spawn(|| work.run()));
+                }
+                if seal.is_none() && sealed.elapsed() > Duration::from_millis(200) {
+                    sealed = Instant::now();
+                    let work = writer.start_seal().unwrap();
+                    seal = work.map(|work| std::thread::spawn(|| work.run()));
+                }
+                if let Some(done) = flush.take_if(|work| work.is_finished()) {
+                    writer.finish_flush(done.join().unwrap()).unwrap();
+                }
+                if let Some(done) = seal.take_if(|work| work.is_finished()) {
+                    writer.finish_seal(done.join().unwrap()).unwrap();
                 }
             }
-            writer.checkpoint().unwrap();
-        });
-        drop(writer);
-        let verifier = NoteVerifier::new("acme/gw-1", &key().public()).unwrap();
-        measure("verify", "entry", rounds << 16, || {
-            verify_log(&log, &verifier, &VerifyOptions::default(), &mut |_| {}).unwrap()
-        });
+        }
+        if let Some(done) = flush {
+            writer.finish_flush(done.join().unwrap()).unwrap();
+        }
+        if let Some(done) = seal {
+            writer.finish_seal(done.join().unwrap()).unwrap();
+        }
+        writer.checkpoint().unwrap();
+    };
+    measure("encode, append, flush, seal, sign", "event", rounds << 16, || {
+        append_for(rounds)
+    });
+    for rounds in [rounds, 2 * rounds] {
+        measure(
+            &format!("verify {} entries", rounds << 16),
+            "entry",
+            rounds << 16,
+            || verify_log(log, &verifier(), &VerifyOptions::default(), &mut |_| {}).unwrap(),
+        );
+        println!(
+            "    the process never held more than {} MiB",
+            most_memory_kib() / 1024
+        );
+        append_for(rounds);
     }
+}
+
+/// The largest resident size this process ever had.
+fn most_memory_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A log of a hundred million entries, of which the tiles that some proofs need are on disk: every
+/// tile above the leaves, and for each sample its leaves and its entries.
+fn prove(log: &Path) {
+    const SIZE: u64 = 100_000_000;
+    let samples: Vec<u64> = (0..200).map(|i| i * 499_999 + 12_345).collect();
+    let entry = |index: u64| {
+        let mut event = Event::new(EventKind::Stop, Timestamp::from_unix_us(0), "gw-1");
+        event.seq = index;
+        event.to_entry().unwrap()
+    };
+    let write = |shelf, index, bytes: &[u8]| {
+        let path = log.join(Tile::of_tree(shelf, index, SIZE).unwrap().to_string());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let bytes = |hashes: &[base::Sha256Digest]| {
+        hashes
+            .iter()
+            .flat_map(|hash| *hash.as_bytes())
+            .collect::<Vec<u8>>()
+    };
+    let mut above = Vec::new();
+    for number in 0..SIZE / 256 {
+        let entries: Vec<_> = (number * 256..(number + 1) * 256).map(entry).collect();
+        let leaves: Vec<_> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        if samples.iter().any(|index| index / 256 == number) {
+            write(Shelf::Level(0), number, &bytes(&leaves));
+            let bundle: Vec<u8> = entries
+                .iter()
+                .flat_map(|entry| {
+                    [
+                        &u16::try_from(entry.len()).unwrap().to_be_bytes(),
+                        entry.as_slice(),
+                    ]
+                    .concat()
+                })
+                .collect();
+            write(Shelf::Entries, number, &bundle);
+        }
+        above.push(root_of(&leaves));
+    }
+    let root = root_of(&above);
+    for level in 1..4 {
+        for (number, hashes) in above.chunks(256).enumerate() {
+            write(Shelf::Level(level), number as u64, &bytes(hashes));
+        }
+        above = above.chunks_exact(256).map(root_of).collect();
+    }
+    let text = format!("acme/gw-1\n{SIZE}\n{}\n", STANDARD.encode(root.as_bytes()));
+    fs::write(
+        log.join("checkpoint"),
+        seal::note::sign(&text, "acme/gw-1", &key()).unwrap(),
+    )
+    .unwrap();
+    let mut largest = 0;
+    let mut slowest = Duration::ZERO;
+    measure("prove one of 100,000,000", "proof", samples.len() as u64, || {
+        for &index in &samples {
+            let began = Instant::now();
+            let proven = prove_entry(log, &verifier(), index).unwrap();
+            slowest = slowest.max(began.elapsed());
+            largest = largest.max(proven.proof.len());
+            assert_eq!(
+                verify_proof(&proven.proof, &proven.entry, &verifier())
+                    .unwrap()
+                    .event
+                    .seq,
+                index
+            );
+        }
+    });
+    println!("    the slowest took {slowest:?}, the largest has {largest} bytes");
 }

@@ -48,6 +48,8 @@ pub use recovery::{OpenError, Recovery};
 pub use tile::{InvalidBundle, Shelf, TILE_WIDTH, Tile, split_bundle};
 pub use unverified::{UnverifiedReadError, UnverifiedReader};
 pub use verification::{Completeness, Fault, Integrity, Verification, WhyUnproven};
-pub use verified::{EventProof, Events, NotVerified, ReadError, VerifiedLog, prove_consistency};
+pub use verified::{
+    EventProof, Events, NotVerified, ProveError, ReadError, VerifiedLog, prove_consistency, prove_entry,
+};
 pub use verify::{Progress, VerifyError, VerifyOptions, verify_log};
 pub use writer::LogWriter;

@@ -4,7 +4,7 @@
 //! checkpoint again when it is read, and an event that comes out of here is one that was signed.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base::Sha256Digest;
 use seal::note::NoteVerifier;
@@ -18,7 +18,7 @@ use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
 use crate::verification::{Completeness, Integrity, Verification, WhyUnproven};
 use crate::verify::{Progress, VerifyError, VerifyOptions, verify_log};
 use crate::witness::Cosigned;
-use crate::{Checkpoint, Event, Proof};
+use crate::{Checkpoint, Event, InvalidCheckpoint, Proof};
 
 /// Hash tiles kept in memory by one reader.
 const CACHED_TILES: usize = 16;
@@ -63,6 +63,23 @@ pub enum ReadError {
         /// The checkpoint's size.
         size: u64,
     },
+}
+
+/// Why one entry was not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// There is nothing that was signed.
+    #[error("{folder} holds no checkpoint; name the folder that has the file \"checkpoint\" in it")]
+    NoCheckpoint {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The checkpoint is another log's, another key's, or was edited.
+    #[error(transparent)]
+    Checkpoint(#[from] InvalidCheckpoint),
+    /// The entry, or what leads from it to the root, is not as it was signed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// One event for a stranger: the entry as it stands in the log, and the proof that it does.
@@ -174,29 +191,15 @@ impl VerifiedLog {
     /// # Errors
     /// [`ReadError`].
     pub fn prove(&self, index: u64) -> Result<EventProof, ReadError> {
-        let size = self.checkpoint.size();
-        let mut tiles = self.tiles();
-        let bundle = self.proven_bundle(&mut tiles, index)?;
-        let position = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(usize::MAX);
-        let (entries, _) = bundle.entries();
-        let entry = entries
-            .get(position)
-            .ok_or(ReadError::NoSuchEntry { index, size })?;
-        let proof = Proof {
+        // Here the whole bundle was verified, and is to be what it was then.
+        self.proven_bundle(&mut self.tiles(), index)?;
+        prove_in(
+            &self.folder,
+            &self.verifier,
+            self.checkpoint.size(),
+            self.signed_checkpoint(),
             index,
-            hashes: inclusion_proof(&mut tiles, index, size)?,
-            extra: None,
-            checkpoint: self.signed_checkpoint().to_owned(),
-        };
-        match proof.verify(entry, &self.verifier) {
-            Ok(_) => Ok(EventProof {
-                entry: entry.to_vec(),
-                proof: proof.to_string(),
-            }),
-            Err(_) => Err(ReadError::Changed {
-                file: bundle.file.clone(),
-            }),
-        }
+        )
     }
 
     /// The hashes that show an earlier checkpoint of this log, of `old` entries, to be its beginning.
@@ -296,6 +299,67 @@ pub fn prove_consistency(
         cache: Vec::new(),
     };
     consistency_proof(&mut tiles, old, size)
+}
+
+/// Proves the entry at `index` of the log in `folder`, whose other entries are not looked at.
+///
+/// A proof carries all that it claims: it is held against the signed checkpoint before it is handed
+/// out. So nothing but the files on the entry's way to the root is read, however long the log is.
+///
+/// # Errors
+/// [`ProveError`].
+pub fn prove_entry(folder: &Path, verifier: &NoteVerifier, index: u64) -> Result<EventProof, ProveError> {
+    let folder = Folder::new(folder);
+    let Some(signed) = folder.checkpoint().map_err(ReadError::from)? else {
+        return Err(ProveError::NoCheckpoint {
+            folder: folder.root().to_owned(),
+        });
+    };
+    let checkpoint = Checkpoint::open(&signed, verifier)?;
+    let signed = String::from_utf8(signed).map_err(|_| InvalidCheckpoint::Malformed)?;
+    Ok(prove_in(&folder, verifier, checkpoint.size(), &signed, index)?)
+}
+
+fn prove_in(
+    folder: &Folder,
+    verifier: &NoteVerifier,
+    size: u64,
+    signed: &str,
+    index: u64,
+) -> Result<EventProof, ReadError> {
+    let tile = Tile::of_tree(Shelf::Entries, index / TILE_WIDTH as u64, size)
+        .filter(|_| index < size)
+        .ok_or(ReadError::NoSuchEntry { index, size })?;
+    let bundle = match folder.bundle(tile)? {
+        Found::Whole(bundle) => bundle,
+        Found::Missing { file } | Found::Malformed { file, .. } => {
+            return Err(ReadError::Changed { file });
+        }
+    };
+    let changed = || ReadError::Changed {
+        file: bundle.file.clone(),
+    };
+    let position = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(usize::MAX);
+    let (entries, _) = bundle.entries();
+    let entry = entries.get(position).ok_or_else(changed)?;
+    let mut tiles = Tiles {
+        folder,
+        size,
+        cache: Vec::new(),
+    };
+    let proof = Proof {
+        index,
+        hashes: inclusion_proof(&mut tiles, index, size)?,
+        extra: None,
+        checkpoint: signed.to_owned(),
+    };
+    match proof.verify(entry, verifier) {
+        Ok(_) => Ok(EventProof {
+            entry: entry.to_vec(),
+            proof: proof.to_string(),
+        }),
+        Err(_) => Err(changed()),
+    }
 }
 
 /// Events of a verified log, in order. After an error it ends.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use bailiwick_proxy::{
     EventSink, EvidenceSettings, Gateway, Identity, IdentityRefusal, ListenAddress, Presented, Recorder,
-    Ruling, Rulings, Runs, Settings, SinkError, Unattributed,
+    Ruling, Rulings, Runs, Settings, SinkError, Unattributed, Work,
 };
 use base::{Target, Timestamp};
-use evidence::Event;
+use evidence::Draft;
 
 struct Nobody;
 
@@ -37,12 +37,14 @@ impl Rulings for Anything {
 struct Printed(u64);
 
 impl EventSink for Printed {
-    fn append(&mut self, events: &mut [Event]) -> Result<(), SinkError> {
+    type Work = Nothing;
+
+    fn append(&mut self, events: &[Draft]) -> Result<(), SinkError> {
         let failed = |error: std::io::Error| SinkError::Failed(error.into());
         let mut out = std::io::stdout().lock();
-        for (position, event) in events.iter_mut().enumerate() {
-            event.seq = self.0;
-            let entry = event.to_entry().map_err(|error| SinkError::Misfit {
+        for (position, draft) in events.iter().enumerate() {
+            let entry = draft.event(self.0).and_then(|event| event.to_entry());
+            let entry = entry.map_err(|error| SinkError::Misfit {
                 position,
                 source: error.into(),
             })?;
@@ -53,13 +55,46 @@ impl EventSink for Printed {
         out.flush().map_err(failed)
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    fn size(&self) -> u64 {
+        self.0
     }
 
-    fn checkpoint(&mut self) -> Result<u64, SinkError> {
-        Ok(self.0)
+    fn durable(&self) -> u64 {
+        self.0
     }
+
+    fn signed(&self) -> u64 {
+        self.0
+    }
+
+    fn start_flush(&mut self) -> Option<Nothing> {
+        None
+    }
+
+    fn start_seal(&mut self) -> Option<Nothing> {
+        None
+    }
+
+    fn needs_seal(&self) -> bool {
+        false
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self, (): ()) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Work that is never handed out: a terminal is as durable as it gets.
+struct Nothing;
+
+impl Work for Nothing {
+    type Done = ();
+
+    fn run(self) {}
 }
 
 #[tokio::main]

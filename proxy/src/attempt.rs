@@ -105,7 +105,7 @@ impl Attempt {
             let why = format!("{target} is not dialled: {below}");
             return Err(Refusal::new(RefusalReason::Floor, &why));
         }
-        let recorded = core.recorder.record_and_wait(facts.clone()).await;
+        let recorded = core.recorder.record_and_wait(&facts).await;
         core.metrics.queued(started.elapsed());
         if recorded.is_err() {
             // Written as soon as anything can be; the client need not wait for it.
@@ -244,20 +244,21 @@ impl Attempt {
     }
 
     /// Records that the connection stands, and what is spoken on it.
-    pub(crate) fn connected(&self, seen: Seen) {
-        let mut event = self.event(EventKind::Connected);
-        describe_seen(&mut event, seen);
-        self.core.recorder.record(event);
+    pub(crate) fn connected(&mut self, seen: Seen) {
+        let event = self.event(EventKind::Connected);
+        describe_seen(event, seen);
+        self.core.recorder.record(&*self.facts);
     }
 
     /// Records that the connection still stands.
-    pub(crate) fn progress(&self, bytes_out: u64, bytes_in: u64, seen: Seen) {
-        let mut event = self.event(EventKind::Progress);
+    pub(crate) fn progress(&mut self, bytes_out: u64, bytes_in: u64, seen: Seen) {
+        let duration = self.started.elapsed();
+        let event = self.event(EventKind::Progress);
         event.bytes_out = Some(bytes_out);
         event.bytes_in = Some(bytes_in);
-        event.duration_ms = Some(milliseconds(self.started.elapsed()));
-        describe_seen(&mut event, seen);
-        self.core.recorder.record(event);
+        event.duration_ms = Some(milliseconds(duration));
+        describe_seen(event, seen);
+        self.core.recorder.record(&*self.facts);
     }
 
     /// Closes an attempt that failed, and gives the answer for the client.
@@ -292,12 +293,13 @@ impl Attempt {
     fn record_close(&mut self, ending: Ending) {
         self.closed = true;
         let outcome = ending.outcome.unwrap_or(Outcome::Error);
-        let mut event = self.event(EventKind::Close);
+        let duration = self.started.elapsed();
+        let event = self.event(EventKind::Close);
         event.outcome = Some(outcome);
         event.timeout = ending.timeout;
         event.bytes_out = Some(ending.bytes_out);
         event.bytes_in = Some(ending.bytes_in);
-        event.duration_ms = Some(milliseconds(self.started.elapsed()));
+        event.duration_ms = Some(milliseconds(duration));
         event.payload_class = Some(payload_class(&ending));
         if ending.reason.is_some() {
             event.reason = ending.reason;
@@ -305,19 +307,19 @@ impl Attempt {
         if ending.reason == Some(RefusalReason::Floor) {
             event.decision = Some(Decision::Deny);
         }
-        describe_seen(&mut event, ending.seen);
+        describe_seen(event, ending.seen);
         self.core.metrics.ended(outcome);
         self.core.metrics.bytes_out.inc_by(ending.bytes_out);
         self.core.metrics.bytes_in.inc_by(ending.bytes_in);
-        self.core.recorder.record(event);
+        self.core.recorder.record(&*self.facts);
     }
 
-    fn event(&self, kind: EventKind) -> Event {
-        Event {
-            kind,
-            time: Core::now(),
-            ..(*self.facts).clone()
-        }
+    /// The facts as an event of this moment. What one event adds is true of the later ones too, or
+    /// they say it anew; so none is copied.
+    fn event(&mut self, kind: EventKind) -> &mut Event {
+        self.facts.kind = kind;
+        self.facts.time = Core::now();
+        &mut self.facts
     }
 
     fn describe_lookup(&mut self, lookup: &Lookup) {

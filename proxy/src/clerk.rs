@@ -1,128 +1,177 @@
-//! The clerk: the recorder's own thread, which alone touches the sink.
+//! The clerk: the recorder's own thread, which alone touches the sink, and waits for no disk.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use evidence::{Event, EventKind};
+use base::PluginId;
+use evidence::{Draft, Event, EventKind};
 
-use crate::recorder::{CheckpointAsked, Durability, EvidenceUnavailable, Gap, Pending, Queue, Shared};
+use crate::hands::{Hands, Task};
+use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Missing, Overflow, Parked, Pending};
+use crate::recorder::{Durability, EvidenceUnavailable, Gap, Shared};
 use crate::sink::{EventSink, SinkError};
 
 /// Events appended at once.
-const BATCH: usize = 256;
-/// Events held in memory while the sink fails.
-pub(crate) const HELD: usize = 16_384;
+const BATCH: usize = 1024;
 /// Between two attempts while the sink fails and nothing else asks.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long the clerk waits for more before it goes to sleep. Waking it costs more than writing.
+const LINGER: Duration = Duration::from_millis(2);
+/// Between two gaps that say what did not fit.
+const BETWEEN_GAPS: Duration = Duration::from_secs(1);
+/// While the recorder closes, how often hands are looked after that may have died.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// Bytes of tiles that wait in memory before a seal begins earlier than it is due.
+const MAX_UNSEALED_BYTES: usize = 32 << 20;
 
-/// The thread's own side: it alone touches the sink.
-pub(crate) struct Clerk {
-    sink: Box<dyn EventSink>,
+pub(crate) struct Clerk<S: EventSink> {
+    sink: S,
     shared: Arc<Shared>,
+    hands: Hands<S::Work>,
     /// Taken from the queue and not yet appended.
     held: VecDeque<Pending>,
-    /// Appended since the last checkpoint, and when the first of these was.
-    dirty_since: Option<Instant>,
-    /// Appended and not known to survive a power cut, in `strict`.
-    unsynced: bool,
-    /// A failure to append that is not over yet.
+    /// Appended and not known to survive a power cut, in `strict`: how many entries must be durable
+    /// before this one is.
+    undurable: VecDeque<(u64, Acknowledge)>,
+    /// Who waits for a checkpoint, and over how many entries.
+    asked: Vec<(u64, CheckpointAsked)>,
+    flush_due: Option<Instant>,
+    seal_due: Option<Instant>,
+    /// No seal before this, after one failed and unless somebody asks.
+    seal_not_before: Option<Instant>,
+    /// A failure to write that is not over yet.
     failure: Option<Failure>,
+    /// What the last failure was, until the log says what it cost.
+    was: Option<String>,
     /// The last checkpoint could not be signed. Events are appended all the same.
     checkpoint_failed: bool,
+    gaps_not_before: Instant,
+    /// The last round had something to do.
+    worked: bool,
+    closing: bool,
+    last_seal_tried: bool,
 }
 
 struct Failure {
     since: Instant,
     cause: String,
-    lost: u64,
-    /// Connections went on without a record.
-    unrecorded: u64,
 }
 
-impl Clerk {
-    pub(crate) fn new(sink: Box<dyn EventSink>, shared: Arc<Shared>) -> Self {
-        Self {
+impl<S: EventSink> Clerk<S> {
+    pub(crate) fn new(sink: S, shared: Arc<Shared>) -> io::Result<Self> {
+        Ok(Self {
             sink,
+            hands: Hands::new(&shared)?,
             shared,
             held: VecDeque::new(),
-            dirty_since: None,
-            unsynced: false,
+            undurable: VecDeque::new(),
+            asked: Vec::new(),
+            flush_due: None,
+            seal_due: None,
+            seal_not_before: None,
             failure: None,
+            was: None,
             checkpoint_failed: false,
-        }
+            gaps_not_before: Instant::now(),
+            worked: false,
+            closing: false,
+            last_seal_tried: false,
+        })
     }
 
     /// Writes `gap` before everything else.
     pub(crate) fn begin_with(&mut self, gap: Gap) {
-        let event = gap_event(&self.shared.settings.gateway, gap);
-        self.held.push_back(Pending::unacknowledged(event));
+        let event = gap.event(&self.shared.settings.gateway, None);
+        self.hold(&event);
     }
 
     pub(crate) fn work(mut self) {
         loop {
-            let queue = self.take();
-            self.held.extend(queue.events);
+            let asked = self.take();
+            self.take_back();
             self.append_held();
-            let due = queue.closed
-                || self
-                    .dirty_since
-                    .is_some_and(|since| since.elapsed() >= self.shared.settings.checkpoint_interval);
-            if due || !queue.checkpoints.is_empty() {
-                self.checkpoint(queue.checkpoints);
-            }
-            if queue.closed {
+            self.declare_missing();
+            self.note_asked(asked);
+            self.hand_out();
+            let is_last_seal_over = self.last_seal_tried || !self.hands.is_free(Task::Seal);
+            if self.closing && !self.hands.is_waiting() && is_last_seal_over {
                 return;
             }
         }
     }
 
-    /// Waits for something to do (an event, a checkpoint that is asked for or due, a retry, the end)
-    /// and takes all there is.
-    fn take(&mut self) -> Queue {
-        let wake = if self.failure.is_some() || self.checkpoint_failed {
-            Some(Instant::now() + RETRY)
-        } else {
-            let interval = self.shared.settings.checkpoint_interval;
-            self.dirty_since.map(|since| since + interval)
-        };
-        let mut queue = self.shared.queue.lock();
+    /// Waits for something to do (an event, a checkpoint that is asked for, work that comes back,
+    /// something that is due, the end) and takes all there is.
+    fn take(&mut self) -> Vec<CheckpointAsked> {
+        let now = Instant::now();
         let may_wait = self.held.is_empty() || self.failure.is_some();
-        while may_wait && queue.events.is_empty() && queue.checkpoints.is_empty() && !queue.closed {
-            match wake {
-                None => self.shared.arrived.wait(&mut queue),
-                Some(at) => {
-                    if self.shared.arrived.wait_until(&mut queue, at).timed_out() {
-                        break;
-                    }
+        let due = self.next_due(now);
+        let linger = self.worked.then(|| now + LINGER);
+        let mut queue = self.shared.queue.lock();
+        while may_wait {
+            let is_news = queue.closed && !self.closing;
+            if queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
+                break;
+            }
+            let now = Instant::now();
+            let brief = linger.filter(|until| now < *until);
+            if brief.is_none() && !queue.events.is_empty() || due.is_some_and(|due| due <= now) {
+                break;
+            }
+            queue.parked = if brief.is_some() {
+                Parked::Briefly
+            } else {
+                Parked::Long
+            };
+            match brief.into_iter().chain(due).min() {
+                Some(until) => {
+                    let _ = self.shared.arrived.wait_until(&mut queue, until);
                 }
+                None => self.shared.arrived.wait(&mut queue),
             }
         }
-        Queue {
-            events: std::mem::take(&mut queue.events),
-            checkpoints: std::mem::take(&mut queue.checkpoints),
-            closed: queue.closed,
-        }
+        queue.parked = Parked::No;
+        queue.urgent = false;
+        queue.work_done = false;
+        self.closing = queue.closed;
+        self.worked = !queue.events.is_empty();
+        self.held.extend(queue.events.drain(..));
+        std::mem::take(&mut queue.checkpoints)
+    }
+
+    /// When something is to be done though nothing comes.
+    fn next_due(&self, now: Instant) -> Option<Instant> {
+        let retry = (self.failure.is_some() || self.checkpoint_failed).then(|| now + RETRY);
+        let seal = self.seal_due.filter(|_| self.hands.is_free(Task::Seal));
+        let seal = seal.map(|due| self.seal_not_before.map_or(due, |not_before| due.max(not_before)));
+        let flush = self.flush_due.filter(|_| self.hands.is_free(Task::Flush));
+        let gaps = (self.failure.is_none() && self.shared.queue.lock().is_missing_any())
+            .then_some(self.gaps_not_before);
+        let end = self.closing.then(|| now + LOOK_AFTER);
+        [retry, seal, flush, gaps, end].into_iter().flatten().min()
     }
 
     fn append_held(&mut self) {
-        if self.unsynced
-            && let Err(error) = self.sync_if_strict()
-        {
-            return self.fail(&error);
-        }
         while !self.held.is_empty() {
             let count = self.held.len().min(BATCH);
-            let (mut events, acknowledgements): (Vec<_>, Vec<_>) = self
-                .held
-                .drain(..count)
-                .map(|pending| (pending.event, pending.acknowledge))
-                .unzip();
-            if let Err(error) = self.sink.append(&mut events) {
-                let batch = events.into_iter().zip(acknowledgements);
-                for (event, acknowledge) in batch.rev() {
-                    self.held.push_front(Pending { event, acknowledge });
+            let mut drafts = Vec::with_capacity(count);
+            let mut rest = Vec::with_capacity(count);
+            for pending in self.held.drain(..count) {
+                drafts.push(pending.draft);
+                rest.push((pending.account, pending.charged, pending.acknowledge));
+            }
+            if let Err(error) = self.sink.append(&drafts) {
+                let batch = drafts.into_iter().zip(rest);
+                for (draft, (account, charged, acknowledge)) in batch.rev() {
+                    self.held.push_front(Pending {
+                        draft,
+                        account,
+                        charged,
+                        acknowledge,
+                    });
                 }
                 match error {
                     SinkError::Misfit { position, .. } => self.drop_misfit(position, &error),
@@ -130,53 +179,182 @@ impl Clerk {
                 }
                 continue;
             }
-            self.dirty_since.get_or_insert_with(Instant::now);
-            let written = u64::try_from(count).expect("a batch is small");
-            self.shared.counters.written.inc_by(written);
-            self.unsynced = true;
-            let synced = self.sync_if_strict();
-            let answer = match &synced {
-                Ok(()) => Ok(()),
-                Err(_) => self.unavailable(),
-            };
-            for acknowledge in acknowledgements.into_iter().flatten() {
-                // A connection that no longer waits has its own reasons.
-                let _ = acknowledge.send(answer);
+            self.appended(rest);
+        }
+    }
+
+    fn appended(&mut self, batch: Vec<(usize, usize, Option<Acknowledge>)>) {
+        let written = u64::try_from(batch.len()).expect("a batch is small");
+        self.shared.counters.written.inc_by(written);
+        let now = Instant::now();
+        let interval = self.shared.settings.checkpoint_interval;
+        self.seal_due.get_or_insert(now + interval);
+        self.flush_due.get_or_insert(now + interval / 2);
+        let is_strict = self.shared.settings.durability == Durability::Strict;
+        let first = self.sink.size() - written;
+        let mut queue = self.shared.queue.lock();
+        for (account, charged, _) in &batch {
+            queue.release(*account, *charged);
+        }
+        drop(queue);
+        for ((_, _, acknowledge), entry) in batch.into_iter().zip(first..) {
+            match acknowledge {
+                Some(acknowledge) if is_strict => self.undurable.push_back((entry + 1, acknowledge)),
+                Some(acknowledge) => {
+                    // A connection that no longer waits has its own reasons.
+                    let _ = acknowledge.send(Ok(()));
+                }
+                None => {}
             }
-            if let Err(error) = synced {
-                return self.fail(&error);
-            }
+        }
+        if !is_strict {
             self.recover();
         }
     }
 
-    fn sync_if_strict(&mut self) -> Result<(), SinkError> {
-        if self.shared.settings.durability == Durability::Strict {
-            self.sink.sync()?;
+    /// Takes back what the hands did.
+    fn take_back(&mut self) {
+        while let Some((task, done)) = self.hands.take_back() {
+            let result = self.sink.finish(done);
+            if task == Task::Seal {
+                self.sealed(&result);
+            }
+            let is_strict = self.shared.settings.durability == Durability::Strict;
+            match result {
+                Ok(()) => self.acknowledge_durable(),
+                // Only a seal makes up for it; the events stand until then.
+                Err(error) if is_strict && (task == Task::Flush || self.sink.needs_seal()) => {
+                    let answer = self.unavailable();
+                    for (_, acknowledge) in self.undurable.drain(..) {
+                        let _ = acknowledge.send(answer);
+                    }
+                    self.fail(&error);
+                }
+                Err(error) if task == Task::Flush => {
+                    self.shared.counters.failures.inc();
+                    tracing::error!(
+                        error = error.in_full(),
+                        "evidence could not be flushed; a checkpoint makes up for it"
+                    );
+                }
+                Err(_) => {}
+            }
         }
-        self.unsynced = false;
-        Ok(())
     }
 
-    /// Lets go of an event that no log could ever take, and says so: it must not keep all others out.
+    fn acknowledge_durable(&mut self) {
+        let durable = self.sink.durable();
+        while let Some((_, acknowledge)) = self.undurable.pop_front_if(|(entries, _)| *entries <= durable) {
+            let _ = acknowledge.send(Ok(()));
+        }
+        let is_strict = self.shared.settings.durability == Durability::Strict;
+        if is_strict && self.held.is_empty() && !self.sink.needs_seal() {
+            self.recover();
+        }
+    }
+
+    fn sealed(&mut self, result: &Result<(), SinkError>) {
+        let signed = self.sink.signed();
+        if let Err(error) = result {
+            let error = error.in_full();
+            self.shared.counters.failures.inc();
+            if !self.checkpoint_failed {
+                tracing::error!(%error, "evidence checkpoint could not be signed; look at the log folder's disk");
+            }
+            self.checkpoint_failed = true;
+            let now = Instant::now();
+            self.seal_due.get_or_insert(now);
+            self.seal_not_before = Some(now + RETRY);
+            for (_, answer) in self.asked.drain(..) {
+                // Whoever asked may have left.
+                let _ = answer.send(Err(error.clone()));
+            }
+        } else {
+            self.checkpoint_failed = false;
+            self.seal_not_before = None;
+            self.shared.counters.checkpoints.inc();
+            self.answer_asked(signed);
+        }
+        self.publish_state();
+    }
+
+    fn note_asked(&mut self, asked: Vec<CheckpointAsked>) {
+        let size = self.sink.size();
+        for answer in asked {
+            if let Some(failure) = &self.failure
+                && !self.held.is_empty()
+            {
+                let _ = answer.send(Err(format!(
+                    "events are waiting to be written: {}",
+                    failure.cause
+                )));
+            } else {
+                self.asked.push((size, answer));
+                self.seal_not_before = None;
+            }
+        }
+        self.answer_asked(self.sink.signed());
+    }
+
+    fn answer_asked(&mut self, signed: u64) {
+        for (_, answer) in self.asked.extract_if(.., |(size, _)| *size <= signed) {
+            let _ = answer.send(Ok(signed));
+        }
+    }
+
+    /// Gives the hands what is due.
+    fn hand_out(&mut self) {
+        let now = Instant::now();
+        if self.hands.is_free(Task::Seal) && self.wants_seal(now) {
+            self.last_seal_tried = self.closing;
+            self.seal_due = None;
+            if let Some(work) = self.sink.start_seal() {
+                self.hands.give(Task::Seal, work);
+            } else {
+                self.answer_asked(self.sink.signed());
+            }
+        }
+        let is_due = match self.shared.settings.durability {
+            Durability::Strict => !self.undurable.is_empty(),
+            Durability::Group => self.flush_due.is_some_and(|due| due <= now) && !self.closing,
+        };
+        if is_due && self.hands.is_free(Task::Flush) {
+            self.flush_due = None;
+            if let Some(work) = self.sink.start_flush() {
+                self.hands.give(Task::Flush, work);
+            } else if !self.sink.needs_seal() {
+                self.acknowledge_durable();
+            }
+        }
+    }
+
+    fn wants_seal(&self, now: Instant) -> bool {
+        if self.closing {
+            return !self.last_seal_tried;
+        }
+        if !self.asked.is_empty() {
+            return true;
+        }
+        let may = self.seal_not_before.is_none_or(|not_before| not_before <= now);
+        let must = self.sink.needs_seal()
+            || self.sink.waiting_bytes() > MAX_UNSEALED_BYTES
+            || self.seal_due.is_some_and(|due| due <= now);
+        may && must
+    }
+
+    /// Lets go of an event that this log will never take, and says so.
     fn drop_misfit(&mut self, position: usize, error: &SinkError) {
         let Some(misfit) = self.held.remove(position) else {
             return;
         };
-        tracing::error!(kind = ?misfit.event.kind, error = error.in_full(), "event cannot be an entry of the log");
+        tracing::error!(kind = ?misfit.draft.kind(), error = error.in_full(), "event cannot be an entry of the log");
         self.shared.counters.lost.inc();
+        let mut queue = self.shared.queue.lock();
+        queue.release(misfit.account, misfit.charged);
+        queue.missing(misfit.account).lost += 1;
+        drop(queue);
         if let Some(acknowledge) = misfit.acknowledge {
             let _ = acknowledge.send(self.shared.unavailable());
-        }
-        let gap = Gap {
-            cause: "an event could not be written as an entry".to_owned(),
-            count: Some(1),
-        };
-        if misfit.event.kind != EventKind::Gap {
-            self.held.push_back(Pending::unacknowledged(gap_event(
-                &self.shared.settings.gateway,
-                gap,
-            )));
         }
     }
 
@@ -190,27 +368,28 @@ impl Clerk {
             );
         }
         let answer = self.unavailable();
-        let failure = self.failure.get_or_insert_with(|| Failure {
+        self.failure.get_or_insert_with(|| Failure {
             since: Instant::now(),
             cause: error.in_full(),
-            lost: 0,
-            unrecorded: 0,
         });
+        let mut queue = self.shared.queue.lock();
         self.held.retain_mut(|pending| {
             let Some(acknowledge) = pending.acknowledge.take() else {
                 return true;
             };
             let _ = acknowledge.send(answer);
-            let is_open = pending.event.kind == EventKind::Open;
-            failure.unrecorded += u64::from(is_open && answer.is_ok());
+            let is_open = pending.draft.kind() == EventKind::Open;
+            if is_open && answer.is_ok() {
+                queue.missing(pending.account).unrecorded += 1;
+            }
             // A connection that is refused now says so itself, in a `refused` event of its own.
-            !is_open || answer.is_ok()
+            let stays = !is_open || answer.is_ok();
+            if !stays {
+                queue.release(pending.account, pending.charged);
+            }
+            stays
         });
-        while self.held.len() > HELD {
-            self.held.pop_back();
-            failure.lost += 1;
-            self.shared.counters.lost.inc();
-        }
+        drop(queue);
         self.publish_state();
     }
 
@@ -226,67 +405,77 @@ impl Clerk {
         self.shared.writable.store(writable, Ordering::Relaxed);
     }
 
-    /// The sink works again: the log says what happened, where something did.
+    /// The sink works again.
     fn recover(&mut self) {
         let Some(failure) = self.failure.take() else {
             return;
         };
         self.publish_state();
-        tracing::info!(lost = failure.lost, "evidence can be written again");
-        if failure.lost == 0 && failure.unrecorded == 0 {
-            return;
-        }
-        let cause = format!(
-            "evidence could not be written for {} ms ({}); {} connections went on without a record at the time",
+        tracing::info!("evidence can be written again");
+        self.was = Some(format!(
+            "evidence could not be written for {} ms ({})",
             failure.since.elapsed().as_millis(),
             base::escape_untrusted(failure.cause.as_bytes(), 512),
-            failure.unrecorded,
+        ));
+        self.gaps_not_before = Instant::now();
+    }
+
+    /// Lets the log say what is missing from it, plugin by plugin.
+    fn declare_missing(&mut self) {
+        let now = Instant::now();
+        let mut queue = self.shared.queue.lock();
+        let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        queue.begin_day(today.map_or(0, |since| since.as_secs() / 86_400));
+        let is_time = self.closing || self.gaps_not_before <= now;
+        if self.failure.is_some() || !is_time || !queue.is_missing_any() {
+            return;
+        }
+        let missing = queue.take_missing();
+        drop(queue);
+        self.gaps_not_before = now + BETWEEN_GAPS;
+        let was = self.was.take();
+        for (plugin, missing) in missing {
+            let event = self.gap(plugin, &missing, was.as_deref());
+            self.hold(&event);
+        }
+        self.append_held();
+    }
+
+    fn gap(&self, plugin: Option<PluginId>, missing: &Missing, was: Option<&str>) -> Event {
+        let EvidenceBudget {
+            plugin_queue_bytes,
+            plugin_bytes_per_day,
+            ..
+        } = self.shared.settings.budget;
+        let why = match (was, missing.overflow) {
+            (Some(was), _) => was.to_owned(),
+            (None, Some(Overflow::Day)) => format!(
+                "the day's events reached the {} bytes that one plugin may add to the log",
+                plugin_bytes_per_day.unwrap_or(0)
+            ),
+            (None, Some(Overflow::Queue)) => format!(
+                "events came faster than they were written, and no more of them may wait in memory (at most {plugin_queue_bytes} bytes for one plugin)"
+            ),
+            (None, None) => "an event could not be written as an entry".to_owned(),
+        };
+        let cause = format!(
+            "{why}; {} connections went on without a record at the time",
+            missing.unrecorded
         );
-        let gap = Gap {
-            cause,
-            count: Some(failure.lost.max(failure.unrecorded)),
-        };
-        self.held.push_front(Pending::unacknowledged(gap_event(
-            &self.shared.settings.gateway,
-            gap,
-        )));
+        let count = Some(missing.lost.max(missing.unrecorded));
+        Gap { cause, count }.event(&self.shared.settings.gateway, plugin)
     }
 
-    fn checkpoint(&mut self, answers: Vec<CheckpointAsked>) {
-        let signed = match &self.failure {
-            Some(failure) => Err(format!("events are waiting to be written: {}", failure.cause)),
-            None => self.sign(),
-        };
-        for answer in answers {
-            // Whoever asked may have left.
-            let _ = answer.send(signed.clone());
+    /// Holds an event of the recorder's own.
+    fn hold(&mut self, event: &Event) {
+        match Draft::new(event) {
+            Ok(draft) => self.held.push_back(Pending {
+                draft,
+                account: 0,
+                charged: 0,
+                acknowledge: None,
+            }),
+            Err(error) => tracing::error!(%error, "a gap cannot be an entry of the log"),
         }
     }
-
-    fn sign(&mut self) -> Result<u64, String> {
-        let signed = self.sink.checkpoint().map_err(|error| error.in_full());
-        match &signed {
-            Ok(_) => {
-                self.dirty_since = None;
-                self.checkpoint_failed = false;
-                self.shared.counters.checkpoints.inc();
-            }
-            Err(error) => {
-                self.shared.counters.failures.inc();
-                if !self.checkpoint_failed {
-                    tracing::error!(%error, "evidence checkpoint could not be signed; look at the log folder's disk");
-                }
-                self.checkpoint_failed = true;
-            }
-        }
-        self.publish_state();
-        signed
-    }
-}
-
-fn gap_event(gateway: &str, gap: Gap) -> Event {
-    let mut event = Event::new(EventKind::Gap, SystemTime::now().into(), gateway);
-    event.cause = Some(base::escape_untrusted(gap.cause.as_bytes(), 1024));
-    event.count = gap.count;
-    event
 }

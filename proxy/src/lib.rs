@@ -9,7 +9,7 @@
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
-//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] and its `clerk` |
+//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] with its `queue`, `clerk` and `hands` |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial`, or `parent` |
 //! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel`, `relay` and `splice`, `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
@@ -33,6 +33,7 @@ mod floor;
 mod forward;
 mod framing;
 mod gateway;
+mod hands;
 mod head;
 mod headers;
 mod http1;
@@ -45,6 +46,7 @@ mod metrics;
 mod name_transport;
 mod names;
 mod parent;
+mod queue;
 pub mod quota;
 pub mod recorder;
 mod refusal;
@@ -68,11 +70,12 @@ pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
 pub use metrics::Witnessed;
 pub use parent::{InvalidParentSuffix, Parent, ParentRule, ParentSuffix};
+pub use queue::EvidenceBudget;
 pub use quota::Quotas;
 pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
 };
 pub use ruling::{Ruling, Rulings};
 pub use settings::{Limits, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed};
-pub use sink::{EventSink, MemorySink, SinkError};
+pub use sink::{EventSink, MemorySink, SinkError, Work};
 pub use token_runs::TokenRuns;

@@ -1,24 +1,28 @@
-//! The recorder: the one thread through which everything seen gets into the evidence log.
+//! The recorder: the one way through which everything seen gets into the evidence log.
 //!
-//! Connections push events onto a queue; the thread takes whatever is there, appends it as one
-//! batch, and signs a checkpoint soon afterwards. An event that must be on record before something
-//! happens is pushed with an acknowledgement and waited for, which is also what keeps the queue
-//! short: no connection has more than one such event under way.
+//! Connections encode their events and push them onto a queue; one thread takes whatever is there
+//! and appends it as one batch. An event that must be on record before something happens is pushed
+//! with an acknowledgement and waited for. Flushing and signing are done by threads of their own, so
+//! that under `group` no acknowledgement ever waits for a disk.
 //!
-//! When the sink fails, events are held in memory and offered again; what does not fit is counted,
-//! and the log says so in a `gap` event as soon as it can be written again.
+//! When the sink fails, events are held in memory and offered again; what does not fit is counted
+//! for the plugin it concerns, and the log says so in `gap` events as soon as it can be written
+//! again.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use evidence::{Event, Recovery};
-use parking_lot::{Condvar, Mutex};
+use base::PluginId;
+use evidence::{Draft, Event, EventKind, InvalidEvent, Recovery};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use crate::clerk::Clerk;
+use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Parked, Pending, Queue};
 use crate::sink::EventSink;
 
 /// When an event counts as written.
@@ -49,8 +53,11 @@ pub struct EvidenceSettings {
     pub durability: Durability,
     /// What happens to connections while evidence cannot be written.
     pub on_failure: OnFailure,
-    /// A checkpoint is signed at the latest this long after an event was appended.
+    /// The signing of a checkpoint begins at the latest this long after an event was appended.
+    /// Flushing begins after half of it.
     pub checkpoint_interval: Duration,
+    /// How much of memory and disk events may take.
+    pub budget: EvidenceBudget,
 }
 
 impl EvidenceSettings {
@@ -61,6 +68,7 @@ impl EvidenceSettings {
             durability: Durability::Group,
             on_failure: OnFailure::Refuse,
             checkpoint_interval: Duration::from_millis(200),
+            budget: EvidenceBudget::default(),
         }
     }
 }
@@ -110,30 +118,6 @@ pub(crate) struct Shared {
     pub(crate) counters: RecorderCounters,
 }
 
-#[derive(Default)]
-pub(crate) struct Queue {
-    pub(crate) events: Vec<Pending>,
-    pub(crate) checkpoints: Vec<CheckpointAsked>,
-    pub(crate) closed: bool,
-}
-
-/// Where somebody waits for a checkpoint.
-pub(crate) type CheckpointAsked = oneshot::Sender<Result<u64, String>>;
-
-pub(crate) struct Pending {
-    pub(crate) event: Event,
-    pub(crate) acknowledge: Option<oneshot::Sender<Result<(), EvidenceUnavailable>>>,
-}
-
-impl Pending {
-    pub(crate) const fn unacknowledged(event: Event) -> Self {
-        Self {
-            event,
-            acknowledge: None,
-        }
-    }
-}
-
 /// What the recorder counts; shared with the metrics page.
 #[derive(Clone, Default)]
 pub(crate) struct RecorderCounters {
@@ -146,13 +130,35 @@ pub(crate) struct RecorderCounters {
 impl Gap {
     /// What may be missing from a log that was found as `recovery` says.
     pub fn found_by(recovery: &Recovery) -> Option<Self> {
-        (recovery.torn_bytes > 0).then(|| Self {
-            cause: format!(
+        if !recovery.may_lack_events() {
+            return None;
+        }
+        let mut causes = Vec::new();
+        if recovery.torn_bytes > 0 {
+            causes.push(format!(
                 "the journal ended in {} bytes of an unfinished record after a crash",
                 recovery.torn_bytes
-            ),
-            count: None,
+            ));
+        }
+        if recovery.lost > 0 {
+            causes.push(format!(
+                "{} events did not survive a loss of power, or came after such",
+                recovery.lost
+            ));
+        }
+        Some(Self {
+            cause: causes.join("; "),
+            count: (recovery.lost > 0).then_some(recovery.lost),
         })
+    }
+
+    /// The event that says so, of one plugin or of all.
+    pub(crate) fn event(self, gateway: &str, plugin: Option<PluginId>) -> Event {
+        let mut event = Event::new(EventKind::Gap, SystemTime::now().into(), gateway);
+        event.cause = Some(base::escape_untrusted(self.cause.as_bytes(), 1024));
+        event.count = self.count;
+        event.plugin_id = plugin;
+        event
     }
 }
 
@@ -168,13 +174,13 @@ impl Recorder {
         gap: Option<Gap>,
     ) -> Result<Self, RecorderError> {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(settings.budget)),
             arrived: Condvar::new(),
             settings,
             writable: AtomicBool::new(true),
             counters: RecorderCounters::default(),
         });
-        let mut clerk = Clerk::new(Box::new(sink), Arc::clone(&shared));
+        let mut clerk = Clerk::new(sink, Arc::clone(&shared)).map_err(RecorderError::Thread)?;
         if let Some(gap) = gap {
             clerk.begin_with(gap);
         }
@@ -188,21 +194,19 @@ impl Recorder {
         })
     }
 
-    /// Hands an event over and does not wait. It is written in the order in which it came.
-    pub fn record(&self, event: Event) {
-        self.push(Pending::unacknowledged(event));
+    /// Hands an event over and does not wait. It is written in the order in which it came, within
+    /// two milliseconds unless the disk keeps the recorder from it.
+    pub fn record(&self, event: impl Borrow<Event>) {
+        self.hand_over(event.borrow(), None);
     }
 
     /// Hands an event over and waits until it counts as written.
     ///
     /// # Errors
     /// [`EvidenceUnavailable`] where it could not be written and the site refuses to go on without.
-    pub async fn record_and_wait(&self, event: Event) -> Result<(), EvidenceUnavailable> {
+    pub async fn record_and_wait(&self, event: impl Borrow<Event>) -> Result<(), EvidenceUnavailable> {
         let (acknowledge, written) = oneshot::channel();
-        self.push(Pending {
-            event,
-            acknowledge: Some(acknowledge),
-        });
+        self.hand_over(event.borrow(), Some(acknowledge));
         written.await.unwrap_or_else(|_| self.shared.unavailable())
     }
 
@@ -258,18 +262,54 @@ impl Recorder {
         }
     }
 
-    fn push(&self, pending: Pending) {
-        let mut queue = self.shared.queue.lock();
+    fn hand_over(&self, event: &Event, acknowledge: Option<Acknowledge>) {
+        let shared = &self.shared;
+        let draft = match Draft::new(event) {
+            Ok(draft) => draft,
+            Err(error) => return self.replace_misfit(event, &error, acknowledge),
+        };
+        let mut queue = shared.queue.lock();
         if queue.closed {
-            self.shared.counters.lost.inc();
+            shared.counters.lost.inc();
             return;
         }
-        queue.events.push(pending);
-        // Whoever waits was woken by the first; the thread takes all of them at once.
-        let first = queue.events.len() == 1;
-        drop(queue);
-        if first {
-            self.shared.arrived.notify_one();
+        let pending = Pending {
+            account: queue.account(event.plugin_id.as_ref()),
+            charged: 0,
+            draft,
+            acknowledge,
+        };
+        if let Err((pending, overflow)) = queue.push(pending) {
+            let answer = shared.unavailable();
+            let is_open = pending.draft.kind() == EventKind::Open;
+            // An opening that is refused leaves nothing unrecorded: the refusal is told of itself.
+            if !is_open || answer.is_ok() {
+                shared.counters.lost.inc();
+                let missing = queue.missing(pending.account);
+                missing.lost += 1;
+                missing.unrecorded += u64::from(is_open);
+                missing.overflow.get_or_insert(overflow);
+            }
+            if let Some(acknowledge) = pending.acknowledge {
+                let _ = acknowledge.send(answer);
+            }
+        }
+        shared.wake(queue);
+    }
+
+    /// Lets go of an event that no log could ever take, and says so: it must not keep others out.
+    fn replace_misfit(&self, misfit: &Event, error: &InvalidEvent, acknowledge: Option<Acknowledge>) {
+        tracing::error!(kind = ?misfit.kind, %error, "event cannot be an entry of the log");
+        self.shared.counters.lost.inc();
+        if let Some(acknowledge) = acknowledge {
+            let _ = acknowledge.send(self.shared.unavailable());
+        }
+        if misfit.kind != EventKind::Gap {
+            let gap = Gap {
+                cause: "an event could not be written as an entry".to_owned(),
+                count: Some(1),
+            };
+            self.record(gap.event(self.gateway(), misfit.plugin_id.clone()));
         }
     }
 }
@@ -285,6 +325,30 @@ impl Drop for Recorder {
 }
 
 impl Shared {
+    /// Wakes the thread, unless it will look into the queue soon of its own accord.
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        let must_wake = match queue.parked {
+            Parked::No => false,
+            Parked::Briefly => queue.urgent,
+            Parked::Long => true,
+        };
+        if must_wake {
+            // Once is enough.
+            queue.parked = Parked::No;
+            drop(queue);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// A hand has done its work.
+    pub(crate) fn work_is_done(&self) {
+        let mut queue = self.queue.lock();
+        queue.work_done = true;
+        queue.parked = Parked::No;
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
     fn close(&self) {
         self.queue.lock().closed = true;
         self.arrived.notify_one();
@@ -304,7 +368,6 @@ mod tests {
     use evidence::EventKind;
 
     use super::*;
-    use crate::clerk::HELD;
     use crate::sink::MemorySink;
 
     fn event(kind: EventKind) -> Event {
@@ -330,27 +393,122 @@ mod tests {
         assert_eq!(sink.checkpointed(), 1000);
     }
 
+    fn of_plugin(kind: EventKind, plugin: &str) -> Event {
+        let mut event = event(kind);
+        event.plugin_id = Some(plugin.parse().unwrap());
+        event
+    }
+
     #[tokio::test]
-    async fn what_does_not_fit_into_memory_is_counted_and_the_log_says_so() {
+    async fn a_noisy_plugin_loses_its_own_events_and_the_log_says_whose_and_how_many() {
         let sink = MemorySink::new();
         sink.break_with("disk full");
-        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
-        let many = HELD + 100;
-        for _ in 0..many {
-            recorder.record(event(EventKind::Close));
+        let mut settings = settings();
+        let bytes = Draft::new(&of_plugin(EventKind::Close, "noisy"))
+            .unwrap()
+            .len_bytes();
+        settings.budget.plugin_queue_bytes = 10 * bytes;
+        let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
+        for _ in 0..25 {
+            recorder.record(of_plugin(EventKind::Close, "noisy"));
         }
-        assert_eq!(
-            recorder.record_and_wait(event(EventKind::Open)).await,
-            Err(EvidenceUnavailable)
-        );
+        for _ in 0..5 {
+            recorder.record(of_plugin(EventKind::Close, "quiet"));
+        }
+        let open = of_plugin(EventKind::Open, "quiet");
+        assert_eq!(recorder.record_and_wait(open).await, Err(EvidenceUnavailable));
         assert!(!recorder.is_writable());
+        assert_eq!(recorder.counters().lost.get(), 15);
         sink.mend();
         recorder.close().await;
         let events = sink.events();
-        let (closes, gaps): (Vec<_>, Vec<_>) = events.iter().partition(|e| e.kind == EventKind::Close);
-        assert_eq!((closes.len(), gaps.len()), (HELD, 1));
-        assert_eq!(gaps[0].count, Some(100));
-        assert!(gaps[0].cause.as_deref().unwrap().contains("disk full"));
+        let of = |plugin: &str, kind| {
+            let is_of = |event: &&Event| event.plugin_id.as_ref().is_some_and(|id| id.as_str() == plugin);
+            events
+                .iter()
+                .filter(is_of)
+                .filter(|event| event.kind == kind)
+                .count()
+        };
+        assert_eq!(
+            (of("noisy", EventKind::Close), of("quiet", EventKind::Close)),
+            (10, 5)
+        );
+        assert_eq!((of("noisy", EventKind::Gap), of("quiet", EventKind::Gap)), (1, 0));
+        let gap = events.iter().find(|event| event.kind == EventKind::Gap).unwrap();
+        assert_eq!(gap.count, Some(15));
+        assert!(gap.cause.as_deref().unwrap().contains("disk full"));
+    }
+
+    #[tokio::test]
+    async fn over_its_budget_a_plugin_is_refused_or_goes_on_unrecorded_as_the_site_says() {
+        for on_failure in [OnFailure::Refuse, OnFailure::Continue] {
+            let sink = MemorySink::new();
+            let mut settings = settings();
+            settings.on_failure = on_failure;
+            settings.budget.plugin_bytes_per_day = Some(10);
+            let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
+            let answer = recorder
+                .record_and_wait(of_plugin(EventKind::Open, "noisy"))
+                .await;
+            assert_eq!(answer.is_ok(), on_failure == OnFailure::Continue);
+            recorder.record_and_wait(event(EventKind::Start)).await.unwrap();
+            recorder.close().await;
+            let events = sink.events();
+            let gaps: Vec<_> = events
+                .iter()
+                .filter(|event| event.kind == EventKind::Gap)
+                .collect();
+            assert_eq!(gaps.len(), usize::from(on_failure == OnFailure::Continue));
+            for gap in gaps {
+                assert_eq!(gap.count, Some(1));
+                assert_eq!(gap.plugin_id, Some("noisy".parse().unwrap()));
+                assert!(
+                    gap.cause.as_deref().unwrap().contains("1 connections went on"),
+                    "{gap:?}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn under_group_a_stalled_disk_holds_nobody_up_and_under_strict_it_holds_everybody() {
+        for durability in [Durability::Group, Durability::Strict] {
+            let sink = MemorySink::new();
+            let settings = EvidenceSettings {
+                durability,
+                checkpoint_interval: Duration::ZERO,
+                ..settings()
+            };
+            let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
+            sink.stall();
+            recorder.record(event(EventKind::Start));
+            let open = recorder.record_and_wait(event(EventKind::Open));
+            tokio::pin!(open);
+            if durability == Durability::Group {
+                open.await.unwrap();
+                // A seal is out by now and does not come back; and still.
+                recorder.record_and_wait(event(EventKind::Open)).await.unwrap();
+                assert_eq!(sink.checkpointed(), 0);
+            } else {
+                let written = sink.clone();
+                let both = move || {
+                    written.wait_for(Duration::from_secs(60), |events| {
+                        (events.len() == 2).then_some(())
+                    })
+                };
+                tokio::select! {
+                    biased;
+                    _ = &mut open => unreachable!("acknowledged before it was durable"),
+                    both = tokio::task::spawn_blocking(both) => both.unwrap().unwrap(),
+                }
+                sink.mend();
+                open.await.unwrap();
+            }
+            sink.mend();
+            recorder.close().await;
+            assert_eq!(sink.checkpointed(), sink.events().len() as u64);
+        }
     }
 
     #[tokio::test]

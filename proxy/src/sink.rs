@@ -1,9 +1,12 @@
 //! Sinks: where events are written. The recorder owns one and nobody else does.
+//!
+//! Appending is quick and is done by one thread. Waiting for a disk is not quick: a sink hands it out
+//! as [`Work`], which another thread does while appending goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evidence::{AppendError, Event, LogWriter};
+use evidence::{AppendError, CheckpointError, Draft, Event, Flush, Flushed, LogWriter, Seal, Sealed};
 use parking_lot::{Condvar, Mutex};
 
 /// Why a sink did not do what it was asked.
@@ -36,32 +39,92 @@ impl SinkError {
     }
 }
 
-/// A place for events with a single writer. Called from one thread, which may block.
+/// Something that waits for a disk.
+pub trait Work: Send + 'static {
+    /// What became of it.
+    type Done: Send + 'static;
+
+    /// Waits.
+    fn run(self) -> Self::Done;
+}
+
+/// A place for events with a single writer. Called from one thread, which acknowledges connections
+/// and therefore waits for nothing.
 pub trait EventSink: Send + 'static {
-    /// Appends all events or none, giving each its `seq`. On return the death of this process loses
-    /// none of them.
+    /// Waiting that is handed out.
+    type Work: Work;
+
+    /// Appends all events or none. On return the death of this process loses none of them.
     ///
     /// # Errors
     /// [`SinkError`]; nothing was appended, and the same events may be offered again.
-    fn append(&mut self, events: &mut [Event]) -> Result<(), SinkError>;
+    fn append(&mut self, events: &[Draft]) -> Result<(), SinkError>;
 
-    /// Makes everything appended survive a power cut.
+    /// How many entries there are.
+    fn size(&self) -> u64;
+
+    /// How many of them survive a power cut.
+    fn durable(&self) -> u64;
+
+    /// How many of them are signed for.
+    fn signed(&self) -> u64;
+
+    /// Begins to make everything appended survive a power cut; `None` where it does already, where
+    /// another flush is out, or where only a seal can.
+    fn start_flush(&mut self) -> Option<Self::Work>;
+
+    /// Begins to sign for everything appended; `None` where that is signed for already, or where
+    /// another seal is out.
+    fn start_seal(&mut self) -> Option<Self::Work>;
+
+    /// Whether a failed flush must be made up for by a seal.
+    fn needs_seal(&self) -> bool;
+
+    /// How many bytes wait in memory for a seal.
+    fn waiting_bytes(&self) -> usize;
+
+    /// Takes back what was handed out.
     ///
     /// # Errors
-    /// [`SinkError`]; the events stand and may not survive a power cut. Asked again later.
-    fn sync(&mut self) -> Result<(), SinkError>;
+    /// [`SinkError`]; the events stand, and may not survive a power cut or are not signed for.
+    fn finish(&mut self, done: <Self::Work as Work>::Done) -> Result<(), SinkError>;
+}
 
-    /// Signs for everything appended so far and returns how many entries that is.
-    ///
-    /// # Errors
-    /// [`SinkError`]; the last checkpoint stands. Asked again later.
-    fn checkpoint(&mut self) -> Result<u64, SinkError>;
+/// What the evidence log hands out.
+#[derive(Debug)]
+pub enum LogWork {
+    /// The journal is flushed.
+    Flush(Flush),
+    /// A checkpoint is made.
+    Seal(Box<Seal>),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum LogWorkDone {
+    /// The journal was flushed, or was not.
+    Flush(Flushed),
+    /// A checkpoint was made, or was not.
+    Seal(Box<Sealed>),
+}
+
+impl Work for LogWork {
+    type Done = LogWorkDone;
+
+    fn run(self) -> LogWorkDone {
+        match self {
+            Self::Flush(flush) => LogWorkDone::Flush(flush.run()),
+            Self::Seal(seal) => LogWorkDone::Seal(Box::new(seal.run())),
+        }
+    }
 }
 
 /// The evidence log itself.
 impl EventSink for LogWriter {
-    fn append(&mut self, events: &mut [Event]) -> Result<(), SinkError> {
-        match Self::append(self, events) {
+    type Work = LogWork;
+
+    fn append(&mut self, events: &[Draft]) -> Result<(), SinkError> {
+        match self.append_drafts(events) {
             Ok(_) => Ok(()),
             Err(error) => Err(match &error {
                 AppendError::Event { position, .. } | AppendError::Gateway { position, .. } => {
@@ -75,17 +138,56 @@ impl EventSink for LogWriter {
         }
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
-        Self::sync(self).map_err(|error| SinkError::Failed(error.into()))
+    fn size(&self) -> u64 {
+        Self::size(self)
     }
 
-    fn checkpoint(&mut self) -> Result<u64, SinkError> {
-        let checkpoint = Self::checkpoint(self).map_err(|error| SinkError::Failed(error.into()))?;
-        Ok(checkpoint.size())
+    fn durable(&self) -> u64 {
+        Self::durable(self)
+    }
+
+    fn signed(&self) -> u64 {
+        self.last_checkpoint().size()
+    }
+
+    fn start_flush(&mut self) -> Option<LogWork> {
+        Self::start_flush(self).map(LogWork::Flush)
+    }
+
+    fn start_seal(&mut self) -> Option<LogWork> {
+        match Self::start_seal(self) {
+            Ok(seal) => seal.map(|seal| LogWork::Seal(Box::new(seal))),
+            Err(
+                CheckpointError::UnderWay { .. }
+                | CheckpointError::Write { .. }
+                | CheckpointError::Changed { .. },
+            ) => None,
+        }
+    }
+
+    fn needs_seal(&self) -> bool {
+        Self::needs_seal(self)
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        Self::waiting_bytes(self)
+    }
+
+    fn finish(&mut self, done: LogWorkDone) -> Result<(), SinkError> {
+        match done {
+            LogWorkDone::Flush(flushed) => self
+                .finish_flush(flushed)
+                .map(drop)
+                .map_err(|error| SinkError::Failed(error.into())),
+            LogWorkDone::Seal(sealed) => self
+                .finish_seal(*sealed)
+                .map(drop)
+                .map_err(|error| SinkError::Failed(error.into())),
+        }
     }
 }
 
-/// A sink in memory, for tests: it can be read, waited on, and told to fail.
+/// A sink in memory, for tests: it can be read, waited on, and told to fail or to wait.
 #[derive(Clone, Default)]
 pub struct MemorySink {
     shared: Arc<(Mutex<Memory>, Condvar)>,
@@ -94,9 +196,20 @@ pub struct MemorySink {
 #[derive(Default)]
 struct Memory {
     events: Vec<Event>,
+    durable: usize,
     checkpointed: u64,
     syncs: u64,
     broken: Option<String>,
+    /// Work that was handed out does not come to an end.
+    stalled: bool,
+    out: Out,
+}
+
+/// What was handed out and not taken back.
+#[derive(Default)]
+struct Out {
+    flush: bool,
+    seal: bool,
 }
 
 impl MemorySink {
@@ -115,7 +228,7 @@ impl MemorySink {
         self.shared.0.lock().checkpointed
     }
 
-    /// How often the sink was asked to survive a power cut.
+    /// How often the sink was asked to survive a power cut, by a flush and not by a checkpoint.
     pub fn syncs(&self) -> u64 {
         self.shared.0.lock().syncs
     }
@@ -125,9 +238,16 @@ impl MemorySink {
         self.shared.0.lock().broken = Some(message.to_owned());
     }
 
+    /// From now on the disk takes its time: flushes and seals that were begun do not end.
+    pub fn stall(&self) {
+        self.shared.0.lock().stalled = true;
+    }
+
     /// Operations work again.
     pub fn mend(&self) {
-        self.shared.0.lock().broken = None;
+        let mut memory = self.shared.0.lock();
+        memory.broken = None;
+        memory.stalled = false;
         self.shared.1.notify_all();
     }
 
@@ -161,36 +281,117 @@ impl Memory {
     }
 }
 
+/// What a memory sink hands out.
+pub struct MemoryWork {
+    sink: MemorySink,
+    is_seal: bool,
+    entries: usize,
+}
+
+impl Work for MemoryWork {
+    type Done = (Self, Result<(), SinkError>);
+
+    fn run(self) -> Self::Done {
+        let result = {
+            let (memory, changed) = &*self.sink.shared;
+            let mut memory = memory.lock();
+            while memory.stalled {
+                changed.wait(&mut memory);
+            }
+            memory.check()
+        };
+        (self, result)
+    }
+}
+
 impl EventSink for MemorySink {
-    fn append(&mut self, events: &mut [Event]) -> Result<(), SinkError> {
+    type Work = MemoryWork;
+
+    fn append(&mut self, drafts: &[Draft]) -> Result<(), SinkError> {
         let (memory, changed) = &*self.shared;
         let mut memory = memory.lock();
         memory.check()?;
-        for (position, event) in events.iter().enumerate() {
-            event.to_entry().map_err(|error| SinkError::Misfit {
+        let first = memory.events.len();
+        for (position, draft) in drafts.iter().enumerate() {
+            let seq = u64::try_from(first + position).expect("a length fits 64 bits");
+            let event = draft.event(seq).map_err(|error| SinkError::Misfit {
                 position,
                 source: error.into(),
-            })?;
-        }
-        for (event, seq) in events.iter_mut().zip(memory.events.len()..) {
-            event.seq = u64::try_from(seq).expect("a length fits 64 bits");
-            memory.events.push(event.clone());
+            });
+            match event {
+                Ok(event) => memory.events.push(event),
+                Err(misfit) => {
+                    memory.events.truncate(first);
+                    return Err(misfit);
+                }
+            }
         }
         changed.notify_all();
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
-        let mut memory = self.shared.0.lock();
-        memory.check()?;
-        memory.syncs += 1;
-        Ok(())
+    fn size(&self) -> u64 {
+        u64::try_from(self.shared.0.lock().events.len()).expect("a length fits 64 bits")
     }
 
-    fn checkpoint(&mut self) -> Result<u64, SinkError> {
+    fn durable(&self) -> u64 {
+        u64::try_from(self.shared.0.lock().durable).expect("a length fits 64 bits")
+    }
+
+    fn signed(&self) -> u64 {
+        self.checkpointed()
+    }
+
+    fn start_flush(&mut self) -> Option<MemoryWork> {
         let mut memory = self.shared.0.lock();
-        memory.check()?;
-        memory.checkpointed = u64::try_from(memory.events.len()).expect("a length fits 64 bits");
-        Ok(memory.checkpointed)
+        let entries = memory.events.len();
+        if memory.out.flush || memory.durable == entries {
+            return None;
+        }
+        memory.out.flush = true;
+        Some(MemoryWork {
+            sink: self.clone(),
+            is_seal: false,
+            entries,
+        })
+    }
+
+    fn start_seal(&mut self) -> Option<MemoryWork> {
+        let mut memory = self.shared.0.lock();
+        let entries = memory.events.len();
+        if memory.out.seal || memory.checkpointed == u64::try_from(entries).expect("a length fits 64 bits") {
+            return None;
+        }
+        memory.out.seal = true;
+        Some(MemoryWork {
+            sink: self.clone(),
+            is_seal: true,
+            entries,
+        })
+    }
+
+    fn needs_seal(&self) -> bool {
+        false
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self, (work, result): (MemoryWork, Result<(), SinkError>)) -> Result<(), SinkError> {
+        let mut memory = self.shared.0.lock();
+        if work.is_seal {
+            memory.out.seal = false;
+        } else {
+            memory.out.flush = false;
+        }
+        result?;
+        memory.durable = memory.durable.max(work.entries);
+        if work.is_seal {
+            memory.checkpointed = u64::try_from(work.entries).expect("a length fits 64 bits");
+        } else {
+            memory.syncs += 1;
+        }
+        Ok(())
     }
 }

@@ -263,6 +263,9 @@ on_failure = "refuse"                    # or "continue": a gap is recorded, the
 # Somebody on another machine who vouches for the log's length (bailiwick witness --help), and how many it takes:
 # witnesses = [{{ url = "http://witness.example:7380", key = "witness.example/w1+…" }}]
 # quorum = 1
+queue_mib = 64                           # events that may wait in memory: of all plugins,
+plugin_queue_mib = 8                     # and of one
+# plugin_mib_per_day = 1024              # what one plugin may add to the log in a day; without it, anything
 
 [control]
 listen = "127.0.0.1:8128"

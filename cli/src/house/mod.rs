@@ -13,6 +13,7 @@ pub mod witnesses;
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use control::postman::Postman;
 use control::smtp::{MailServer, ServerUrl};
 use control::store::Store;
 use evidence::{LogWriter, Origin};
-use proxy::{EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
+use proxy::{EvidenceBudget, EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
 use seal::note::NoteVerifier;
@@ -151,10 +152,11 @@ impl House {
         let key = key_file::read_private(&config.key_path(Role::Gateway))?;
         let (writer, recovery) =
             tokio::task::spawn_blocking(move || LogWriter::open(&folder, &origin, key)).await??;
-        if recovery.reintegrated > 0 || recovery.torn_bytes > 0 {
+        if recovery.reintegrated > 0 || recovery.may_lack_events() {
             tracing::warn!(
                 reintegrated = recovery.reintegrated,
                 torn_bytes = recovery.torn_bytes,
+                lost = recovery.lost,
                 "the evidence log was not closed in good order and was taken up again"
             );
         }
@@ -168,6 +170,7 @@ impl House {
                 config::OnFailure::Refuse => proxy::OnFailure::Refuse,
                 config::OnFailure::Continue => proxy::OnFailure::Continue,
             },
+            budget: evidence_budget(&config.file.evidence),
             ..EvidenceSettings::new(config.file.gateway.name.as_str())
         };
         let recorder = Recorder::start(writer, evidence, gap)?;
@@ -347,4 +350,14 @@ fn override_address(text: &str) -> anyhow::Result<OverrideAddress> {
         ip: text.parse()?,
         port: None,
     })
+}
+
+fn evidence_budget(config: &config::EvidenceConfig) -> EvidenceBudget {
+    let shipped = EvidenceBudget::default();
+    let mib = |mib: Option<NonZeroU16>, shipped| mib.map_or(shipped, |mib| usize::from(mib.get()) << 20);
+    EvidenceBudget {
+        queue_bytes: mib(config.queue_mib, shipped.queue_bytes),
+        plugin_queue_bytes: mib(config.plugin_queue_mib, shipped.plugin_queue_bytes),
+        plugin_bytes_per_day: config.plugin_mib_per_day.map(|mib| u64::from(mib.get()) << 20),
+    }
 }

@@ -1,17 +1,28 @@
 //! Killing the writer: a child process under load dies at any moment, and nothing acknowledged is
 //! lost.
 //!
-//! `BAILIWICK_CRASH_ROUNDS` sets how often.
+//! The child is what a gateway is: producers that wait for their acknowledgements, one thread that
+//! appends, two that flush and seal meanwhile. `BAILIWICK_CRASH_ROUNDS` sets how often it is killed,
+//! `BAILIWICK_CRASH_SEED` where the dice begin. A campaign by hand, which prints its counts:
+//!
+//! ```sh
+//! BAILIWICK_CRASH_ROUNDS=5000 cargo test -p bailiwick-evidence --test log killed -- --nocapture
+//! ```
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use evidence::{Checkpoint, Integrity, LogWriter, VerifiedLog};
+use evidence::{Checkpoint, Draft, Flush, Flushed, Integrity, LogWriter, Seal, Sealed, VerifiedLog};
 
-use super::{Log, events, key, origin, verifier};
+use super::{Log, event, events, key, origin, verifier};
 
 const CHILD_FOLDER: &str = "BAILIWICK_CRASH_CHILD";
 const ROUNDS: u64 = 30;
+/// A log is begun anew after so many rounds, so that late rounds do not verify ever longer logs.
+const ROUNDS_OF_ONE_LOG: u64 = 50;
 
 /// A small generator, so that a failing round can be run again.
 struct Dice(u64);
@@ -26,7 +37,7 @@ impl Dice {
     }
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not a test of its own: a process that does one thing at a time, and is killed.
 #[test]
 #[ignore = "runs as the child of the crash test"]
 fn crash_child() {
@@ -52,15 +63,136 @@ fn crash_child() {
     }
 }
 
+enum Work {
+    Flush(Flush),
+    Seal(Box<Seal>),
+}
+
+enum Done {
+    Flush(Flushed),
+    Seal(Box<Sealed>),
+}
+
+/// Not a test of its own: a process in which everything happens at once, and which is killed.
+#[test]
+#[ignore = "runs as the child of the crash test"]
+fn crash_child_with_threads() {
+    let Some(folder) = std::env::var_os(CHILD_FOLDER) else {
+        return;
+    };
+    let (mut writer, _) = LogWriter::open(folder.as_ref(), &origin(), key()).unwrap();
+    let mut dice = Dice(writer.size() + 1);
+    let (offer, offered) = channel();
+    for _ in 0..4 {
+        let offer = offer.clone();
+        std::thread::spawn(move || {
+            // Each producer has one event on its way, as a connection has.
+            let (acknowledge, acknowledged) = channel();
+            loop {
+                offer.send(acknowledge.clone()).unwrap();
+                acknowledged.recv().unwrap();
+            }
+        });
+    }
+    let (tell, done) = channel();
+    let hand = || {
+        let (give, work) = channel::<Work>();
+        let tell = tell.clone();
+        std::thread::spawn(move || {
+            for work in work {
+                let done = match work {
+                    Work::Flush(flush) => Done::Flush(flush.run()),
+                    Work::Seal(seal) => Done::Seal(Box::new(seal.run())),
+                };
+                tell.send(done).unwrap();
+            }
+        });
+        give
+    };
+    let (flusher, sealer) = (hand(), hand());
+    let mut out = std::io::stdout().lock();
+    loop {
+        let producers: Vec<_> = std::iter::once(offered.recv().unwrap())
+            .chain(offered.try_iter())
+            .collect();
+        let first = writer.size();
+        let drafts: Vec<Draft> = (first..)
+            .take(producers.len())
+            .map(|number| Draft::new(&event(number)).unwrap())
+            .collect();
+        writer.append_drafts(&drafts).unwrap();
+        writeln!(out, "\nappended {}", writer.size()).unwrap();
+        for producer in producers {
+            producer.send(()).unwrap();
+        }
+        for done in done.try_iter() {
+            match done {
+                Done::Flush(flushed) => {
+                    writer.finish_flush(flushed).unwrap();
+                }
+                Done::Seal(sealed) => {
+                    let checkpoint = writer.finish_seal(*sealed).unwrap();
+                    writeln!(out, "\nsigned {}", checkpoint.size()).unwrap();
+                }
+            }
+        }
+        if dice.roll(6) == 0
+            && let Some(flush) = writer.start_flush()
+        {
+            flusher.send(Work::Flush(flush)).unwrap();
+        }
+        if dice.roll(10) == 0
+            && let Ok(Some(seal)) = writer.start_seal()
+        {
+            sealer.send(Work::Seal(Box::new(seal))).unwrap();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    kills: u64,
+    acknowledged: u64,
+    kept: u64,
+    reintegrated: u64,
+    torn: u64,
+    during_a_seal: u64,
+}
+
 #[test]
 fn a_killed_writer_loses_nothing_that_it_acknowledged() {
-    let rounds = std::env::var("BAILIWICK_CRASH_ROUNDS").map_or(ROUNDS, |text| text.parse().unwrap());
-    let log = Log::empty();
-    let mut dice = Dice(0x5eed);
+    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
+    let rounds = number("BAILIWICK_CRASH_ROUNDS", ROUNDS);
+    let mut dice = Dice(number("BAILIWICK_CRASH_SEED", 0x5eed));
+    let mut counts = Counts::default();
+    let (began, mut told) = (Instant::now(), Instant::now());
+    while counts.kills < rounds {
+        let log = Log::empty();
+        let left = rounds - counts.kills;
+        rounds_of_one_log(&log, left.min(ROUNDS_OF_ONE_LOG), &mut dice, &mut counts);
+        if told.elapsed() > Duration::from_secs(30) {
+            told = Instant::now();
+            println!("so far: {counts:?}");
+        }
+    }
+    println!(
+        "{} kills in {} s: {} acknowledged events, {} kept, none lost; {} taken up again from journals, {} torn records cut, {} kills while a seal had its journal set aside",
+        counts.kills,
+        began.elapsed().as_secs(),
+        counts.acknowledged,
+        counts.kept,
+        counts.reintegrated,
+        counts.torn,
+        counts.during_a_seal,
+    );
+}
+
+fn rounds_of_one_log(log: &Log, rounds: u64, dice: &mut Dice, counts: &mut Counts) {
     let mut held: Option<Checkpoint> = None;
     let mut before = 0;
     for round in 0..rounds {
-        let (appended, signed) = run_and_kill(&log, &mut dice);
+        let child = ["crash::crash_child_with_threads", "crash::crash_child"][usize::from(dice.roll(4) == 0)];
+        let (appended, signed) = run_and_kill(log, child, dice);
 
         // As it lies there.
         let found = log.verify_held(held.clone());
@@ -68,6 +200,9 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
         assert!(!found.is_tampered(), "round {round}: {}", found.completeness);
         assert!(found.size() >= signed, "round {round}");
         assert!(found.size() + found.unsigned >= appended, "round {round}");
+        let journals = ["journal", "journal.2"].map(|name| std::fs::metadata(log.file(name)));
+        let in_use = journals.iter().flatten().filter(|file| file.len() > 8 + 18);
+        counts.during_a_seal += u64::from(in_use.count() == 2);
 
         // And opened again.
         let (mut writer, recovery) = log.open();
@@ -75,21 +210,29 @@ fn a_killed_writer_loses_nothing_that_it_acknowledged() {
             writer.size() >= appended.max(before),
             "round {round}: {recovery:?}"
         );
+        assert_eq!(recovery.lost, 0, "round {round}: only power takes entries");
         held = Some(writer.checkpoint().unwrap());
+        counts.kills += 1;
+        counts.acknowledged += appended.saturating_sub(before);
+        counts.kept += writer.size() - before;
+        counts.reintegrated += recovery.reintegrated;
+        counts.torn += u64::from(recovery.torn_bytes > 0);
         before = writer.size();
     }
     assert!(before > 0);
     let reader = VerifiedLog::open(&log.path(), &verifier()).unwrap();
+    let mut names = HashSet::new();
     for found in reader.events(0..u64::MAX) {
         let (index, event) = found.unwrap();
         assert_eq!(event.connection_id, Some(format!("c{index}")));
+        assert!(names.insert(event.connection_id), "entry {index} stands twice");
     }
 }
 
 /// Runs a child for a while, kills it, and returns the sizes that it acknowledged and signed.
-fn run_and_kill(log: &Log, dice: &mut Dice) -> (u64, u64) {
+fn run_and_kill(log: &Log, child: &str, dice: &mut Dice) -> (u64, u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::crash_child", "--ignored", "--nocapture"])
+        .args(["--exact", child, "--ignored", "--nocapture"])
         .env(CHILD_FOLDER, log.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -4,8 +4,13 @@ use std::fs;
 
 use base::Sha256Digest;
 use evidence::merkle::verify_consistency;
-use evidence::{Event, NotVerified, ReadError, UnverifiedReader, VerifiedLog, verify_proof};
+use evidence::{
+    Event, InvalidCheckpoint, NotVerified, ProveError, ReadError, UnverifiedReader, VerifiedLog, prove_entry,
+    verify_proof,
+};
 use proptest::prelude::*;
+use seal::SigningKey;
+use seal::note::NoteVerifier;
 
 use super::{Log, event, events, verifier};
 
@@ -73,6 +78,48 @@ fn a_log_that_changes_after_it_was_verified_is_not_read_on() {
         log.write(name, &bytes);
         assert!(reader.prove(index).is_ok(), "{name}");
     }
+}
+
+#[test]
+fn one_entry_is_proven_without_looking_at_the_others() {
+    let log = Log::of(700);
+    let reader = verified(&log);
+    for index in [0, 255, 256, 511, 512, 699] {
+        assert_eq!(
+            prove_entry(&log.path(), &verifier(), index).unwrap(),
+            reader.prove(index).unwrap()
+        );
+    }
+    let prove = |index| prove_entry(&log.path(), &verifier(), index);
+    assert!(matches!(
+        prove(700),
+        Err(ProveError::Read(ReadError::NoSuchEntry { .. }))
+    ));
+    fs::remove_file(log.file("tile/entries/000")).unwrap();
+    assert!(prove(300).is_ok());
+    assert!(matches!(
+        prove(3),
+        Err(ProveError::Read(ReadError::Changed { .. }))
+    ));
+
+    let mut bundle = log.read("tile/entries/001");
+    let at = bundle.len() - 9;
+    bundle[at] ^= 1;
+    log.write("tile/entries/001", &bundle);
+    assert!(prove(300).is_ok());
+    assert!(matches!(
+        prove(511),
+        Err(ProveError::Read(ReadError::Changed { .. }))
+    ));
+
+    let other = SigningKey::ed25519_from_seed(&[8; 32]).public();
+    let other = NoteVerifier::new("acme/gw-1", &other).unwrap();
+    assert!(matches!(
+        prove_entry(&log.path(), &other, 300),
+        Err(ProveError::Checkpoint(InvalidCheckpoint::OtherKey))
+    ));
+    fs::remove_file(log.file("checkpoint")).unwrap();
+    assert!(matches!(prove(300), Err(ProveError::NoCheckpoint { .. })));
 }
 
 #[test]
