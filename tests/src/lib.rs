@@ -10,6 +10,7 @@
 
 mod authority;
 mod binary;
+mod files;
 mod forge;
 mod mail;
 mod name_server;
@@ -20,6 +21,7 @@ mod process;
 mod raw;
 mod raw_server;
 mod server;
+mod tamper;
 mod trial;
 mod wait;
 mod witness;
@@ -27,6 +29,7 @@ mod world;
 
 pub use authority::Authority;
 pub use binary::{bailiwick, workspace};
+pub use files::copy_folder;
 pub use forge::{forge, forge_statement, statement};
 pub use mail::{Mail, MailSink};
 pub use name_server::{NameServer, Reply};
@@ -37,6 +40,7 @@ pub use process::{Run, run};
 pub use raw::{Answer, ProxyCredentials, RawClient};
 pub use raw_server::RawServer;
 pub use server::Server;
+pub use tamper::{CORPUS, Expected, LogFolder, Material, Tampering};
 pub use trial::{Scenario, run_scenarios};
 pub use wait::{DEADLINE, wait_until, wait_within};
 pub use witness::{Litewitness, WitnessServer, witness_vkey};

@@ -10,8 +10,10 @@ extern crate bailiwick_evidence as evidence;
 
 mod crash;
 mod golden;
+mod mutations;
 mod reading;
 mod tampering;
+mod witnessing;
 mod writing;
 
 use std::fs;

@@ -21,6 +21,7 @@ mod runbooks;
 mod stage;
 mod stock;
 mod story;
+mod tampered_logs;
 mod tokens;
 mod witness;
 
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
+        ("tampered_logs", tampered_logs::SCENARIOS),
     ]);
     demo::clean();
     code
