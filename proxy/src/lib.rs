@@ -61,6 +61,7 @@ mod stream;
 pub mod token_runs;
 mod tunnel;
 
+pub use floor::{BelowFloor, Floor};
 pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
