@@ -3,19 +3,24 @@
 //! Facts arrive piece by piece (`open` knows the target, `close` knows the scheme and the bytes), and
 //! a fact once stated stands.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use base::{
-    AddressClass, Attribution, Decision, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target,
-    Timestamp, canonical_ip, classify,
+    AddressClass, Attribution, Decision, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, RunId,
+    SniVisibility, Target, Timestamp, canonical_ip, classify,
 };
 use evidence::{Event, EventKind};
 
-use crate::observation::{Destination, InnerName, Observation, Stray, Who};
+use crate::crowd::MAX_INNER_NAMES;
+use crate::observation::{Destination, InnerName, Named, Observation, Stray, Who};
 use crate::tally::{Cited, Share, Tally};
 
 /// What stands in `sni` when TLS was spoken and no name could be read.
-const NO_NAME: [&str; 3] = ["absent", "unparsed", "ech"];
+const NO_NAME: [&str; 3] = ["absent", UNPARSED, "ech"];
+/// What stands where a name was there and could not be read in one way.
+const UNPARSED: &str = "unparsed";
+const MAX_HOST_HEADERS: usize = 3;
 
 /// One connection, as far as its events were read.
 #[derive(Clone, Debug)]
@@ -34,7 +39,13 @@ struct Facts {
     target: Option<Target>,
     scheme: Option<ObservedScheme>,
     sni: Option<String>,
-    host_header: Option<String>,
+    sni_visibility: Option<SniVisibility>,
+    /// Of the request for a tunnel, and of the first request inside it.
+    host_headers: BTreeSet<String>,
+    inner_target: Option<String>,
+    forged_headers: BTreeSet<String>,
+    run_id: Option<RunId>,
+    credential: Option<String>,
     resolved: Vec<IpAddr>,
     dialed: Option<IpAddr>,
     dns: Option<DnsResult>,
@@ -124,6 +135,9 @@ impl Connection {
                     who,
                     target,
                     refusal: facts.refusal,
+                    // Named by credentials, and not yet by a proof that held.
+                    run_id: facts.credential.as_ref().and(facts.run_id),
+                    credential: facts.credential,
                 },
                 share,
             )),
@@ -151,11 +165,19 @@ pub(crate) struct Addition {
 }
 
 impl Addition {
+    pub(crate) fn share(&self) -> &Share {
+        &self.share
+    }
+
     pub(crate) fn add_to(self, observation: &mut Observation) {
         let Self { facts, share, alive } = self;
         Tally::add(observation.all_mut(), &share);
         observation.alive_at_end += u64::from(alive);
-        for name in facts.inner_names() {
+        for mut name in facts.inner_names() {
+            let full = observation.inner_names.len() >= MAX_INNER_NAMES;
+            if full && !observation.inner_names.contains_key(&name) {
+                name = InnerName::Other;
+            }
             let tally = observation.inner_names.entry(name);
             tally
                 .and_modify(|tally| tally.merge(&Tally::of(&share)))
@@ -163,6 +185,15 @@ impl Addition {
         }
         if facts.unnamed_tls() {
             Tally::add(&mut observation.unnamed_tls, &share);
+        }
+        if facts.is_hidden() {
+            Named::add(&mut observation.hidden_names, &share, facts.cover_name());
+        }
+        if facts.inner_target.is_some() {
+            Named::add(&mut observation.proxied, &share, &facts.inner_target);
+        }
+        if !facts.forged_headers.is_empty() {
+            Named::add(&mut observation.forged_headers, &share, &facts.forged_headers);
         }
         if facts.below_floor() {
             Tally::add(&mut observation.floor, &share);
@@ -184,9 +215,21 @@ impl Facts {
                 port,
             });
         }
-        keep_first(&mut self.scheme, event.scheme.as_ref());
+        // What nobody knew by its first bytes may have been named by the answer since.
+        if matches!(self.scheme, None | Some(ObservedScheme::Tcp)) && event.scheme.is_some() {
+            self.scheme = event.scheme;
+        }
         keep_first(&mut self.sni, event.sni.as_ref());
-        keep_first(&mut self.host_header, event.host_header.as_ref());
+        keep_first(&mut self.sni_visibility, event.sni_visibility.as_ref());
+        if self.host_headers.len() < MAX_HOST_HEADERS {
+            self.host_headers.extend(event.host_header.clone());
+        }
+        keep_first(&mut self.inner_target, event.inner_target.as_ref());
+        if self.forged_headers.is_empty() {
+            self.forged_headers.extend(event.stripped_headers.iter().cloned());
+        }
+        keep_first(&mut self.run_id, event.run_id.as_ref());
+        keep_first(&mut self.credential, event.credential_fingerprint.as_ref());
         keep_first(&mut self.dialed, event.dialed_ip.as_ref());
         keep_first(&mut self.dns, event.dns_result.as_ref());
         keep_first(&mut self.outcome, event.outcome.as_ref());
@@ -244,28 +287,51 @@ impl Facts {
         )
     }
 
-    /// Names inside the connection that differ from the host asked for.
-    fn inner_names(&self) -> impl Iterator<Item = InnerName> {
-        let sni = self
-            .sni
-            .as_deref()
-            .filter(|sni| !NO_NAME.contains(sni))
-            .map(read_sni);
-        let header = self.host_header.as_deref().map(read_host_header);
+    /// The name in the ClientHello, if there was one that could be read.
+    fn sni(&self) -> Option<&String> {
+        self.sni.as_ref().filter(|sni| !NO_NAME.contains(&sni.as_str()))
+    }
+
+    /// Whether a name may be hidden inside TLS. Many clients offer what hides a name and hide none, so
+    /// this is worth knowing only; and the name beside it may be a cover, so it proves nothing either.
+    fn is_hidden(&self) -> bool {
+        self.sni_visibility == Some(SniVisibility::Ech) && self.asked_for_name()
+    }
+
+    /// A name beside a hidden one, where it is another than the host asked for.
+    fn cover_name(&self) -> Option<&String> {
         let asked = self
             .target
             .as_ref()
             .map(|target| InnerName::Host(target.host.clone()));
-        [sni, header]
-            .into_iter()
-            .flatten()
-            .filter(move |name| asked.as_ref() != Some(name))
+        self.sni().filter(|sni| Some(read_sni(sni)) != asked)
+    }
+
+    /// Names inside the connection that differ from the host asked for.
+    fn inner_names(&self) -> impl Iterator<Item = InnerName> {
+        let sni = self
+            .sni()
+            .filter(|_| self.sni_visibility != Some(SniVisibility::Ech))
+            .map(|sni| read_sni(sni));
+        let headers = self
+            .host_headers
+            .iter()
+            .filter(|header| header.as_str() != UNPARSED)
+            .map(|header| read_host_header(header));
+        let asked = self
+            .target
+            .as_ref()
+            .map(|target| InnerName::Host(target.host.clone()));
+        let mut names: BTreeSet<InnerName> = headers.collect();
+        names.extend(sni);
+        names.into_iter().filter(move |name| asked.as_ref() != Some(name))
     }
 
     fn unnamed_tls(&self) -> bool {
-        let unnamed = self.sni.as_deref().is_none_or(|sni| NO_NAME.contains(&sni));
         // The gateway states `sni` whenever it saw a ClientHello, so silence is not absence.
-        self.scheme == Some(ObservedScheme::Tls) && self.sni.is_some() && unnamed && self.asked_for_name()
+        let unnamed = self.sni.is_some() && self.sni().is_none() && !self.is_hidden();
+        let unnamed_http = self.host_headers.contains(UNPARSED);
+        (unnamed_http || self.scheme == Some(ObservedScheme::Tls) && unnamed) && self.asked_for_name()
     }
 
     fn below_floor(&self) -> bool {

@@ -3,7 +3,7 @@
 use base::{Reason, Target};
 use manifests::{Coverage, Manifest};
 
-use crate::observation::{Destination, InnerName, Observation};
+use crate::observation::{Destination, InnerName, Named, Observation};
 use crate::tally::Tally;
 
 /// One way in which one run, at one destination, departed from what was declared.
@@ -16,8 +16,8 @@ pub(crate) struct Departure {
     pub(crate) nearest: Option<String>,
     /// One line: what to do.
     pub(crate) fix: String,
-    /// The name found inside the connection, where that is what departs.
-    pub(crate) name: Option<String>,
+    /// The names found inside the connections, where they are what departs.
+    pub(crate) names: Vec<String>,
     /// Whether it stands against the owner, or is only worth knowing.
     pub(crate) breach: bool,
 }
@@ -37,6 +37,9 @@ pub(crate) fn of(
         .into_iter()
         .chain(inner)
         .chain(unnamed_tls(observation))
+        .chain(hidden_names(observation))
+        .chain(proxied(observation))
+        .chain(forged_headers(observation))
         .chain(floor(observation))
         .chain(mixed_answers(observation))
         .collect()
@@ -54,7 +57,7 @@ fn undeclared(observation: &Observation, coverage: &Coverage<'_>) -> Option<Depa
             tally: observation.tally().clone(),
             nearest: nearest.clone(),
             fix: hint.clone(),
-            name: None,
+            names: Vec::new(),
             breach: true,
         }),
     }
@@ -68,7 +71,7 @@ fn inner_name(manifest: &Manifest, destination: &Destination, name: &InnerName, 
             host: host.clone(),
             port: destination.target.port,
         }),
-        InnerName::Unreadable(_) => None,
+        InnerName::Unreadable(_) | InnerName::Other => None,
     };
     let coverage = target
         .as_ref()
@@ -88,7 +91,7 @@ fn inner_name(manifest: &Manifest, destination: &Destination, name: &InnerName, 
         tally: tally.clone(),
         nearest,
         fix: fix.to_owned(),
-        name: Some(name.to_string()),
+        names: vec![name.to_string()],
         breach: !covered,
     }
 }
@@ -101,7 +104,42 @@ fn unnamed_tls(observation: &Observation) -> Option<Departure> {
         nearest: None,
         fix: "send the server's name in TLS (SNI); without it the name asked for cannot be confirmed"
             .to_owned(),
-        name: None,
+        names: Vec::new(),
+        breach: false,
+    })
+}
+
+/// Only the name asked of the gateway was judged; the name inside may be that one or another.
+fn hidden_names(observation: &Observation) -> Option<Departure> {
+    let fix = "the name inside TLS is encrypted (ECH) or looks it, so it cannot be held against the manifest; \
+               turn ECH off in the client where that has to be known";
+    note(Reason::NoCoverage, observation.hidden_names.as_ref(), fix)
+}
+
+/// Whoever is asked to take a connection on may take it anywhere.
+fn proxied(observation: &Observation) -> Option<Departure> {
+    let fix = "the destination is a proxy: where connections went from there is not seen; let the plugin ask this \
+               gateway instead";
+    note(Reason::NoCoverage, observation.proxied.as_ref(), fix)
+}
+
+fn forged_headers(observation: &Observation) -> Option<Departure> {
+    let fix =
+        "do not send these headers; who a connection belongs to is never taken from what it says of itself";
+    note(
+        Reason::IdentityHeaderForged,
+        observation.forged_headers.as_ref(),
+        fix,
+    )
+}
+
+fn note(reason: Reason, named: Option<&Named>, fix: &str) -> Option<Departure> {
+    named.map(|named| Departure {
+        reason,
+        tally: named.tally.clone(),
+        nearest: None,
+        fix: fix.to_owned(),
+        names: named.names.iter().cloned().collect(),
         breach: false,
     })
 }
@@ -113,7 +151,7 @@ fn floor(observation: &Observation) -> Option<Departure> {
         nearest: None,
         fix: "find out why the name leads to a private address; the operator can allow its range in allow_private"
             .to_owned(),
-        name: None,
+        names: Vec::new(),
         breach: true,
     })
 }
@@ -126,7 +164,7 @@ fn mixed_answers(observation: &Observation) -> Option<Departure> {
         nearest: None,
         fix: "remove the private addresses from the name's public records; the gateway did not use them"
             .to_owned(),
-        name: None,
+        names: Vec::new(),
         breach: false,
     })
 }

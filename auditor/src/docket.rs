@@ -6,6 +6,7 @@ use base::{RunId, Sha256Digest};
 use manifests::Manifest;
 use reports::predicate::Period;
 
+use crate::credentials::Misuse;
 use crate::gather::Evidence;
 use crate::judge::Case;
 use crate::observation::Who;
@@ -83,6 +84,15 @@ impl<'a> Docket<'a> {
             silent_runs: on_record
                 .filter(|run| is_silent(run, period, evidence))
                 .map(|run| run.run_id)
+                .collect(),
+            misuses: evidence
+                .observations
+                .strays
+                .iter()
+                .filter_map(Misuse::of)
+                .filter(|misuse| {
+                    self.has_run(misuse.run_id()) && run_id.is_none_or(|only| only == misuse.run_id())
+                })
                 .collect(),
         }
     }

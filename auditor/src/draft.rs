@@ -65,7 +65,7 @@ impl Draft {
             runs: [run].into(),
             nearest: departure.nearest,
             fix: departure.fix,
-            names: departure.name.into_iter().collect(),
+            names: departure.names.into_iter().collect(),
             schemes: [destination.scheme].into(),
         }
     }
@@ -75,7 +75,7 @@ impl Draft {
         self.schemes.insert(destination.scheme);
         self.tally.merge(&departure.tally);
         self.runs.insert(run);
-        self.names.extend(departure.name);
+        self.names.extend(departure.names);
     }
 
     /// What was spoken, where it was the same on all connections.

@@ -14,7 +14,8 @@ use evidence::{Event, EventKind};
 use reports::predicate::Period;
 
 use crate::connection::{Connection, Settled};
-use crate::observation::{Gap, Observations, Stretch};
+use crate::crowd::{MAX_DESTINATIONS, MAX_STRAYS};
+use crate::observation::{Gap, Observations, Stray, Stretch};
 use crate::tally::{Cited, Tally};
 
 /// How far ahead of the auditor a gateway's clock may be before its time is not believed.
@@ -210,15 +211,24 @@ impl LogFold<'_> {
                 who,
                 destination,
                 addition,
-            }) => addition.add_to(
-                observations
-                    .seen
-                    .entry(who)
-                    .or_default()
-                    .entry(destination)
-                    .or_default(),
-            ),
-            Some(Settled::Stray(stray, share)) => {
+            }) => {
+                let known = observations.seen.entry(who.clone()).or_default();
+                if known.len() < MAX_DESTINATIONS || known.contains_key(&destination) {
+                    addition.add_to(known.entry(destination).or_default());
+                } else {
+                    let beyond = observations.beyond.entry(who);
+                    let tally = Tally::of(addition.share());
+                    beyond.and_modify(|known| known.merge(&tally)).or_insert(tally);
+                }
+            }
+            Some(Settled::Stray(mut stray, share)) => {
+                if observations.strays.len() >= MAX_STRAYS && !observations.strays.contains_key(&stray) {
+                    stray = Stray {
+                        target: None,
+                        credential: None,
+                        ..stray
+                    };
+                }
                 let tally = Tally::of(&share);
                 observations
                     .strays

@@ -69,6 +69,60 @@ fn connections_fold_into_one_observation_per_destination() {
 }
 
 #[test]
+fn what_is_remembered_of_one_run_or_of_nobody_has_an_end() {
+    let (destinations, strays) = (crate::crowd::MAX_DESTINATIONS, crate::crowd::MAX_STRAYS);
+    let mut lines = Vec::new();
+    for n in 0..destinations + 50 {
+        lines.push(about(Close, 5, &n.to_string(), "weather", &format!("n{n}.example:443")).reached(1, 1));
+    }
+    // One that is known already is still told apart.
+    lines.push(about(Close, 6, "again", "weather", "n0.example:443").reached(1, 1));
+    for n in 0..strays + 50 {
+        lines.push(
+            about(
+                Close,
+                7,
+                &format!("s{n}"),
+                "weather",
+                &format!("n{n}.example:443"),
+            )
+            .of_nobody()
+            .refused(RefusalReason::CredentialsInvalid)
+            .with(|event| event.credential_fingerprint = Some(format!("SHA256:{n}"))),
+        );
+    }
+    let observations = fold(today(), &[&lines]);
+    let run = who("weather", 1);
+    assert_eq!(observations.seen[&run].len(), destinations);
+    assert_eq!(observations.beyond[&run].connections, 50);
+    assert_eq!(
+        only(&observations, "weather", "n0.example:443")
+            .tally()
+            .connections,
+        2
+    );
+    assert_eq!(observations.strays.len(), strays + 1);
+    let counted: u64 = observations.strays.values().map(|tally| tally.connections).sum();
+    assert_eq!(counted, (strays + 50) as u64);
+}
+
+#[test]
+fn the_names_inside_one_destination_have_an_end_too() {
+    let lines: Vec<Line> = (0..300)
+        .map(|n| {
+            about(Close, 5, &n.to_string(), "weather", "api.example:443")
+                .reached(1, 1)
+                .sni(&format!("n{n}.evil.example"))
+        })
+        .collect();
+    let observations = fold(today(), &[&lines]);
+    let names = &only(&observations, "weather", "api.example:443").inner_names;
+    assert_eq!(names.len(), crate::crowd::MAX_INNER_NAMES + 1);
+    let counted: u64 = names.values().map(|tally| tally.connections).sum();
+    assert_eq!(counted, 300);
+}
+
+#[test]
 fn the_scheme_is_part_of_the_destination_and_known_when_somebody_spoke() {
     let mut lines = visit(1, "a", "weather", "api.example:443").to_vec();
     lines.push(about(Open, 5, "b", "weather", "api.example:443"));

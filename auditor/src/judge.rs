@@ -12,6 +12,7 @@ use manifests::{Coverage, Manifest};
 use reports::predicate::{EventReference, Finding, FindingId, FindingKey, Observed, Period, Scope};
 
 use crate::charge::Charge;
+use crate::credentials::Misuse;
 use crate::departure;
 use crate::doubt::Doubt;
 use crate::draft::{About, Draft, Drafts};
@@ -37,6 +38,8 @@ pub struct Case<'a> {
     pub doubts: &'a [Doubt],
     /// Runs of the case that were over or ran all the time, and of which there is no event.
     pub silent_runs: BTreeSet<RunId>,
+    /// Refused credentials of the case's runs.
+    pub misuses: Vec<Misuse<'a>>,
 }
 
 /// What observations and manifest together say.
@@ -80,6 +83,8 @@ impl Case<'_> {
         let mut findings = self.findings(drafts);
         findings.extend(self.doubt_findings());
         findings.extend(self.silence());
+        findings.extend(self.crowds());
+        findings.extend(self.misused_credentials());
         Judgement {
             observed: rows.into_values().collect(),
             unused: self.unused(&used),
@@ -107,7 +112,7 @@ impl Case<'_> {
         let notes = drafts
             .notes
             .iter()
-            .map(|(about, draft)| self.finding(about, draft, Severity::Info));
+            .map(|(about, draft)| self.finding(about, draft, note_severity(about.0)));
         breaches.chain(notes).collect()
     }
 
@@ -176,7 +181,7 @@ impl Case<'_> {
         Some(finding)
     }
 
-    fn bare_finding(
+    pub(crate) fn bare_finding(
         &self,
         reason: Reason,
         destination: Option<&Destination>,
@@ -215,7 +220,7 @@ impl Case<'_> {
         unused.into_iter().collect()
     }
 
-    fn references(&self, cited: Vec<Cited>) -> Vec<EventReference> {
+    pub(crate) fn references(&self, cited: Vec<Cited>) -> Vec<EventReference> {
         let reference = |cited: Cited| EventReference {
             origin: self.observations.logs[cited.log].origin.clone(),
             index: cited.index,
@@ -230,6 +235,14 @@ impl Case<'_> {
             run_id: self.run_id.as_ref(),
             period: self.period,
         }
+    }
+}
+
+/// A note is information, unless somebody should mend it.
+const fn note_severity(reason: Reason) -> Severity {
+    match reason {
+        Reason::IdentityHeaderForged => reason.severity(),
+        _ => Severity::Info,
     }
 }
 

@@ -12,7 +12,9 @@
 mod charge;
 mod clause;
 mod connection;
+mod credentials;
 mod crontab;
+mod crowd;
 mod departure;
 mod desk;
 mod docket;
@@ -42,13 +44,15 @@ mod tally;
 
 pub use charge::{Charge, Corroboration};
 pub use clause::{Accused, Measure, Proposal, Restraint, hold_back, propose};
+pub use credentials::{Misuse, misuse};
 pub use crontab::InvalidLine;
+pub use crowd::NOTED_HOSTS;
 pub use doubt::Doubt;
 pub use fold::{Fold, LogFold};
 pub use gather::{BelievedLog, Evidence, gather};
 pub use judge::{Case, Judgement};
 pub use night::{Auditor, Night, NightError};
-pub use observation::{Destination, Gap, InnerName, Observation, Observations, Stray, Stretch, Who};
+pub use observation::{Destination, Gap, InnerName, Named, Observation, Observations, Stray, Stretch, Who};
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
 pub use publication::{BUNDLE_NAME, Publication};
 pub use reports::predicate::Period;

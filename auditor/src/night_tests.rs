@@ -695,6 +695,168 @@ fn traffic_of_nobody_is_nobodys_breach() {
 }
 
 #[test]
+fn a_name_that_may_be_hidden_is_worth_knowing_and_its_cover_is_no_mismatch() {
+    let hidden = |id: &str, sni: &str| {
+        about(Close, 60, id, "p", "ok.example:443")
+            .reached(1, 1)
+            .sni(sni)
+            .with(|event| event.sni_visibility = Some(base::SniVisibility::Ech))
+    };
+    let night = Stage::new()
+        .declares("p", &["ok.example"])
+        .line(hidden("a", "cover.example"))
+        .line(hidden("b", "ok.example"))
+        .line(hidden("c", "absent"));
+    let report = night.report("p", None);
+    assert_eq!(report.verdict, Verdict::Conforming);
+    assert_eq!(reasons(&report), [(Reason::NoCoverage, Severity::Info)]);
+    let finding = &report.findings[0];
+    assert_eq!(finding.connections, 3);
+    assert!(
+        finding.fix.starts_with("found inside: \"cover.example\"; "),
+        "{}",
+        finding.fix
+    );
+
+    // In the clear the same name is a breach.
+    let clear = Stage::new().declares("p", &["ok.example"]).line(
+        hidden("a", "cover.example").with(|event| event.sni_visibility = Some(base::SniVisibility::Clear)),
+    );
+    assert_eq!(
+        reasons(&clear.report("p", None)),
+        [(Reason::SniMismatch, Severity::High)]
+    );
+}
+
+#[test]
+fn a_declared_proxy_conforms_and_what_is_behind_it_is_said_to_be_unseen() {
+    let night = Stage::new().declares("p", &["http://proxy.example:3128"]).line(
+        about(Close, 60, "a", "p", "proxy.example:3128")
+            .reached(1, 1)
+            .with(|event| {
+                event.scheme = Some(base::ObservedScheme::Http);
+                event.host_header = Some("proxy.example:3128".to_owned());
+                event.inner_target = Some("evil.example:443".to_owned());
+            }),
+    );
+    let report = night.report("p", None);
+    assert_eq!(report.verdict, Verdict::Conforming);
+    assert_eq!(reasons(&report), [(Reason::NoCoverage, Severity::Info)]);
+    assert!(report.findings[0].fix.contains("\"evil.example:443\""));
+}
+
+#[test]
+fn the_host_named_inside_a_plain_tunnel_is_held_against_the_manifest_too() {
+    let inside = |host: &str| {
+        let night = Stage::new()
+            .declares("p", &["http://ok.example", "http://also.example"])
+            .line(
+                about(Close, 60, "a", "p", "ok.example:80")
+                    .reached(1, 1)
+                    .with(|event| {
+                        event.scheme = Some(base::ObservedScheme::Http);
+                        event.host_header = Some(host.to_owned());
+                    }),
+            );
+        reasons(&night.report("p", None))
+    };
+    assert_eq!(inside("OK.example:80"), []);
+    assert_eq!(inside("also.example"), [(Reason::SniMismatch, Severity::Info)]);
+    assert_eq!(inside("evil.example"), [(Reason::SniMismatch, Severity::High)]);
+    assert_eq!(inside("unparsed"), [(Reason::SniMismatch, Severity::Info)]);
+}
+
+#[test]
+fn what_the_answer_named_later_is_what_was_spoken() {
+    let spoke = |kind, scheme| {
+        about(kind, 60, "a", "p", "ok.example:80")
+            .reached(1, 1)
+            .with(|event| event.scheme = Some(scheme))
+    };
+    let night = Stage::new()
+        .declares("p", &["http://ok.example"])
+        .line(spoke(evidence::EventKind::Connected, base::ObservedScheme::Tcp))
+        .line(spoke(Close, base::ObservedScheme::Http));
+    assert_eq!(night.verdict("p"), Verdict::Conforming);
+}
+
+#[test]
+fn headers_that_claim_an_identity_are_a_finding_that_changes_no_verdict() {
+    let night = Stage::new().declares("p", &["http://ok.example"]).line(
+        about(Close, 60, "a", "p", "ok.example:80")
+            .reached(1, 1)
+            .with(|event| {
+                event.scheme = Some(base::ObservedScheme::Http);
+                event.stripped_headers = vec!["x-plugin-id".to_owned()];
+            }),
+    );
+    let report = night.report("p", None);
+    assert_eq!(report.verdict, Verdict::Conforming);
+    assert_eq!(reasons(&report), [(Reason::IdentityHeaderForged, Severity::Low)]);
+    assert!(report.findings[0].fix.contains("\"x-plugin-id\""));
+}
+
+#[test]
+fn a_dead_token_that_is_presented_again_is_a_finding_about_its_run() {
+    let presented = |id: &str, refusal| {
+        about(Open, 70, id, "p", "evil.example:443")
+            .of_nobody()
+            .refused(refusal)
+            .with(|event| {
+                event.run_id = Some(run("p", 1));
+                event.credential_fingerprint = Some("SHA256:abc".to_owned());
+            })
+    };
+    let night = Stage::new()
+        .declares("p", &["ok.example"])
+        .declares("other", &["ok.example"])
+        .observes("p", "ok.example:443")
+        .observes("other", "ok.example:443")
+        .line(presented("x", RefusalReason::RunEnded))
+        .line(presented("y", RefusalReason::RunEnded))
+        .line(presented("z", RefusalReason::CredentialsConflict));
+    let outcome = night.audit();
+    assert_eq!((outcome.exit(), outcome.troubles.len()), (Exit::Clean, 0));
+    let report = night.report("p", None);
+    assert_eq!(
+        reasons(&report),
+        [
+            (Reason::CredentialsReplayed, Severity::Low),
+            (Reason::CredentialsConflict, Severity::Low)
+        ]
+    );
+    let finding = &report.findings[0];
+    assert_eq!((finding.connections, finding.refused), (2, 2));
+    assert_eq!(finding.runs, [run("p", 1)]);
+    assert!(finding.fix.contains("token SHA256:abc:") && !finding.events.is_empty());
+    assert_eq!(night.report("other", None).findings, []);
+    // A token that no run is known for is the site's business alone.
+    assert_eq!(outcome.strays.len(), 2);
+    assert_eq!(outcome.strays[0].0.credential.as_deref(), Some("SHA256:abc"));
+}
+
+#[test]
+fn many_names_are_noted_and_too_many_to_judge_are_never_conforming() {
+    let names = |count: usize| {
+        let lines = (0..count).map(|n| {
+            about(Close, 60, &n.to_string(), "p", &format!("n{n}.evil.example:443"))
+                .failed(DnsResult::NxDomain)
+        });
+        lines
+            .fold(Stage::new().declares("p", &["*.evil.example"]), Stage::line)
+            .report("p", None)
+    };
+    assert_eq!(reasons(&names(crate::NOTED_HOSTS - 1)), []);
+    let noted = names(crate::NOTED_HOSTS);
+    assert_eq!(reasons(&noted), [(Reason::LimitExceeded, Severity::Info)]);
+    assert!(
+        noted.findings[0].fix.starts_with("500 hosts"),
+        "{}",
+        noted.findings[0].fix
+    );
+}
+
+#[test]
 fn an_artifact_that_nobody_admitted_is_a_finding() {
     let night = Stage::new()
         .declares("p", &["ok.example"])

@@ -1,10 +1,10 @@
 //! Observations: events folded by who went where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::{ArtifactDigest, Host, ObservedScheme, PluginId, RefusalReason, RunId, Target, Timestamp};
 
-use crate::tally::{Cited, Tally};
+use crate::tally::{Cited, Share, Tally};
 
 /// Who connected: one run of one artifact of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,12 +43,53 @@ pub struct Observation {
     pub inner_names: BTreeMap<InnerName, Tally>,
     /// TLS to a name, without a readable name inside.
     pub unnamed_tls: Option<Tally>,
+    /// TLS whose name may be hidden, with the names beside it that may be cover.
+    pub hidden_names: Option<Named>,
+    /// Requests in the clear to be taken on from there, with where to.
+    pub proxied: Option<Named>,
+    /// Requests with headers in which the client claimed an identity, with the headers' names.
+    pub forged_headers: Option<Named>,
     /// Refused because the name led below the floor.
     pub floor: Option<Tally>,
     /// Relayed to a public address although the name also resolved to others.
     pub mixed_answers: Option<Tally>,
     /// Still open when the period ended.
     pub alive_at_end: u64,
+}
+
+/// How much was seen of something, and under which names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// How much.
+    pub tally: Tally,
+    /// The first few names in their order, escaped.
+    pub names: BTreeSet<String>,
+}
+
+/// Names that are kept of one thing; a report spells out fewer.
+const MAX_NAMES: usize = 8;
+
+impl Named {
+    pub(crate) fn add<'n>(
+        named: &mut Option<Self>,
+        share: &Share,
+        names: impl IntoIterator<Item = &'n String>,
+    ) {
+        let named = match named {
+            Some(known) => {
+                known.tally.merge(&Tally::of(share));
+                known
+            }
+            None => named.insert(Self {
+                tally: Tally::of(share),
+                names: BTreeSet::new(),
+            }),
+        };
+        named.names.extend(names.into_iter().cloned());
+        while named.names.len() > MAX_NAMES {
+            named.names.pop_last();
+        }
+    }
 }
 
 /// A name found inside a connection.
@@ -58,6 +99,8 @@ pub enum InnerName {
     Host(Host),
     /// Text that is no host, escaped.
     Unreadable(String),
+    /// One of more names than are told apart.
+    Other,
 }
 
 impl std::fmt::Display for InnerName {
@@ -65,6 +108,7 @@ impl std::fmt::Display for InnerName {
         match self {
             Self::Host(host) => std::fmt::Display::fmt(host, f),
             Self::Unreadable(text) => f.write_str(text),
+            Self::Other => f.write_str("further names"),
         }
     }
 }
@@ -91,6 +135,10 @@ pub struct Stray {
     pub target: Option<Target>,
     /// Why it was refused; `None` if it was relayed.
     pub refusal: Option<RefusalReason>,
+    /// The run that refused credentials name, where that much was proved.
+    pub run_id: Option<RunId>,
+    /// The fingerprint of refused credentials.
+    pub credential: Option<String>,
 }
 
 /// A stretch of one log in which something is missing, by the gateway's own word.
@@ -126,6 +174,8 @@ pub struct Stretch {
 pub struct Observations {
     /// Who went where.
     pub seen: BTreeMap<Who, BTreeMap<Destination, Observation>>,
+    /// What runs did beyond the destinations that are told apart.
+    pub beyond: BTreeMap<Who, Tally>,
     /// What could not be ascribed to a run or to a target.
     pub strays: BTreeMap<Stray, Tally>,
     /// What is missing.

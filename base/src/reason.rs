@@ -17,7 +17,7 @@ text_enum! {
         PrivateResolution = "private_resolution",
         /// The name inside TLS differs from the name asked of the gateway.
         SniMismatch = "sni_mismatch",
-        /// Traffic was promised and none was seen, or it went around the gateway.
+        /// Traffic was promised and none was seen, or it went where the gateway cannot look.
         NoCoverage = "no_coverage",
         /// Evidence is missing, and the gateway said so.
         EvidenceGap = "evidence_gap",
@@ -39,6 +39,12 @@ text_enum! {
         DataClassBreach = "data_class_breach",
         /// A declared limit was exceeded.
         LimitExceeded = "limit_exceeded",
+        /// A client claimed an identity in headers of its own; the gateway removed them.
+        IdentityHeaderForged = "identity_header_forged",
+        /// Credentials were presented that are no longer good, or never were.
+        CredentialsReplayed = "credentials_replayed",
+        /// Two proofs of identity were presented that disagree.
+        CredentialsConflict = "credentials_conflict",
         /// A known vulnerability.
         Vulnerability = "vulnerability",
         /// A key got into the wrong hands.
@@ -78,6 +84,9 @@ impl Reason {
             | Self::Vulnerability
             | Self::LimitExceeded => Severity::Medium,
             Self::NoCoverage
+            | Self::IdentityHeaderForged
+            | Self::CredentialsReplayed
+            | Self::CredentialsConflict
             | Self::OwnerRequest
             | Self::PolicyExpired
             | Self::Superseded

@@ -90,6 +90,9 @@ impl From<Reason> for ReasonCode {
             Reason::Vulnerability => 145,
             Reason::Malware => 146,
             Reason::FalsePositive => 147,
+            Reason::IdentityHeaderForged => 148,
+            Reason::CredentialsReplayed => 149,
+            Reason::CredentialsConflict => 150,
         })
     }
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 /// What is below the floor of one gateway.
 #[derive(Clone, Debug)]
-pub(crate) struct Floor {
+pub struct Floor {
     /// The installation's own listeners, which nothing lifts.
     own: Vec<SocketAddr>,
     lifted: Vec<IpNet>,
@@ -19,15 +19,18 @@ pub(crate) struct Floor {
 
 /// Why an address is not dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BelowFloor {
+pub enum BelowFloor {
+    /// One of the installation's own listeners.
     #[error("it is this gateway's own address")]
     Own,
+    /// An address of a class that only an operator opens, or nobody.
     #[error("it is a {0} address, which the operator has not opened")]
     Class(AddressClass),
 }
 
 impl Floor {
-    pub(crate) const fn new(own: Vec<SocketAddr>, lifted: Vec<IpNet>) -> Self {
+    /// The floor of a gateway with these listeners of its own, and these ranges lifted.
+    pub const fn new(own: Vec<SocketAddr>, lifted: Vec<IpNet>) -> Self {
         Self { own, lifted }
     }
 
@@ -40,7 +43,10 @@ impl Floor {
     }
 
     /// Whether `address` may be dialled.
-    pub(crate) fn check(&self, address: SocketAddr) -> Result<(), BelowFloor> {
+    ///
+    /// # Errors
+    /// [`BelowFloor`]: why not.
+    pub fn check(&self, address: SocketAddr) -> Result<(), BelowFloor> {
         if self.is_own(address) {
             return Err(BelowFloor::Own);
         }

@@ -64,6 +64,7 @@ pub mod token_runs;
 mod tunnel;
 mod turnstile;
 
+pub use floor::{BelowFloor, Floor};
 pub use gateway::{Gateway, KillReceipt, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};

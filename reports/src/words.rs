@@ -36,6 +36,9 @@ pub(crate) const fn reason(reason: Reason) -> &'static str {
         Reason::SdkDrift => "Library outside the declared range",
         Reason::DataClassBreach => "Data class not declared for this destination",
         Reason::LimitExceeded => "Declared limit exceeded",
+        Reason::IdentityHeaderForged => "Identity claimed in headers",
+        Reason::CredentialsReplayed => "Dead credentials presented",
+        Reason::CredentialsConflict => "Two identities at once",
         Reason::Vulnerability => "Known vulnerability",
         Reason::KeyCompromise => "Compromised key",
         Reason::Malware => "Malware",
@@ -68,12 +71,30 @@ pub(crate) fn meaning(finding: &Finding) -> &'static str {
         Reason::SniMismatch => {
             "The plugin asked the gateway for one name and asked for another inside TLS; both have to be declared."
         }
+        Reason::NoCoverage if finding.weight() == Weight::Note && finding.host.is_some() => {
+            "What went on inside or behind this destination could not be seen. This changes no verdict."
+        }
+        Reason::NoCoverage if finding.connections > 0 => {
+            "One run went to more destinations than are judged one by one."
+        }
         Reason::NoCoverage => "There was traffic, or there should have been, that no gateway saw.",
         Reason::EvidenceGap => {
             "Part of the record is missing. What happened in it cannot be known, so nobody says that all was well."
         }
         Reason::TamperedEvidence => {
             "The record does not verify: somebody changed it after the gateway signed it."
+        }
+        Reason::LimitExceeded if finding.weight() == Weight::Note => {
+            "One run named unusually many hosts. This changes no verdict."
+        }
+        Reason::IdentityHeaderForged => {
+            "The plugin sent headers that claim to be somebody. They were removed and believed by nobody; this changes no verdict."
+        }
+        Reason::CredentialsReplayed => {
+            "Somebody presented a run's credentials that are no longer good. Who it was is not known; this changes no verdict."
+        }
+        Reason::CredentialsConflict => {
+            "Somebody presented two identities that disagree, and was refused. This changes no verdict."
         }
         Reason::LimitExceeded => "The plugin used more than its manifest allows.",
         Reason::DataClassBreach => "Data went to a destination that is not declared for its class.",

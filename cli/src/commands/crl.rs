@@ -193,7 +193,7 @@ fn text(list: &ListView) -> String {
 
 /// Reads and verifies a list of this site. An older list than it has seen is refused, wherever the
 /// list comes from.
-fn accept(config: &Config, head: &Path) -> anyhow::Result<Accepted> {
+pub(super) fn accept(config: &Config, head: &Path) -> anyhow::Result<Accepted> {
     let trust = trust_file::read(&config.trust_root_path())?;
     let seen = crl::store::Store::open(config.data_dir().join("crl"))?.seen()?;
     list_file::accept(head, &trust, Some(&config.file.site), seen)

@@ -7,7 +7,7 @@ pub mod child;
 mod gateways;
 pub mod logs;
 mod nights;
-mod rulings;
+pub mod rulings;
 mod site;
 pub mod witnesses;
 
@@ -302,7 +302,11 @@ fn password(config: &Config, mail: &config::MailConfig) -> anyhow::Result<Option
     Ok(Some(text.trim_end_matches(['\n', '\r']).to_owned()))
 }
 
-fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<proxy::Settings> {
+/// The gateway's settings, as the configuration says.
+///
+/// # Errors
+/// A value that cannot be read, or a password that cannot be used.
+pub fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<proxy::Settings> {
     let own = &config.file.gateway;
     let mut settings = proxy::Settings::new(own.name.as_str());
     settings.listen = own

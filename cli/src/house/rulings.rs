@@ -99,9 +99,13 @@ impl Known {
             signer: artifact.map(|known| known.signer),
             plugin: &identity.plugin_id,
         });
+        let by_tier = self.rule_by_tier(artifact, target, now);
         let ruling = match refusal(&standing) {
-            Some(refused) => refused,
-            None => self.rule_by_tier(artifact, target, now),
+            Some(refused) => Ruling {
+                would_deny: by_tier.would_deny,
+                ..refused
+            },
+            None => by_tier,
         };
         self.dated(ruling, now)
     }
@@ -368,6 +372,7 @@ mod tests {
         );
         let held = rule(&known(Tier::High, &[hold]), "api.weather.example:443");
         assert_eq!((held.decision, held.mode), (Decision::Deny, Mode::Quarantined));
+        assert_eq!((held.would_deny, held.matched_entry), (Some(false), None));
         let signer = Listed::Signer(key().public().fingerprint());
         let revoke = entry(Action::Revoke, signer, base::Reason::KeyCompromise);
         let revoked = rule(&known(Tier::High, &[revoke]), "api.weather.example:443");

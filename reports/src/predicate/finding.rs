@@ -80,9 +80,16 @@ impl Finding {
     /// What the finding means for the verdict. Severity `info` never changes one.
     pub fn weight(&self) -> Weight {
         match (self.severity, self.reason) {
-            (Severity::Info, _) | (_, Reason::OwnerRequest | Reason::Superseded | Reason::FalsePositive) => {
-                Weight::Note
-            }
+            (Severity::Info, _)
+            | (
+                _,
+                Reason::OwnerRequest
+                | Reason::Superseded
+                | Reason::FalsePositive
+                | Reason::IdentityHeaderForged
+                | Reason::CredentialsReplayed
+                | Reason::CredentialsConflict,
+            ) => Weight::Note,
             (_, Reason::NoCoverage | Reason::EvidenceGap | Reason::TamperedEvidence) => Weight::Doubt,
             _ => Weight::Breach,
         }

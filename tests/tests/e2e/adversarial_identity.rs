@@ -93,6 +93,13 @@ fn forged_headers() -> Result<()> {
         );
     }
     ensure!(!serde_json::to_string(&stage.world.events()?)?.contains("acme.other"));
+    let findings = stage.findings()?;
+    for target in ["ok.example:80", TARGET] {
+        ensure!(
+            findings.contains(&("identity_header_forged".to_owned(), target.to_owned())),
+            "{findings:?}"
+        );
+    }
     Ok(())
 }
 

@@ -27,6 +27,21 @@ pub const SCENARIOS: &[Scenario] = &[
         run: no_name_inside,
     },
     Scenario {
+        name: "a_name_that_may_be_hidden_is_said_to_be_and_matches_nothing",
+        needs: &[],
+        run: hidden_names,
+    },
+    Scenario {
+        name: "plain_http_inside_a_tunnel_is_held_against_the_declarations_by_its_host",
+        needs: &[],
+        run: plain_http_inside,
+    },
+    Scenario {
+        name: "a_proxy_behind_the_gateway_is_recorded_as_far_as_it_can_be_seen",
+        needs: &[],
+        run: second_proxy,
+    },
+    Scenario {
         name: "a_client_hello_in_pieces_is_read_and_relayed_byte_for_byte",
         needs: &[],
         run: hello_in_pieces,
@@ -98,7 +113,12 @@ fn vector16(bytes: &[u8]) -> Vec<u8> {
 
 /// The handshake message of a ClientHello with `name`, if any, and a share of `padding` bytes.
 fn hello_message(name: Option<&str>, padding: usize) -> Vec<u8> {
-    let mut extensions = Vec::new();
+    hello_with(name, padding, &[])
+}
+
+/// The same, with more extensions.
+fn hello_with(name: Option<&str>, padding: usize, more: &[u8]) -> Vec<u8> {
+    let mut extensions = more.to_vec();
     if let Some(name) = name {
         let list = vector16(&[&[0][..], &vector16(name.as_bytes())].concat());
         extensions.extend([&[0, 0][..], &vector16(&list)].concat());
@@ -205,6 +225,10 @@ fn no_name_inside() -> Result<()> {
         (&closes[0]["sni"], &closes[1]["sni"]),
         (&json!("absent"), &json!("unparsed"))
     );
+    assert_eq!(
+        (&closes[0]["sni_visibility"], &closes[1]["sni_visibility"]),
+        (&json!("absent"), &json!("unparsed"))
+    );
     // Information, and no breach: the host asked for was declared.
     let audit = stage.world.cli(["audit", "--dry-run"])?.expect(0)?.json()?;
     let report = crate::story::artifact_report(&audit, &stage.plugin)?;
@@ -216,6 +240,132 @@ fn no_name_inside() -> Result<()> {
             "{finding:#}"
         );
     }
+    Ok(())
+}
+
+fn hidden_names() -> Result<()> {
+    let stage = Stage::new(&["ok.example"], &["ok.example"])?;
+    // What a client sends that hides a name, and what one sends that only looks so: nobody can tell.
+    let hidden = [&[0xfe, 0x0d][..], &vector16(&[5; 186])].concat();
+    for name in [Some("cloudflare-ech.com"), Some("ok.example"), None] {
+        relay(
+            &stage,
+            TARGET,
+            &records(&hello_with(name, 16, &hidden), 1 << 14),
+            1 << 14,
+        )?;
+    }
+    relay(
+        &stage,
+        TARGET,
+        &records(&hello_message(Some("ok.example"), 16), 1 << 14),
+        1 << 14,
+    )?;
+    let closes = stage.wait_for("close", 4)?;
+    let said: Vec<_> = closes
+        .iter()
+        .map(|close| (&close["sni"], &close["sni_visibility"]))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("cloudflare-ech.com"), &json!("ech")),
+            (&json!("ok.example"), &json!("ech")),
+            (&json!("absent"), &json!("ech")),
+            (&json!("ok.example"), &json!("clear")),
+        ]
+    );
+    let audit = stage.world.cli(["audit", "--dry-run"])?.expect(0)?.json()?;
+    let report = crate::story::artifact_report(&audit, &stage.plugin)?;
+    assert_eq!(report["verdict"], "conforming", "{report:#}");
+    let findings = report["findings"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    assert_eq!(findings.len(), 1, "{report:#}");
+    assert_eq!(
+        (
+            &findings[0]["reason"],
+            &findings[0]["severity"],
+            &findings[0]["connections"]
+        ),
+        (&json!("no_coverage"), &json!("info"), &json!(3)),
+        "{report:#}"
+    );
+    Ok(())
+}
+
+fn plain_http_inside() -> Result<()> {
+    let stage = Stage::new(&["ok.example"], &["http://ok.example"])?;
+    let request =
+        |host: &str| format!("GET /chat?key=1 HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\r\n");
+    for (told, (host, piece)) in [("ok.example", 999), ("OK.example:80", 1), ("evil.example", 7)]
+        .into_iter()
+        .enumerate()
+    {
+        let (mut client, mut server) = stage.tunnel("ok.example:80")?;
+        let bytes = request(host);
+        for piece in bytes.as_bytes().chunks(piece) {
+            client.send(piece)?;
+        }
+        assert_eq!(head(&mut server)?, bytes, "not a byte was changed");
+        drop((client, server));
+        let close = stage.wait_for("close", told + 1)?.remove(told);
+        assert_eq!(
+            (&close["scheme"], &close["host_header"], &close["inner_target"]),
+            (&json!("http"), &json!(host), &json!(null)),
+            "{close:#}"
+        );
+    }
+    ensure!(
+        !format!("{:?}", stage.world.events()?).contains("key=1"),
+        "a query was written down"
+    );
+    assert_eq!(
+        stage.findings()?,
+        [("sni_mismatch".to_owned(), "ok.example:80".to_owned())]
+    );
+    Ok(())
+}
+
+fn second_proxy() -> Result<()> {
+    let stage = Stage::new(&["proxy.example"], &["http://proxy.example:3128"])?;
+    let target = "proxy.example:3128";
+    for (request, inner) in [
+        (
+            "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+            "evil.example:443",
+        ),
+        (
+            "GET http://evil.example/path HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            "evil.example:80",
+        ),
+    ] {
+        let before = stage.events("close")?.len();
+        let (mut client, mut server) = stage.tunnel(target)?;
+        client.send(request.as_bytes())?;
+        assert_eq!(head(&mut server)?, request);
+        server.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+        ensure!(client.exactly(19)? == b"HTTP/1.1 200 OK\r\n\r\n");
+        drop((client, server));
+        let close = stage.wait_for("close", before + 1)?.remove(before);
+        assert_eq!(
+            (
+                &close["scheme"],
+                &close["inner_target"],
+                &close["destination_host"]
+            ),
+            (&json!("http"), &json!(inner), &json!("proxy.example")),
+            "{close:#}"
+        );
+        ensure!(close["first_byte_ms"].is_u64(), "{close:#}");
+    }
+    // Only the first hop can be judged; what it was asked to do is said beside.
+    let findings = stage.findings()?;
+    ensure!(
+        findings.contains(&("no_coverage".to_owned(), target.to_owned())),
+        "{findings:?}"
+    );
     Ok(())
 }
 

@@ -29,6 +29,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: embedded_addresses,
     },
     Scenario {
+        name: "names_that_carry_data_out_count_one_by_one_and_many_are_a_finding",
+        needs: &[],
+        run: crowd,
+    },
+    Scenario {
         name: "two_families_are_one_attempt",
         needs: &[],
         run: two_families,
@@ -146,6 +151,11 @@ fn mixed_answers() -> Result<()> {
         (2, &Value::Null)
     );
     assert_eq!(
+        closes[1]["attempts"],
+        json!([format!("127.0.0.1:{port} refused")])
+    );
+    assert_eq!(closes[2]["attempts"], Value::Null);
+    assert_eq!(
         (ips(&closes[2]).len(), &closes[2]["dialed_ip"]),
         (5, &Value::Null)
     );
@@ -217,6 +227,26 @@ fn failed_lookups() -> Result<()> {
     Ok(())
 }
 
+fn crowd() -> Result<()> {
+    let (stage, _names) = stage(vec![], &["127.0.0.0/8"])?;
+    let mut client = stage.client()?;
+    for n in 0..500 {
+        stage.send_connect(&mut client, format!("mfrggzdf{n}.evil.example:443"))?;
+        assert_eq!(client.answer()?.reason(), "dns_failed");
+    }
+    let audit = stage.world.cli(["audit", "--dry-run"])?.json()?;
+    let report = crate::story::artifact_report(&audit, &stage.plugin)?;
+    let findings = crate::story::findings(report);
+    ensure!(
+        findings.iter().any(|(reason, ..)| reason == "limit_exceeded"),
+        "{} findings",
+        findings.len()
+    );
+    let names = findings.iter().filter(|(reason, ..)| reason == "undeclared_host");
+    assert_eq!(names.count(), 500, "each attempted name counts");
+    Ok(())
+}
+
 fn embedded_addresses() -> Result<()> {
     let below = [
         ("10.0.0.1.nip.example", "10.0.0.1"),
@@ -259,6 +289,10 @@ fn two_families() -> Result<()> {
         vec![
             ("six.example", vec![Reply::of(&["::1"])]),
             ("race.example", vec![Reply::of(&["127.0.0.3", "::1"])]),
+            (
+                "nobody.example",
+                vec![Reply::of(&["127.0.0.3", "127.0.0.4", "::1"])],
+            ),
         ],
         &["127.0.0.0/8", "::1/128"],
     )?;
@@ -278,7 +312,34 @@ fn two_families() -> Result<()> {
             (ips(&closes[before]), &closes[before]["dialed_ip"]),
             (answered, &json!("::1"))
         );
+        // Which family goes first is the resolver's choice; where it was the one that refuses, the
+        // event lists both.
+        if let Some(attempts) = closes[before]["attempts"].as_array() {
+            let port = six.address().port();
+            assert_eq!(name, "race.example");
+            assert_eq!(
+                attempts,
+                &[
+                    json!(format!("127.0.0.3:{port} refused")),
+                    json!(format!("[::1]:{port} connected"))
+                ]
+            );
+        }
     }
-    assert_eq!(stage.events("open")?.len(), 2);
+    // Nobody at either: one event, and both are listed.
+    let refused = stage.connect("nobody.example:9")?;
+    assert_eq!(
+        (refused.status, refused.reason()),
+        (502, "connect_failed"),
+        "{refused:?}"
+    );
+    let close = stage.wait_for("close", 3)?.remove(2);
+    let mut attempts: Vec<_> = close["attempts"].as_array().cloned().unwrap_or_default();
+    attempts.sort_by_key(ToString::to_string);
+    assert_eq!(
+        attempts,
+        ["127.0.0.3:9 refused", "127.0.0.4:9 refused", "[::1]:9 refused"]
+    );
+    assert_eq!(stage.events("open")?.len(), 3);
     Ok(())
 }

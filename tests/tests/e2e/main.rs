@@ -8,6 +8,7 @@ mod adversarial_revocation;
 mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
+mod check;
 mod clients;
 mod demo;
 mod golden;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("adversarial_names", adversarial_names::SCENARIOS),
         ("adversarial_revocation", adversarial_revocation::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
+        ("check", check::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("nights", nights::SCENARIOS),

@@ -62,9 +62,12 @@ pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> Aud
     }
 }
 
+/// Lines about traffic of nobody; what is beyond them is counted.
+const MAX_STRAYS: usize = 100;
+
 /// What concerns the site rather than a plugin.
 pub(super) fn notices(outcome: &NightOutcome) -> Vec<String> {
-    let strays = outcome.strays.iter().map(|(stray, tally)| {
+    let strays = outcome.strays.iter().take(MAX_STRAYS).map(|(stray, tally)| {
         let target = stray
             .target
             .as_ref()
@@ -74,18 +77,28 @@ pub(super) fn notices(outcome: &NightOutcome) -> Vec<String> {
             .map_or("relayed without identity".to_owned(), |reason| {
                 format!("refused: {reason}")
             });
+        let credential = match (stray.refusal.and_then(auditor::misuse), &stray.credential) {
+            (Some(finding), Some(fingerprint)) => {
+                let whose = stray.run_id.map_or(String::new(), |run| format!(" of run {run}"));
+                format!("; finding {finding}: token {fingerprint}{whose}")
+            }
+            _ => String::new(),
+        };
         format!(
-            "{} connection(s) to {target} that belong to no run, {how}",
+            "{} connection(s) to {target} that belong to no run, {how}{credential}",
             tally.connections
         )
     });
+    let more = outcome.strays.len().saturating_sub(MAX_STRAYS);
+    let more = (more > 0)
+        .then(|| format!("{more} more kinds of connections that belong to no run; see: bailiwick events"));
     let unknown = outcome.unknown.iter().map(|who| {
         format!(
             "run {} of {}, whose artifact is not on record, made connections",
             who.run_id, who.plugin_id
         )
     });
-    strays.chain(unknown).collect()
+    strays.chain(more).chain(unknown).collect()
 }
 
 fn doubt_line(doubt: &Doubt) -> String {
