@@ -236,6 +236,7 @@ impl Build {
 
     pub(crate) fn run(&self) -> StartRunRequest {
         StartRunRequest {
+            client_key: None,
             artifact_digest: self.digest,
             valid_for_s: None,
             who: "launcher".into(),

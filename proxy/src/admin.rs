@@ -62,7 +62,7 @@ fn answer(core: &Core, request: &Request<Incoming>) -> Response<Full<Bytes>> {
             None => text(StatusCode::OK, "ready\n"),
             Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        "/metrics" => match core.metrics.page(core.live.len(), core.recorder.is_writable()) {
+        "/metrics" => match page(core) {
             Ok(page) => {
                 let mut response = Response::new(Full::new(Bytes::from(page)));
                 response.headers_mut().insert(
@@ -75,6 +75,14 @@ fn answer(core: &Core, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         },
         _ => text(StatusCode::NOT_FOUND, "/healthz, /readyz and /metrics are here\n"),
     }
+}
+
+/// The metrics of this moment.
+fn page(core: &Core) -> Result<String, std::fmt::Error> {
+    if let Some(tls) = &core.tls {
+        core.metrics.tls(&tls.status());
+    }
+    core.metrics.page(core.live.len(), core.recorder.is_writable())
 }
 
 /// Why no connection should be sent here now.

@@ -20,6 +20,7 @@ use crate::recorder::Recorder;
 use crate::request::Proof;
 use crate::ruling::Rulings;
 use crate::settings::{Settings, Unattributed};
+use crate::tls::TlsKeeper;
 
 pub(crate) struct Core {
     pub(crate) settings: Settings,
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     /// Every task that serves a client.
     pub(crate) clients: TaskTracker,
     pub(crate) connection_ids: ConnectionIds,
+    /// What TLS listeners present; there is none without.
+    pub(crate) tls: Option<TlsKeeper>,
 }
 
 /// Gives connections names that are unique within the gateway's log, across restarts too.
@@ -80,7 +83,11 @@ impl Core {
             listener: entry.listener.as_ref(),
             certificate: entry.certificate.as_ref(),
         };
-        match self.runs.whose(&presented, Self::now()) {
+        let now = Self::now();
+        if let Some(run_id) = entry.expired_run(now) {
+            return Err(IdentityRefusal::Expired { run_id });
+        }
+        match self.runs.whose(&presented, now) {
             Ok(identity) => Ok(Some(identity)),
             Err(IdentityRefusal::Missing) if self.settings.unattributed == Unattributed::Observe => Ok(None),
             Err(refusal) => Err(refusal),

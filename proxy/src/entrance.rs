@@ -1,7 +1,7 @@
 //! The entrance: a client's first byte tells which protocol it speaks.
 //!
-//! One port serves them all. Whatever else comes to be served here (HTTP/2, TLS, the PROXY protocol)
-//! is one more arm below.
+//! One port serves them all, inside TLS on a listener that speaks it. Whatever else comes to be served
+//! here (HTTP/2, the PROXY protocol) is one more arm below.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::entry::Entry;
 use crate::request::BadRequest;
 use crate::stream::Stream;
-use crate::{http1, socks5};
+use crate::{http1, socks5, tls};
 
 /// What a first byte announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,19 @@ impl Protocol {
             22 => Self::Tls,
             _ => Self::Unknown,
         }
+    }
+}
+
+/// Receives one client, in TLS where its listener speaks that, and serves it.
+pub(crate) async fn receive(core: Arc<Core>, io: Stream, entry: Entry, is_tls: bool) {
+    match io {
+        Stream::Tcp(socket) if is_tls => {
+            // Boxed for the same reason as what comes behind it.
+            if let Some((io, entry)) = Box::pin(tls::greet(&core, socket, entry)).await {
+                serve(core, io, entry).await;
+            }
+        }
+        io => serve(core, io, entry).await,
     }
 }
 
@@ -73,7 +86,15 @@ pub(crate) async fn serve(core: Arc<Core>, io: Stream, entry: Entry) {
 async fn turn_away(core: &Arc<Core>, client: Client, protocol: Protocol) {
     match protocol {
         Protocol::Socks4 => refuse_protocol(core, client, "SOCKS4; use SOCKS5", &SOCKS4_REJECTED).await,
-        Protocol::Tls => refuse_protocol(core, client, "TLS to the proxy; use http://", &TLS_ALERT).await,
+        Protocol::Tls => {
+            refuse_protocol(
+                core,
+                client,
+                "TLS to the proxy; use http://, or a tls:// listener",
+                &TLS_ALERT,
+            )
+            .await
+        }
         _ => refuse_unknown(core, client).await,
     }
 }

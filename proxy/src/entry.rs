@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base::{RunId, Timestamp};
+
 use crate::identity::Identity;
 
 /// How a client came in.
@@ -14,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) listener: Option<Arc<Identity>>,
     /// Whose run its client certificate names. The certificate was verified.
     pub(crate) certificate: Option<Arc<Identity>>,
+    /// The first moment at which that certificate is refused; a connection may outlive it.
+    pub(crate) certificate_expires: Option<Timestamp>,
 }
 
 impl Entry {
@@ -23,5 +27,37 @@ impl Entry {
             source: Some(source),
             ..Self::default()
         }
+    }
+
+    /// Whose certificate it is, if its time is over by now.
+    pub(crate) fn expired_run(&self, now: Timestamp) -> Option<RunId> {
+        let certificate = self.certificate.as_ref()?;
+        (now >= self.certificate_expires?).then_some(certificate.run_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{ArtifactDigest, Attribution, Sha256Digest};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_worth_nothing_from_its_end_on_however_long_the_connection_stands() {
+        const END: Timestamp = Timestamp::from_unix_us(1_700_000_000_000_000);
+        let run_id = RunId::from_parts(1_700_000_000_000, [1; 10]);
+        let entry = Entry {
+            certificate: Some(Arc::new(Identity {
+                plugin_id: "acme.weather".parse().unwrap(),
+                artifact_digest: ArtifactDigest::new(Sha256Digest::of(b"build")),
+                run_id,
+                attribution: Attribution::Mtls,
+            })),
+            certificate_expires: Some(END),
+            ..Entry::default()
+        };
+        assert_eq!(entry.expired_run(END.plus_seconds(-1)), None);
+        assert_eq!(entry.expired_run(END), Some(run_id));
+        assert_eq!(Entry::default().expired_run(END), None);
     }
 }

@@ -327,8 +327,7 @@ impl Download<'_> {
         if self.request.head.version() == Version::Http10 {
             return Ok(());
         }
-        to.write_all(&head.downstream_head(Version::Http11, Afterwards::Kept))
-            .await
+        send(to, &head.downstream_head(Version::Http11, Afterwards::Kept)).await
     }
 
     async fn upgrade<W>(&self, head: &ResponseHead, buffer: BytesMut, to: &mut W) -> ExchangeEnd
@@ -340,13 +339,19 @@ impl Download<'_> {
         }
         let head = head.downstream_head(self.request.head.version(), Afterwards::Upgraded);
         self.traffic.add(&self.traffic.answered, head.len());
-        match to.write_all(&head).await {
+        match send(to, &head).await {
             Ok(()) => ExchangeEnd::Upgraded {
                 from_server: buffer.to_vec(),
             },
             Err(_) => ExchangeEnd::ClientGone(Outcome::ClientReset),
         }
     }
+}
+
+/// Writes `bytes` and has them leave: what is passed on is not held back.
+async fn send<W: AsyncWrite + Unpin>(to: &mut W, bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
 }
 
 /// A message's body on its way.
@@ -382,11 +387,11 @@ where
         // The head travels with the first of the body: one system call, one segment.
         let taken = framing.take(buffer).map_err(|_| Stopped::Framing)?;
         if out.is_empty() {
-            to.write_all(&buffer[..taken]).await.map_err(gone)?;
+            send(to, &buffer[..taken]).await.map_err(gone)?;
             sent(taken);
         } else {
             out.extend_from_slice(&buffer[..taken]);
-            to.write_all(&out).await.map_err(gone)?;
+            send(to, &out).await.map_err(gone)?;
             sent(out.len());
             out = Vec::new();
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base::RunId;
 use evidence::{Event, EventKind};
+use seal::PublicKey;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
 use crate::ruling::Rulings;
 use crate::settings::Settings;
+use crate::tls::{self, TlsError, TlsKeeper, TlsStatus};
 
 /// A running gateway. Dropping it does not stop it in good order; [`Gateway::shutdown`] does.
 pub struct Gateway {
@@ -60,6 +62,9 @@ pub enum StartError {
     /// No address to listen on.
     #[error("the gateway has no address to listen on; set gateway.listen")]
     NoListener,
+    /// TLS listeners have nothing to present. Mend the files.
+    #[error("could not set up the tls:// listeners")]
+    Tls(#[from] TlsError),
     /// The recorder writes another gateway's log.
     #[error("the gateway is called {gateway:?} and its recorder writes the log of {log:?}")]
     OtherLog {
@@ -94,6 +99,12 @@ impl Gateway {
         if settings.listen.is_empty() {
             return Err(StartError::NoListener);
         }
+        let speaks_tls = |address: &ListenAddress| matches!(address, ListenAddress::Tls(_));
+        let tls = match settings.tls.clone() {
+            _ if !settings.listen.iter().any(speaks_tls) => None,
+            Some(tls) => Some(TlsKeeper::open(tls)?),
+            None => return Err(TlsError::Missing.into()),
+        };
         let mut bound = Vec::new();
         let mut addresses = Vec::new();
         for address in &settings.listen {
@@ -135,6 +146,7 @@ impl Gateway {
             runs,
             rulings,
             recorder,
+            tls,
         });
         core.recorder.record(core.event(EventKind::Start));
         let listeners = TaskTracker::new();
@@ -143,6 +155,7 @@ impl Gateway {
             listeners.spawn(listener::accept(Arc::clone(&core), listener, Arc::clone(&places)));
         }
         listeners.spawn(tell_of_excess(Arc::clone(&core)));
+        listeners.spawn(tls::watch(Arc::clone(&core)));
         let admin = admin.map(|(address, listener)| {
             listeners.spawn(admin::serve(Arc::clone(&core), listener));
             address
@@ -201,6 +214,30 @@ impl Gateway {
             tunnels,
             elapsed: started.elapsed(),
         }
+    }
+
+    /// Reads the certificate and key of the TLS listeners again. Connections that stand keep what
+    /// they came in under. Without a TLS listener there is nothing to do.
+    ///
+    /// # Errors
+    /// [`TlsError`]; what was in force stays.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        let reload = |tls: &TlsKeeper| tls.reload(Core::now());
+        self.core.tls.as_ref().map_or(Ok(()), reload)
+    }
+
+    /// Believes client certificates under `run_keys` from now on, and no others.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the keys believed before stay.
+    pub fn set_run_keys(&self, run_keys: Vec<PublicKey>) -> Result<(), TlsError> {
+        let tls = self.core.tls.as_ref();
+        tls.map_or(Ok(()), |tls| tls.set_run_keys(run_keys))
+    }
+
+    /// What the TLS listeners stand on, if there are any.
+    pub fn tls_status(&self) -> Option<TlsStatus> {
+        self.core.tls.as_ref().map(TlsKeeper::status)
     }
 
     /// Writes an event of the caller's into the gateway's log, in order with its own.

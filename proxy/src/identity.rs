@@ -91,6 +91,15 @@ impl fmt::Debug for Credentials<'_> {
     }
 }
 
+impl Identity {
+    /// Whether both name the same run of the same artifact of the same plugin, however proved.
+    pub fn is_same_run(&self, other: &Self) -> bool {
+        self.run_id == other.run_id
+            && self.artifact_digest == other.artifact_digest
+            && self.plugin_id == other.plugin_id
+    }
+}
+
 impl IdentityRefusal {
     /// The word for it in events and answers.
     pub const fn reason(&self) -> RefusalReason {

@@ -4,7 +4,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | it **enters**, and its first byte tells the protocol | `listener`, `entry`, `stream`, `entrance` |
+//! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `entry`, `stream`, `tls`, `entrance` |
 //! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
@@ -60,6 +60,7 @@ mod sniff;
 mod socks5;
 mod splice;
 mod stream;
+mod tls;
 pub mod token_runs;
 mod tunnel;
 mod turnstile;
@@ -79,4 +80,5 @@ pub use recorder::{
 pub use ruling::{Ruling, Rulings};
 pub use settings::{Limits, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed};
 pub use sink::{EventSink, MemorySink, SinkError, Work};
+pub use tls::{ClientAuth, TlsError, TlsSettings, TlsStatus};
 pub use token_runs::TokenRuns;

@@ -9,21 +9,23 @@ use serde::{Deserialize, Serialize};
 
 /// One place where clients connect.
 ///
-/// Written `127.0.0.1:3128` for a TCP port (port 0 takes any free one) and `unix:PATH` for a Unix
-/// socket.
+/// Written `127.0.0.1:3128` for a TCP port (port 0 takes any free one), `tls://127.0.0.1:3129` for
+/// one where clients speak TLS to the gateway, and `unix:PATH` for a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
 pub enum ListenAddress {
     /// A TCP port.
     Tcp(SocketAddr),
+    /// A TCP port where clients speak TLS.
+    Tls(SocketAddr),
     /// A Unix socket in the file system.
     Unix(PathBuf),
 }
 
 /// Why a text is not a listen address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an address to listen on: write address:port or unix:PATH")]
+#[error("{text:?} is not an address to listen on: write address:port, tls://address:port or unix:PATH")]
 pub struct InvalidListenAddress {
     /// What was written.
     text: String,
@@ -33,7 +35,7 @@ impl ListenAddress {
     /// The network address, where there is one.
     pub const fn socket_address(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(address) => Some(*address),
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
             Self::Unix(_) => None,
         }
     }
@@ -46,6 +48,9 @@ impl FromStr for ListenAddress {
         let invalid = || InvalidListenAddress {
             text: text.to_owned(),
         };
+        if let Some(address) = text.strip_prefix("tls://") {
+            return address.parse().map(Self::Tls).map_err(|_| invalid());
+        }
         match text.strip_prefix("unix:") {
             Some("") => Err(invalid()),
             Some(path) => Ok(Self::Unix(path.into())),
@@ -72,6 +77,7 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => fmt::Display::fmt(address, f),
+            Self::Tls(address) => write!(f, "tls://{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -86,6 +92,8 @@ mod tests {
         for text in [
             "127.0.0.1:3128",
             "[::1]:0",
+            "tls://127.0.0.1:3129",
+            "tls://[::1]:0",
             "unix:/run/bailiwick/gw.sock",
             "unix:gw.sock",
         ] {
@@ -101,6 +109,10 @@ mod tests {
             "localhost:3128",
             "127.0.0.1",
             "unix:",
+            "tls://",
+            "tls:127.0.0.1:1",
+            "tls://localhost:1",
+            "tls://127.0.0.1",
             "http://127.0.0.1:1",
         ] {
             let error = text.parse::<ListenAddress>().unwrap_err().to_string();

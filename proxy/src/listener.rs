@@ -28,6 +28,7 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 /// A bound address.
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    Tls(TcpListener),
     Unix(UnixListener),
 }
 
@@ -40,13 +41,23 @@ impl Listener {
                 let taken = ListenAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), taken))
             }
+            ListenAddress::Tls(address) => {
+                let listener = bind_tcp(*address)?;
+                let taken = ListenAddress::Tls(listener.local_addr()?);
+                Ok((Self::Tls(listener), taken))
+            }
             ListenAddress::Unix(path) => Ok((Self::Unix(UnixListener::bind(path)?), address.clone())),
         }
     }
 
+    /// Whether clients speak TLS here before anything else.
+    const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     async fn accept(&self) -> io::Result<(Stream, Entry)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Tls(listener) => {
                 let (stream, source) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Entry::from_source(source)))
             }
@@ -79,7 +90,7 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, places: Arc<Sema
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, entry)) => admit(&core, stream, entry, &places),
+            Ok((stream, entry)) => admit(&core, &listener, stream, entry, &places),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
@@ -89,15 +100,17 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, places: Arc<Sema
     }
 }
 
-fn admit(core: &Arc<Core>, mut stream: Stream, entry: Entry, places: &Arc<Semaphore>) {
+fn admit(core: &Arc<Core>, listener: &Listener, mut stream: Stream, entry: Entry, places: &Arc<Semaphore>) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         core.metrics.turned_away.inc();
         // As much of it as the socket takes; a flood must not make us wait.
-        stream.write_at_once(TOO_MANY);
+        if !listener.is_tls() {
+            stream.write_at_once(TOO_MANY);
+        }
         return;
     };
     core.metrics.accepted.inc();
-    let served = entrance::serve(Arc::clone(core), stream, entry);
+    let served = entrance::receive(Arc::clone(core), stream, entry, listener.is_tls());
     let closing = core.closing.clone();
     core.clients.spawn(async move {
         tokio::select! {

@@ -12,12 +12,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::recorder::RecorderCounters;
+use crate::tls::TlsStatus;
 
 /// What one gateway counts.
 pub(crate) struct Metrics {
     pub(crate) accepted: Counter,
     pub(crate) turned_away: Counter,
     pub(crate) opened: Counter,
+    handshakes: Family<Handshake, Counter>,
     refused: Family<Reason, Counter>,
     ended: Family<Ended, Counter>,
     pub(crate) bytes_out: Counter,
@@ -31,6 +33,8 @@ pub(crate) struct Metrics {
     witnessed_entries: Gauge,
     witness_cosignatures: Gauge,
     witness_quorum_met: Gauge,
+    certificate_expires: Gauge,
+    certificate_refused: Gauge,
     registry: Registry,
 }
 
@@ -55,6 +59,11 @@ struct Ended {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Handshake {
+    result: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new(recorder: &RecorderCounters) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.5, 14));
@@ -62,6 +71,7 @@ impl Metrics {
             accepted: Counter::default(),
             turned_away: Counter::default(),
             opened: Counter::default(),
+            handshakes: Family::default(),
             refused: Family::default(),
             ended: Family::default(),
             bytes_out: Counter::default(),
@@ -75,6 +85,8 @@ impl Metrics {
             witnessed_entries: Gauge::default(),
             witness_cosignatures: Gauge::default(),
             witness_quorum_met: Gauge::default(),
+            certificate_expires: Gauge::default(),
+            certificate_refused: Gauge::default(),
             registry: Registry::with_prefix("bailiwick_gateway"),
         };
         metrics.register(recorder);
@@ -123,6 +135,21 @@ impl Metrics {
         counter("checkpoints", "Checkpoints signed", &recorder.checkpoints);
         registry.register("refused", "Requests refused, by reason", self.refused.clone());
         registry.register("ended", "Connections ended, by outcome", self.ended.clone());
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes of clients, by result",
+            self.handshakes.clone(),
+        );
+        registry.register(
+            "tls_certificate_expires_timestamp",
+            "When the gateway's certificate in force expires, in Unix seconds; 0 without a TLS listener",
+            self.certificate_expires.clone(),
+        );
+        registry.register(
+            "tls_certificate_not_replaced",
+            "1 while the certificate on disk cannot be used and an older one is in force",
+            self.certificate_refused.clone(),
+        );
         registry.register("live", "Connections being made or standing", self.live.clone());
         registry.register(
             "evidence_writable",
@@ -172,6 +199,16 @@ impl Metrics {
     pub(crate) fn refused(&self, reason: RefusalReason) {
         let reason = reason.as_str();
         self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn shook_hands(&self, result: &'static str) {
+        self.handshakes.get_or_create(&Handshake { result }).inc();
+    }
+
+    /// What the TLS listeners stand on.
+    pub(crate) fn tls(&self, status: &TlsStatus) {
+        self.certificate_expires.set(status.expires.unix_s());
+        self.certificate_refused.set(i64::from(status.failure.is_some()));
     }
 
     pub(crate) fn ended(&self, outcome: Outcome) {

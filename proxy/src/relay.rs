@@ -86,6 +86,8 @@ struct Flow {
     at: usize,
     /// Spliced, and not yet taken by the receiver.
     pipe: Option<Pipe>,
+    /// Taken by the receiver, which may hold it back until it is asked to let go: TLS does.
+    unflushed: bool,
     read_all: bool,
     closed: bool,
     moved: u64,
@@ -193,7 +195,7 @@ enum Gone {
 
 impl Flow {
     const fn is_stalled(&self) -> bool {
-        !self.waiting.is_empty() || self.pipe.is_some()
+        !self.waiting.is_empty() || self.pipe.is_some() || self.unflushed
     }
 
     fn starting_with(waiting: Vec<u8>) -> Self {
@@ -227,6 +229,10 @@ impl Flow {
                 if let Some(pipe) = self.pipe.take() {
                     pipe.give_back();
                 }
+            }
+            if self.unflushed {
+                ready!(Pin::new(&mut *to).poll_flush(cx)).map_err(|_| Gone::Writer)?;
+                self.unflushed = false;
             }
             if self.read_all {
                 // Both sockets are closed once the last direction is, and that says it to a plain one.
@@ -289,6 +295,7 @@ impl Flow {
                 Poll::Pending => 0,
             }
         };
+        self.unflushed |= written > 0;
         if written < bytes.len() {
             self.waiting = bytes[written..].to_vec();
         }
@@ -305,6 +312,7 @@ impl Flow {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.at += written;
+            self.unflushed = true;
         }
         if !self.waiting.is_empty() {
             self.waiting = Vec::new();
@@ -416,6 +424,60 @@ mod tests {
         drop(relay);
         assert!(serve.await.unwrap() == [b"early", &question[..]].concat());
         assert!(ask.await.unwrap() == answer);
+    }
+
+    /// Holds everything back until it is asked to let go.
+    struct Held(tokio::io::BufWriter<DuplexStream>);
+
+    impl End for Held {
+        fn plain(&self) -> Option<&TcpStream> {
+            None
+        }
+    }
+
+    impl AsyncRead for Held {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buffer)
+        }
+    }
+
+    impl AsyncWrite for Held {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_back_while_the_sender_is_silent() {
+        let (mut client, near) = duplex(64);
+        let (far, mut server) = duplex(4);
+        let far = Held(tokio::io::BufWriter::new(far));
+        let mut relay = Relay::new(near, far, Vec::new(), Vec::new());
+        let mut sniffer = Sniffer::default();
+        client.write_all(b"a question, and no more").await.unwrap();
+        let mut got = [0; 23];
+        let mut reading = std::pin::pin!(server.read_exact(&mut got));
+        while futures_util::poll!(&mut reading).is_pending() {
+            let _ = futures_util::poll!(poll_fn(|cx| relay.poll(cx, &mut sniffer)));
+        }
+        assert_eq!(&got, b"a question, and no more");
+        assert!(!relay.is_stalled());
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::listen_address::ListenAddress;
 use crate::parent::ParentRule;
 use crate::quota::Quotas;
+use crate::tls::TlsSettings;
 
 /// Everything that a gateway needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Settings {
     pub name: String,
     /// Where clients connect. Port 0 takes any free port.
     pub listen: Vec<ListenAddress>,
+    /// What TLS listeners present and whom they believe; there is none without.
+    pub tls: Option<TlsSettings>,
     /// Where health and metrics are served, if anywhere.
     pub admin: Option<SocketAddr>,
     /// What happens to a connection that proves no identity.
@@ -112,6 +115,7 @@ impl Settings {
         Self {
             name: name.into(),
             listen: Vec::new(),
+            tls: None,
             admin: None,
             unattributed: Unattributed::Refuse,
             allow_private: Vec::new(),

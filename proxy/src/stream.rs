@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::relay::End;
+use crate::tls::TlsStream;
 
 /// A connected client's bytes.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     /// A connection to a Unix socket.
     Unix(UnixStream),
+    /// A TLS connection; boxed, because its state is a hundred times that of a socket.
+    Tls(Box<TlsStream>),
 }
 
 /// Does `$call` with whatever the stream is, pinned.
@@ -35,6 +38,10 @@ macro_rules! pinned {
                 let $io = Pin::new(io);
                 $call
             }
+            Stream::Tls(io) => {
+                let $io = Pin::new(io);
+                $call
+            }
         }
     };
 }
@@ -46,6 +53,7 @@ impl Stream {
             Self::Tcp(io) => abort(io),
             // The peer of a Unix socket sees an end either way.
             Self::Unix(_) => {}
+            Self::Tls(io) => abort(io.socket()),
         }
     }
 
@@ -54,6 +62,7 @@ impl Stream {
         match self {
             Self::Tcp(io) => has_failed(io),
             Self::Unix(io) => matches!(io.take_error(), Ok(Some(_))),
+            Self::Tls(io) => has_failed(io.socket()),
         }
     }
 
@@ -83,7 +92,7 @@ impl End for Stream {
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(io) => Some(io),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Tls(_) => None,
         }
     }
 }

@@ -102,13 +102,23 @@ impl TokenRuns {
 
 impl Runs for TokenRuns {
     fn whose(&self, presented: &Presented<'_>, now: Timestamp) -> Result<Arc<Identity>, IdentityRefusal> {
-        let credentials = presented.credentials.as_ref().ok_or(IdentityRefusal::Missing)?;
-        let verified = self.verify(credentials, now)?;
-        let run_id = verified.identity.run_id;
+        let by_token = match &presented.credentials {
+            Some(credentials) => Some(self.verify(credentials, now)?.identity),
+            None => None,
+        };
+        let identity = match (presented.certificate, by_token) {
+            (Some(certificate), Some(token)) if !certificate.is_same_run(&token) => {
+                return Err(IdentityRefusal::Conflict);
+            }
+            (Some(certificate), _) => Arc::clone(certificate),
+            (None, Some(token)) => token,
+            (None, None) => return Err(IdentityRefusal::Missing),
+        };
+        let run_id = identity.run_id;
         if self.ended.read().contains_key(&run_id) {
             Err(IdentityRefusal::Ended { run_id })
         } else {
-            Ok(verified.identity)
+            Ok(identity)
         }
     }
 }

@@ -63,6 +63,20 @@ pub enum KeyFileError {
 /// # Errors
 /// [`KeyFileError`]; `Permissions` before a byte of the content is looked at.
 pub fn read_private(path: &Path) -> Result<SigningKey, KeyFileError> {
+    let invalid = |source| KeyFileError::Invalid {
+        path: path.to_owned(),
+        source,
+    };
+    let pem = read_secret(path)?;
+    let pem = std::str::from_utf8(&pem).map_err(|_| invalid(InvalidKey::Private))?;
+    SigningKey::from_pem(pem).map_err(invalid)
+}
+
+/// Reads a file that holds a private key of any kind, if it is private.
+///
+/// # Errors
+/// [`KeyFileError::Read`], or [`KeyFileError::Permissions`] before a byte of the content is looked at.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let failed = |source| KeyFileError::Read {
         path: path.to_owned(),
         source,
@@ -76,14 +90,11 @@ pub fn read_private(path: &Path) -> Result<SigningKey, KeyFileError> {
             mode,
         });
     }
-    let mut pem = Zeroizing::new(String::new());
+    let mut secret = Zeroizing::new(Vec::new());
     file.take(MAX_KEY_BYTES)
-        .read_to_string(&mut pem)
+        .read_to_end(&mut secret)
         .map_err(failed)?;
-    SigningKey::from_pem(&pem).map_err(|source| KeyFileError::Invalid {
-        path: path.to_owned(),
-        source,
-    })
+    Ok(secret)
 }
 
 /// Reads a public key.

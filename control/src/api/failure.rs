@@ -99,6 +99,7 @@ fn status(error: &OfficeError) -> StatusCode {
         | OfficeError::ListFolder(_)
         | OfficeError::ListLoad(_)
         | OfficeError::Mint(_)
+        | OfficeError::Certificate(_)
         | OfficeError::Night(NightFailure::Failed { .. })
         | OfficeError::Report { .. }
         | OfficeError::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,

@@ -686,7 +686,7 @@ fn requests_are_as_the_openapi_document_describes_them() {
     );
     check_request::<types::StartRunRequest>(
         "StartRunRequest",
-        &json!({"artifact_digest": digest, "valid_for_s": 1, "who": "ada"}),
+        &json!({"artifact_digest": digest, "valid_for_s": 1, "client_key": "PEM", "who": "ada"}),
     );
     check_request::<types::EndRunRequest>("EndRunRequest", &json!({"exit_status": -1}));
     let change = json!({"action": "revoke", "target": "acme", "reason": "malware"});

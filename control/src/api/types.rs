@@ -216,6 +216,10 @@ pub struct StartRunRequest {
     /// How long the run's token is valid; absent takes the site's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_for_s: Option<u32>,
+    /// The run's public key in PEM, where it asks for a client certificate as well. The private half
+    /// stays with the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
     /// Who asks.
     pub who: String,
 }
@@ -231,6 +235,9 @@ pub struct RunStarted {
     pub artifact_digest: ArtifactDigest,
     /// The password of its proxy credentials. Never logged; whoever has it is the run.
     pub token: String,
+    /// The certificate for the key that was sent, in PEM: it names the run, and expires with the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<String>,
     /// From when on the token is refused.
     pub expires_at: Timestamp,
     /// The tier in force.
@@ -1047,6 +1054,7 @@ mod tests {
             run_id: RunId::from_parts(1, [0; 10]),
             plugin_id: "acme".parse().unwrap(),
             artifact_digest: ArtifactDigest::new(Sha256Digest::of(b"x")),
+            client_certificate: None,
             token: "very-secret".into(),
             expires_at: Timestamp::from_unix_us(0),
             tier: Tier::Low,

@@ -3,6 +3,7 @@
 use base::ArtifactState;
 use crl::{ChangeRefused, PublishError};
 use manifests::gate::GateRefusal;
+use seal::certificate::IssueError;
 use seal::token::MintError;
 use seal::trust::NotAuthorised;
 
@@ -92,6 +93,9 @@ pub enum OfficeError {
     /// No token could be minted.
     #[error(transparent)]
     Mint(#[from] MintError),
+    /// No client certificate could be issued.
+    #[error(transparent)]
+    Certificate(#[from] IssueError),
     /// A letter could not be queued.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -147,6 +151,7 @@ impl OfficeError {
             Self::Store(StoreError::Busy { .. }) => "registry_busy",
             Self::Store(_) => "registry_failed",
             Self::Mint(_) => "token_not_minted",
+            Self::Certificate(_) => "certificate_not_issued",
             Self::Queue(_) => "mail_not_queued",
             Self::Gateway(_) => "gateway_failed",
             Self::Night(NightFailure::Absent) => "no_auditor",

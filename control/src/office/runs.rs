@@ -1,8 +1,10 @@
 //! Runs: registered before they start, so that the gateway never has to guess whose traffic it sees.
 
-use base::RunId;
+use base::{RunId, Timestamp};
+use seal::certificate::{RunRequest, issue_run};
 use seal::token::{RunClaims, mint};
 use seal::trust::Role;
+use seal::{PublicKey, RunUri};
 
 use super::names::check_who;
 use super::{Office, OfficeError, authorise, new_run_id};
@@ -31,6 +33,7 @@ impl Office {
                 what: format!("a run's token is valid for 1 to {MAX_RUN_S} seconds, not {valid_for_s}"),
             });
         }
+        let client_key = request.client_key.as_deref().map(client_key).transpose()?;
         self.try_renew_list().await;
         let record = self.known_artifact(request.artifact_digest).await?;
         let (admission, tier) = self.ask_again(&record).await?;
@@ -44,10 +47,12 @@ impl Office {
             plugin_id: admission.signed.manifest.plugin_id,
             artifact_digest: record.artifact_digest,
             // Tokens count in whole seconds; the registry says the same.
-            expires: base::Timestamp::from_unix_us(now.unix_s() * 1_000_000)
-                .plus_seconds(i64::from(valid_for_s)),
+            expires: Timestamp::from_unix_us(now.unix_s() * 1_000_000).plus_seconds(i64::from(valid_for_s)),
         };
         let token = mint(&claims, &self.inner.keys.run)?;
+        let client_certificate = client_key
+            .map(|key| self.certify(&claims, &key, now))
+            .transpose()?;
         self.inner
             .store
             .start_run(RunRecord {
@@ -66,10 +71,30 @@ impl Office {
             plugin_id: claims.plugin_id,
             artifact_digest: claims.artifact_digest,
             token,
+            client_certificate,
             expires_at: claims.expires,
             tier,
             gateways: self.gateways().await,
         })
+    }
+
+    /// The client certificate of a run for a key that the run holds.
+    fn certify(&self, claims: &RunClaims, key: &PublicKey, now: Timestamp) -> Result<String, OfficeError> {
+        let site = &self.inner.settings.site;
+        let run = RunUri {
+            site: site.parse().map_err(|error| OfficeError::Request {
+                what: format!("the site's name {site:?} cannot stand in a certificate: {error}"),
+            })?,
+            plugin_id: claims.plugin_id.clone(),
+            artifact_digest: claims.artifact_digest,
+            run_id: claims.run_id,
+        };
+        let request = RunRequest {
+            run: &run,
+            key,
+            expires: claims.expires,
+        };
+        Ok(issue_run(&request, &self.inner.keys.run, now)?)
     }
 
     /// Ends a run: its token is refused from now on, and what it still has open is cut.
@@ -133,4 +158,11 @@ impl Office {
         }
         self.status().await
     }
+}
+
+/// The key that a run asks a certificate for.
+fn client_key(pem: &str) -> Result<PublicKey, OfficeError> {
+    PublicKey::from_pem(pem).map_err(|error| OfficeError::Request {
+        what: format!("the client key is {error}"),
+    })
 }

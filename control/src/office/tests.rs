@@ -1,7 +1,9 @@
 //! The office's promises.
 
 use base::{ArtifactDigest, ArtifactState, Reason, Sha256Digest, Tier};
-use seal::token;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use seal::{SigningKey, token};
 use serde_json::json;
 
 use super::*;
@@ -181,6 +183,38 @@ async fn a_token_verifies_under_the_run_key_and_says_what_was_registered() {
         ..build.run()
     };
     assert_eq!(office.start_run(long).await.unwrap_err().code(), "bad_request");
+}
+
+#[tokio::test]
+async fn a_run_that_sends_a_key_is_given_a_certificate_that_expires_with_its_token() {
+    let site = Site::new();
+    let office = site.office().await;
+    let build = build("1.0");
+    office.admit(build.admit()).await.unwrap();
+    let key = SigningKey::p256_from_seed(&[9; 32]).unwrap();
+    let mut request = build.run();
+    assert_eq!(
+        office
+            .start_run(request.clone())
+            .await
+            .unwrap()
+            .client_certificate,
+        None
+    );
+    request.client_key = Some(key.public().to_pem());
+    let started = office.start_run(request.clone()).await.unwrap();
+    let pem = started.client_certificate.unwrap();
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let read = seal::certificate::read_run(&der, &"acme".parse().unwrap()).unwrap();
+    assert_eq!(read.run.run_id, started.run_id);
+    assert_eq!(read.run.plugin_id, started.plugin_id);
+    assert_eq!(read.run.artifact_digest, build.digest);
+    assert_eq!(read.expires, started.expires_at);
+    // A private key is nothing that is sent here, and is not taken for a public one.
+    request.client_key = Some(key.to_pem().to_string());
+    let error = office.start_run(request).await.unwrap_err();
+    assert_eq!(error.code(), "bad_request");
+    assert!(!error.to_string().contains(&key.to_pem()[30..60]), "{error}");
 }
 
 #[tokio::test]

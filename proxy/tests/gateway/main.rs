@@ -18,4 +18,7 @@ mod malformed;
 mod quota;
 mod socks;
 mod steering;
+mod tls;
+mod tls_identity;
+mod tls_world;
 mod world;

@@ -28,7 +28,8 @@ pub struct World {
     pub sink: MemorySink,
     pub runs: Arc<TokenRuns>,
     pub rulings: Arc<Rules>,
-    key: SigningKey,
+    /// The run key.
+    pub key: SigningKey,
 }
 
 /// Everything about a gateway that a test may want otherwise.
