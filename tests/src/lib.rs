@@ -11,6 +11,7 @@
 mod authority;
 mod binary;
 mod forge;
+mod frames;
 mod mail;
 mod name_server;
 mod origin;
@@ -28,6 +29,7 @@ mod world;
 pub use authority::Authority;
 pub use binary::{bailiwick, workspace};
 pub use forge::{forge, forge_statement, statement};
+pub use frames::{Frame, FrameClient, header_block};
 pub use mail::{Mail, MailSink};
 pub use name_server::{NameServer, Reply};
 pub use origin::{Origin, Seen};
