@@ -79,6 +79,7 @@ impl LimitsConfig {
             connections: self.connections.unwrap_or(shipped.connections),
             head_bytes: self.head_bytes.unwrap_or(shipped.head_bytes),
             headers: self.headers.unwrap_or(shipped.headers),
+            http2: shipped.http2,
             lookups_per_plugin: self.lookups_per_plugin.unwrap_or(shipped.lookups_per_plugin),
             quotas: Quotas {
                 connections_per_run: self.connections_per_run.unwrap_or(quotas.connections_per_run),

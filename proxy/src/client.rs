@@ -88,7 +88,7 @@ impl Client {
     }
 
     /// Makes closing a reset instead of an orderly end.
-    pub(crate) fn abort(&self) {
+    pub(crate) fn abort(&mut self) {
         self.io.abort();
     }
 }

@@ -1,7 +1,8 @@
 //! The entrance: a client's first byte tells which protocol it speaks.
 //!
-//! One port serves them all, inside TLS on a listener that speaks it. Whatever else comes to be served
-//! here (HTTP/2, the PROXY protocol) is one more arm below.
+//! One port serves them all, inside TLS on a listener that speaks it. What a TLS handshake agreed on is
+//! not asked: the bytes inside say it again. Whatever else comes to be served here (the PROXY protocol) is
+//! one more arm below.
 
 use std::sync::Arc;
 
@@ -14,12 +15,13 @@ use crate::core::Core;
 use crate::entry::Entry;
 use crate::request::BadRequest;
 use crate::stream::Stream;
-use crate::{http1, socks5, tls};
+use crate::{http1, http2, socks5, tls};
 
 /// What a first byte announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
     Http1,
+    Http2,
     Socks5,
     Socks4,
     Tls,
@@ -31,9 +33,14 @@ const SOCKS4_REJECTED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
 /// A fatal `handshake_failure` alert (RFC 8446 §6.2), so that TLS libraries say something sensible.
 const TLS_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
 
+/// The beginning of HTTP/2's preface (RFC 9113 §3.4), a method that HTTP/1 will never have.
+const HTTP2: &[u8] = b"PRI ";
+
 impl Protocol {
-    const fn announced_by(first: u8) -> Self {
-        match first {
+    /// `first` is not empty.
+    fn announced_by(first: &[u8]) -> Self {
+        match first[0] {
+            _ if first.starts_with(HTTP2) => Self::Http2,
             // A method, or the empty line that RFC 9112 §2.2 forgives.
             b'A'..=b'Z' | b'a'..=b'z' | b'\r' => Self::Http1,
             5 => Self::Socks5,
@@ -60,19 +67,34 @@ pub(crate) async fn receive(core: Arc<Core>, io: Stream, entry: Entry, is_tls: b
 /// Serves one client from its first byte to its last.
 pub(crate) async fn serve(core: Arc<Core>, io: Stream, entry: Entry) {
     let mut client = Client::new(io, entry);
-    let first = tokio::select! {
+    let first = async {
+        // Methods of HTTP/1 begin like the preface too.
+        loop {
+            let read = client.fill().await;
+            let undecided = client.buffer.len() < HTTP2.len() && HTTP2.starts_with(&client.buffer);
+            if !undecided || !matches!(read, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
         biased;
         () = core.draining.cancelled() => return,
-        first = timeout(core.settings.timeouts.head, client.fill()) => first,
-    };
+        // Whoever stopped in the middle of a word is told so by the protocol it began.
+        _ = timeout(core.settings.timeouts.head, first) => {}
+    }
     // A client that says nothing asked for nothing.
-    let Ok(Ok(1..)) = first else {
+    if client.buffer.is_empty() {
         return;
-    };
+    }
     // Boxed and gone before the tunnel runs: one that stands for days costs a tunnel's size only.
-    let tunnel = match Protocol::announced_by(client.buffer[0]) {
+    let tunnel = match Protocol::announced_by(&client.buffer) {
         Protocol::Http1 => Box::pin(http1::serve(&core, client)).await,
         Protocol::Socks5 => Box::pin(socks5::serve(&core, client)).await,
+        Protocol::Http2 => {
+            Box::pin(http2::serve(&core, client)).await;
+            None
+        }
         other => {
             Box::pin(turn_away(&core, client, other)).await;
             None
@@ -110,7 +132,7 @@ async fn refuse_protocol(core: &Arc<Core>, mut client: Client, what: &str, answe
 async fn refuse_unknown(core: &Arc<Core>, mut client: Client) {
     let bad = BadRequest {
         reason: RefusalReason::Malformed,
-        why: "this port speaks HTTP/1 and SOCKS5".to_owned(),
+        why: "this port speaks HTTP/1, HTTP/2 and SOCKS5".to_owned(),
         raw_target: None,
     };
     let refusal = refuse_unread(core, bad, None).await;

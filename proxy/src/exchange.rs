@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::framing::Framing;
 use crate::head::{HeadLimits, Version};
 use crate::live::{Cut, CutCause};
-use crate::request::Request;
+use crate::request::{Carrier, Request};
 use crate::response::{Afterwards, ResponseHead};
 use crate::stream::Stream;
 
@@ -280,6 +280,9 @@ impl Download<'_> {
         if head.status() == 101 {
             return self.upgrade(&head, buffer, to).await;
         }
+        if !self.request.carrier.can_carry(&head) {
+            return ExchangeEnd::BadResponse;
+        }
         let old_client = self.request.head.version() == Version::Http10;
         let Ok(mut framing) = head.framing(self.request.head.method()) else {
             return ExchangeEnd::BadResponse;
@@ -334,7 +337,11 @@ impl Download<'_> {
     where
         W: AsyncWrite + Unpin,
     {
-        if !self.request.upgrade {
+        let agreed = match &self.request.carrier {
+            Carrier::WebSocketOverHttp2 { accept } => head.accepts_websocket(accept),
+            Carrier::Http1 | Carrier::Http2 => self.request.upgrade,
+        };
+        if !agreed {
             return ExchangeEnd::BadResponse;
         }
         let head = head.downstream_head(self.request.head.version(), Afterwards::Upgraded);
@@ -352,6 +359,20 @@ impl Download<'_> {
 async fn send<W: AsyncWrite + Unpin>(to: &mut W, bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes).await?;
     to.flush().await
+}
+
+impl Carrier {
+    /// Whether a final answer can be said to the client without a change of meaning.
+    fn can_carry(&self, head: &ResponseHead) -> bool {
+        match self {
+            Self::Http1 => true,
+            Self::Http2 => !head.is_coded_besides_chunked(),
+            // A success would tell the client that its WebSocket is open.
+            Self::WebSocketOverHttp2 { .. } => {
+                !head.is_coded_besides_chunked() && !(200..300).contains(&head.status())
+            }
+        }
+    }
 }
 
 /// A message's body on its way.

@@ -91,6 +91,33 @@ impl Framing {
         }
     }
 
+    /// How many of the next bytes are contents; none where the next byte frames them.
+    pub(crate) const fn contents_ahead(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Chunked(chunked) => match chunked.state {
+                State::Data { left } => left,
+                _ => 0,
+            },
+            Self::UntilClose => u64::MAX,
+        }
+    }
+
+    /// Whether the next byte belongs to the trailers, or to the empty line after them.
+    pub(crate) const fn is_in_trailers(&self) -> bool {
+        matches!(
+            self,
+            Self::Chunked(Chunked {
+                state: State::TrailerStart
+                    | State::TrailerName { .. }
+                    | State::Trailer
+                    | State::TrailerLf
+                    | State::EndLf,
+                ..
+            })
+        )
+    }
+
     /// How many of `bytes` belong to this body.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, BadChunks> {
         match self {

@@ -309,11 +309,18 @@ fn bounded(mut settings: Settings) -> Settings {
         &mut timeouts.idle,
         &mut timeouts.announce,
         &mut timeouts.progress,
+        &mut timeouts.ping,
+        &mut timeouts.pong,
     ] {
         *timeout = (*timeout).min(LONGEST);
     }
     // No end at all is what an end beyond every clock means.
     timeouts.total = timeouts.total.filter(|total| *total < LONGEST);
     settings.limits.connections = settings.limits.connections.min(Semaphore::MAX_PERMITS);
+    // RFC 9113 §6.9.1.
+    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+    let http2 = &mut settings.limits.http2;
+    http2.stream_window = http2.stream_window.min(LARGEST_WINDOW);
+    http2.connection_window = http2.connection_window.min(LARGEST_WINDOW);
     settings
 }

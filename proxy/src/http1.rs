@@ -72,24 +72,29 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel
                 return None;
             }
         };
-        if core.draining.is_cancelled() {
-            let bad = BadRequest {
-                reason: RefusalReason::Draining,
-                why: "the gateway is shutting down".to_owned(),
-                raw_target: Some(presentable(request.head.target())),
-            };
-            session.refuse_unread(core, bad, None).await;
-            return None;
-        }
-        let next = match request.form.clone() {
-            Form::Connect => connect::serve(core, session, request).await,
-            Form::Absolute { path } => Box::pin(forward::serve(core, session, request, path)).await,
-        };
+        let next = serve_request(core, session, request).await;
         session = match next {
             Next::Request(session) => session,
             Next::Tunnel(tunnel) => return Some(tunnel),
             Next::Nothing => return None,
         };
+    }
+}
+
+/// Serves one request, whatever its client speaks.
+pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: Request) -> Next {
+    if core.draining.is_cancelled() {
+        let bad = BadRequest {
+            reason: RefusalReason::Draining,
+            why: "the gateway is shutting down".to_owned(),
+            raw_target: Some(presentable(request.head.target())),
+        };
+        session.refuse_unread(core, bad, None).await;
+        return Next::Nothing;
+    }
+    match request.form.clone() {
+        Form::Connect => connect::serve(core, session, request).await,
+        Form::Absolute { path } => Box::pin(forward::serve(core, session, request, path)).await,
     }
 }
 
@@ -153,7 +158,7 @@ impl Session {
 
     /// Answers something that was not understood, and closes: what follows it cannot be trusted to
     /// begin where it seems to.
-    async fn refuse_unread(mut self, core: &Arc<Core>, bad: BadRequest, timeout: Option<Timeout>) {
+    pub(crate) async fn refuse_unread(mut self, core: &Arc<Core>, bad: BadRequest, timeout: Option<Timeout>) {
         drop(self.kept.take());
         let refusal = refuse_unread(core, bad, timeout).await;
         if self.client.answer(&refusal.to_http(false, false)).await {
@@ -200,7 +205,7 @@ impl Session {
         timeout(SKIP, skip).await.unwrap_or(false)
     }
 
-    fn abort(self) {
+    fn abort(mut self) {
         self.client.abort();
         if let Some(kept) = &self.kept {
             crate::stream::abort(kept.server());

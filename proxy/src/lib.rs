@@ -5,7 +5,7 @@
 //! | step | module |
 //! |---|---|
 //! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `entry`, `stream`, `tls`, `entrance` |
-//! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `socks5` |
+//! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `http2`, `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
@@ -37,6 +37,7 @@ mod hands;
 mod head;
 mod headers;
 mod http1;
+mod http2;
 pub mod identity;
 mod inner_http;
 mod listen_address;
@@ -78,7 +79,9 @@ pub use recorder::{
     Durability, EvidenceSettings, EvidenceUnavailable, Gap, OnFailure, Recorder, RecorderError,
 };
 pub use ruling::{Ruling, Rulings};
-pub use settings::{Limits, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed};
+pub use settings::{
+    Http2Limits, Limits, OverrideAddress, ResolverSettings, Settings, Timeouts, Unattributed,
+};
 pub use sink::{EventSink, MemorySink, SinkError, Work};
 pub use tls::{ClientAuth, TlsError, TlsSettings, TlsStatus};
 pub use token_runs::TokenRuns;

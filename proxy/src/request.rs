@@ -28,7 +28,20 @@ pub(crate) struct Request {
     pub(crate) persistent: bool,
     /// Whether the client asks to change to another protocol (RFC 9110 §7.8).
     pub(crate) upgrade: bool,
+    pub(crate) carrier: Carrier,
     pub(crate) notes: Notes,
+}
+
+/// What carried a request to the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Http1,
+    Http2,
+    /// An extended CONNECT (RFC 8441 §5): the gateway shakes hands in the client's place, and this is
+    /// what a server that agrees answers.
+    WebSocketOverHttp2 {
+        accept: String,
+    },
 }
 
 /// How the target was written.
@@ -90,6 +103,7 @@ impl Request {
                     .list("connection")
                     .any(|m| m.eq_ignore_ascii_case(b"upgrade"))
                     && head.values("upgrade").next().is_some(),
+                carrier: Carrier::Http1,
                 notes: notes(&head, &form, &target),
                 head,
                 form,

@@ -58,7 +58,7 @@ impl ResponseHead {
         let reason = span(response.reason.unwrap_or_default().as_bytes());
         let (status, version) = (response.code, response.version);
         let mut head = Self {
-            status: status.ok_or(BadResponse)?,
+            status: status.filter(|status| *status >= 100).ok_or(BadResponse)?,
             persistent: version == Some(1),
             reason,
             fields,
@@ -120,6 +120,24 @@ impl ResponseHead {
         self.values("transfer-encoding").next().is_some()
     }
 
+    /// Whether the body is coded in a way that only HTTP/1.1 can say.
+    pub(crate) fn is_coded_besides_chunked(&self) -> bool {
+        self.list("transfer-encoding")
+            .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+    }
+
+    /// Whether the server agrees to a WebSocket as RFC 6455 §4.1 says.
+    pub(crate) fn accepts_websocket(&self, accept: &str) -> bool {
+        let mut upgrades = self.list("upgrade");
+        let mut accepts = self.values("sec-websocket-accept");
+        upgrades
+            .next()
+            .is_some_and(|to| to.eq_ignore_ascii_case(b"websocket"))
+            && accepts.next() == Some(accept.as_bytes())
+            && upgrades.next().is_none()
+            && accepts.next().is_none()
+    }
+
     /// The head to send to the client.
     pub(crate) fn downstream_head(&self, client: Version, afterwards: Afterwards) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
@@ -147,13 +165,15 @@ impl ResponseHead {
         out
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    /// The headers in the order in which they came.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields
             .iter()
             .map(|(name, value)| (&self.bytes[name.clone()], &self.bytes[value.clone()]))
     }
 
-    fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
+    /// The values of every header called `name`.
+    pub(crate) fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
         self.fields()
             .filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)

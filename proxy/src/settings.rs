@@ -92,6 +92,10 @@ pub struct Timeouts {
     pub announce: Duration,
     /// Between two `progress` events of a long connection.
     pub progress: Duration,
+    /// Between two questions whether an HTTP/2 client with open streams is still there.
+    pub ping: Duration,
+    /// How long its answer may take.
+    pub pong: Duration,
 }
 
 /// How much of things there may be.
@@ -107,6 +111,22 @@ pub struct Limits {
     pub lookups_per_plugin: usize,
     /// How much of the gateway one run and one plugin may use.
     pub quotas: Quotas,
+    /// Of one HTTP/2 connection.
+    pub http2: Http2Limits,
+}
+
+/// How much of things there may be on one HTTP/2 connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Streams at once.
+    pub streams: u32,
+    /// Bytes that a client may send on one stream before the gateway has passed any on.
+    pub stream_window: u32,
+    /// The same on all streams together.
+    pub connection_window: u32,
+    /// Requests that a client may take back before they are answered: so many at once, and a
+    /// sixteenth of that each second. One that takes back more is sent away.
+    pub resets: u32,
 }
 
 impl Settings {
@@ -140,6 +160,8 @@ impl Default for Timeouts {
             total: None,
             announce: Duration::from_millis(200),
             progress: Duration::from_secs(600),
+            ping: Duration::from_secs(60),
+            pong: Duration::from_secs(30),
         }
     }
 }
@@ -152,6 +174,18 @@ impl Default for Limits {
             headers: 128,
             lookups_per_plugin: 256,
             quotas: Quotas::default(),
+            http2: Http2Limits::default(),
+        }
+    }
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self {
+            streams: 256,
+            stream_window: 256 << 10,
+            connection_window: 1 << 20,
+            resets: 256,
         }
     }
 }

@@ -12,6 +12,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::http2::Http2Stream;
+
 use crate::relay::End;
 use crate::tls::TlsStream;
 
@@ -24,6 +26,8 @@ pub(crate) enum Stream {
     Unix(UnixStream),
     /// A TLS connection; boxed, because its state is a hundred times that of a socket.
     Tls(Box<TlsStream>),
+    /// One stream of an HTTP/2 connection, which reads and writes HTTP/1.1 on this side.
+    Http2(Box<Http2Stream>),
 }
 
 /// Does `$call` with whatever the stream is, pinned.
@@ -42,27 +46,33 @@ macro_rules! pinned {
                 let $io = Pin::new(io);
                 $call
             }
+            Stream::Http2(io) => {
+                let $io = Pin::new(io.as_mut());
+                $call
+            }
         }
     };
 }
 
 impl Stream {
     /// Makes closing it a reset instead of an orderly end, where there is such a thing.
-    pub(crate) fn abort(&self) {
+    pub(crate) fn abort(&mut self) {
         match self {
             Self::Tcp(io) => abort(io),
             // The peer of a Unix socket sees an end either way.
             Self::Unix(_) => {}
             Self::Tls(io) => abort(io.socket()),
+            Self::Http2(io) => io.abort(),
         }
     }
 
     /// Whether the peer has reset it. Asking takes the answer.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&mut self) -> bool {
         match self {
             Self::Tcp(io) => has_failed(io),
             Self::Unix(io) => matches!(io.take_error(), Ok(Some(_))),
             Self::Tls(io) => has_failed(io.socket()),
+            Self::Http2(io) => io.has_failed(),
         }
     }
 
@@ -71,9 +81,14 @@ impl Stream {
         let mut context = Context::from_waker(Waker::noop());
         let mut stream = Pin::new(self);
         // Somebody else waits for this stream to be closed.
-        if let Poll::Ready(Ok(_)) = stream.as_mut().poll_write(&mut context, bytes) {
-            let _ = stream.poll_flush(&mut context);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match stream.as_mut().poll_write(&mut context, rest) {
+                Poll::Ready(Ok(written @ 1..)) => rest = &rest[written..],
+                _ => break,
+            }
         }
+        let _ = stream.poll_flush(&mut context);
     }
 }
 
@@ -92,7 +107,7 @@ impl End for Stream {
     fn plain(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(io) => Some(io),
-            Self::Unix(_) | Self::Tls(_) => None,
+            Self::Unix(_) | Self::Tls(_) | Self::Http2(_) => None,
         }
     }
 }
@@ -110,6 +125,23 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         pinned!(self, io => io.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pinned!(self, io => io.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(io) => io.is_write_vectored(),
+            Self::Unix(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
+            Self::Http2(_) => false,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -100,7 +100,7 @@ impl Tunnel {
             }
             if relay.is_stalled()
                 && clock.look_is_due(now)
-                && let Some(side) = reset_side(&relay)
+                && let Some(side) = reset_side(&mut relay)
             {
                 break TunnelEnd::ByItself(RelayEnd::Reset(side));
             }
@@ -135,7 +135,7 @@ impl Tunnel {
 }
 
 /// Which side has reset the connection, if one has. Asking takes the answer: the tunnel ends with it.
-fn reset_side(relay: &Relay<Stream, TcpStream>) -> Option<Side> {
+fn reset_side(relay: &mut Relay<Stream, TcpStream>) -> Option<Side> {
     if relay.client.has_failed() {
         return Some(Side::Client);
     }

@@ -48,7 +48,9 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
     let client = Client::running(config).await?;
     let request = StartRunRequest {
         artifact_digest,
+        client_key: None,
         valid_for_s: args.valid_for,
+        client_key: None,
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {

@@ -13,6 +13,7 @@ mod connect;
 mod evidence_failure;
 mod floor;
 mod forward;
+mod h2;
 mod kill;
 mod malformed;
 mod quota;
