@@ -50,7 +50,6 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         artifact_digest,
         client_key: None,
         valid_for_s: args.valid_for,
-        client_key: None,
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {
