@@ -27,6 +27,14 @@ def bailiwick(given=None):
     return BAILIWICK
 
 
+def example(name):
+    """A program of this folder that is built with the gateway's crate."""
+    # Both packages, so that they share what is built for the binary.
+    packages = ["-p", "bailiwick", "-p", "bailiwick-proxy"]
+    _cargo("--manifest-path", ROOT / "Cargo.toml", *packages, "--example", name, "--target-dir", TARGET)
+    return TARGET / "release" / "examples" / name
+
+
 def _cargo(*arguments):
     say(f"cargo build --release {arguments[1]}")
     command = ["cargo", "build", "--release", "--quiet", *(str(word) for word in arguments)]

@@ -16,8 +16,10 @@ class Peer:
     package = None
     speaks = ("connect", "http")
     floor = False
-    """How its version is asked for."""
+    # How its version is asked for.
     version_words = ("--version",)
+    # Whom to trust where it is reached over TLS.
+    authority = None
 
     def __init__(self, world):
         self.world = world
@@ -141,13 +143,13 @@ class G3proxy(Peer):
             "g3proxy.yaml",
             f"""runtime: {{ thread_number: 1 }}
 worker: {{ thread_number: 1 }}
-log: {{ default: {{ fluentd: null }} }}
+log: journal
 resolver: [ {{ name: default, type: c-ares }} ]
 escaper: [ {{ name: default, type: direct_fixed, resolver: default,
               egress_network_filter: {{ default: allow }} }} ]
 server: [ {{ name: bench, type: {self.kind}, escaper: default,
             listen: {{ address: "127.0.0.1:{self.port}" }} }} ]
-""".replace("log: { default: { fluentd: null } }", "log: journal"),
+""",
         )
         return [find("g3proxy"), "-c", config, "-G", f"bench{self.port}"]
 
@@ -207,6 +209,17 @@ class SpliceRelay(Relay):
     name, words = "relay-splice", ("--splice",)
 
 
+class TlsRelay(Relay):
+    """The floor where the proxy is reached over TLS: rustls on one side, plain on the other, a copy between."""
+
+    name, speaks = "relay-tls", ("tls",)
+
+    def start(self):
+        self.authority, self.key = _self_signed(self.world.new_folder("certificate"))
+        self.words = ("--tls-cert", self.authority, "--tls-key", self.key)
+        return super().start()
+
+
 class Direct(Peer):
     """No proxy at all."""
 
@@ -229,18 +242,23 @@ class Ours(Peer):
     """Bailiwick, with its evidence log on."""
 
     name, speaks = "ours", ("connect", "socks5", "http")
+    site = None
 
-    def start(self):
+    def make(self):
         from .site import Site  # the only peer that is a whole site
 
         self.site = Site(self.world.bailiwick, self.world.new_folder(self.name))
-        self.site.serve(core=self.world.proxy_core)
+        return self.site
+
+    def start(self):
+        site = self.site or self.make()
+        site.serve(core=self.world.proxy_core)
         self.credentials = self.site.start_run(self.site.admit("bench.load"))
         self.port = self.site.port
         return self
 
     def stop(self):
-        if getattr(self, "site", None):
+        if self.site:
             self.site.stop()
             self.site = None
 
@@ -249,9 +267,41 @@ class Ours(Peer):
         return self.site.pid
 
 
-FLOORS = [Direct, Relay, SpliceRelay]
+class OursTls(Ours):
+    """Bailiwick, reached over TLS."""
+
+    name, speaks = "ours-tls", ("tls",)
+
+    def start(self):
+        site = self.make()
+        port, self.authority = site.listen_with_tls()
+        super().start()
+        self.port = port
+        return self
+
+
+class OursH2(Ours):
+    """Bailiwick, asked over HTTP/2 in the clear."""
+
+    name, speaks = "ours-h2", ("h2",)
+
+
+def _self_signed(folder):
+    """A certificate for localhost and its key, as files."""
+    config = folder / "openssl.cnf"
+    config.write_text(
+        "[req]\nprompt = no\ndistinguished_name = name\nx509_extensions = use\n[name]\nCN = localhost\n"
+        "[use]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:localhost, IP:127.0.0.1\n"
+    )
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    run([*command, "-days", "2", "-config", config, "-keyout", key, "-out", certificate])
+    return certificate, key
+
+
+FLOORS = [Direct, Relay, SpliceRelay, TlsRelay]
 OTHERS = [Haproxy, Squid, Tinyproxy, Dante, Smokescreen, G3proxy, G3proxySocks]
-ALL = [*FLOORS, *OTHERS, Ours]
+ALL = [*FLOORS, *OTHERS, Ours, OursTls, OursH2]
 
 
 def available(wanted):

@@ -58,9 +58,10 @@ class Child:
         return self.log.read_text(errors="replace")[-600:].strip()
 
     def stop(self, how=signal.SIGTERM):
+        """Ends it by a signal, or, with none, by the end of its standard input."""
         if self.process.stdin:
             self.process.stdin.close()
-        if self.is_running():
+        if self.is_running() and how:
             self.process.send_signal(how)
         try:
             self.process.wait(STOP_SECONDS)

@@ -51,9 +51,13 @@ class Site:
         text = re.sub(r"(?m)^allow_private = .*", 'allow_private = ["127.0.0.0/8"]', text, count=1)
         self.config.write_text(text)
 
-    def edit(self, change):
-        """Rewrites the configuration; the server reads it when it starts."""
-        self.config.write_text(change(self.config.read_text()))
+    def listen_with_tls(self):
+        """Adds a listener that speaks TLS; returns its port and the authority to trust."""
+        port = free_port()
+        text = self.config.read_text()
+        text = re.sub(r"(?m)^listen = \[(.*)\]", rf'listen = [\1, "tls://127.0.0.1:{port}"]', text, count=1)
+        self.config.write_text(text.replace("[evidence]", "[gateway.tls]\n\n[evidence]", 1))
+        return port, self.cli("tls", "new")["certificate"]
 
     def serve(self, core=None):
         core = self.core if core is None else core

@@ -104,12 +104,14 @@ def finish(process, timeout=900):
 def route(peer, world, protocol):
     """The load generator's words that lead through `peer` to the origin, by `protocol`."""
     origin = f"127.0.0.1:{world.origin_port}"
-    if peer.speaks in (("relay",), ("direct",)):
+    if peer.floor or peer.speaks == ("relay",):
         words = ["--target", f"127.0.0.1:{peer.port}"]
     else:
         words = ["--proxy", f"127.0.0.1:{peer.port}", "--target", origin]
         if peer.credentials:
             words += ["--proxy-auth", peer.credentials]
+    if peer.authority:
+        words += ["--proxy-ca", peer.authority]
     if peer.pid:
         words += ["--pid", peer.pid]
     return words
