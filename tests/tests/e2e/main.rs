@@ -1,5 +1,6 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
+mod adversarial_evidence;
 mod adversarial_identity;
 mod adversarial_layers;
 mod adversarial_manifests;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
+        ("adversarial_evidence", adversarial_evidence::SCENARIOS),
         ("adversarial_identity", adversarial_identity::SCENARIOS),
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_manifests", adversarial_manifests::SCENARIOS),
