@@ -1,6 +1,7 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
 mod adversarial_http2;
+mod adversarial_evidence;
 mod adversarial_identity;
 mod adversarial_layers;
 mod adversarial_manifests;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("adversarial_http2", adversarial_http2::SCENARIOS),
+        ("adversarial_evidence", adversarial_evidence::SCENARIOS),
         ("adversarial_identity", adversarial_identity::SCENARIOS),
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_manifests", adversarial_manifests::SCENARIOS),
