@@ -12,7 +12,7 @@ use base::{
     Attribution, Decision, DialResult, DnsResult, Host, ObservedScheme, Outcome, RefusalReason, Target,
     Transport,
 };
-use evidence::{Event, EventKind, Timeout};
+use evidence::{Event, EventKind, MAX_EVENT_BYTES, Timeout};
 use tokio::net::TcpStream;
 
 use crate::core::Core;
@@ -493,6 +493,50 @@ fn describe_seen(event: &mut Event, seen: Seen) {
         event.host_header = seen.host_header;
     }
     event.inner_target = seen.inner_target;
+    fit(event);
+}
+
+/// Shortens what others wrote until the event fits an entry, the least telling first. Whoever could
+/// make an event too large to be written down could make it disappear.
+fn fit(event: &mut Event) {
+    /// The writer gives the number, which takes a few bytes more.
+    const ROOM: usize = MAX_EVENT_BYTES - 32;
+    const STEPS: [fn(&mut Event); 7] = [
+        |event| event.cname_chain.iter_mut().for_each(|alias| cut(alias, 60)),
+        |event| event.resolved_ips.truncate(4),
+        |event| event.attempts.truncate(2),
+        |event| event.stripped_headers.truncate(4),
+        |event| event.host_header.iter_mut().for_each(|host| cut(host, 264)),
+        |event| event.cname_chain.truncate(1),
+        |event| event.alpn.iter_mut().for_each(|alpn| cut(alpn, 40)),
+    ];
+    let texts = [&event.host_header, &event.sni, &event.alpn, &event.inner_target];
+    let texts: usize = texts
+        .into_iter()
+        .flatten()
+        .chain(&event.cname_chain)
+        .map(String::len)
+        .sum();
+    let lists = event.resolved_ips.len() + event.attempts.len() + event.stripped_headers.len();
+    // Nearly always far below, and then nothing is written out to find that out.
+    if 2 * texts + 64 * lists < ROOM / 2 {
+        return;
+    }
+    for shorten in STEPS {
+        if event.to_entry().is_ok_and(|entry| entry.len() <= ROOM) {
+            return;
+        }
+        shorten(event);
+    }
+}
+
+/// Cuts text that was escaped, and says so as escaping does.
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        let whole = text[..max - 2].rfind('\\').filter(|at| at + 4 > max - 2);
+        text.truncate(whole.unwrap_or(max - 2));
+        text.push_str("\\~");
+    }
 }
 
 /// Class, and how much went which way, in powers of sixteen: enough to tell a question from an
@@ -533,6 +577,48 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_can_make_an_event_too_large_to_be_written_down() {
+        let full = |text: &str, max| base::escape_untrusted(text.repeat(max).as_bytes(), max);
+        for text in ["\"", "\\", "\0", "a"] {
+            let mut event = Event::new(EventKind::Close, Core::now(), &"g".repeat(128));
+            event.plugin_id = Some("p".repeat(128).parse().unwrap());
+            event.artifact_digest = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+            event.run_id = Some(base::RunId::from_parts(0, [1; 10]));
+            event.destination_host = Some(format!("{0}.{0}.{0}.{0}", "a".repeat(62)).parse().unwrap());
+            event.via = Some("v".repeat(260));
+            event.matched_entry = Some("m".repeat(260));
+            event.raw_target = Some("r".repeat(260));
+            event.connection_id = Some("f".repeat(33));
+            event.stripped_headers = vec![full("x", 64); 12];
+            event.cname_chain = vec![full(text, 256); MAX_ALIASES];
+            event.resolved_ips =
+                vec!["2001:db8:1111:2222:3333:4444:5555:6666".parse().unwrap(); MAX_ADDRESSES];
+            event.attempts = vec![
+                "[2001:db8:1111:2222:3333:4444:5555:6666]:65535 unreachable"
+                    .parse()
+                    .unwrap();
+                8
+            ];
+            let seen = Seen {
+                sni: Some(full(text, 256)),
+                alpn: Some(full(text, 128)),
+                host_header: Some(full(text, MAX_RAW)),
+                inner_target: Some("i".repeat(260)),
+                ..Seen::of(ObservedScheme::Tls)
+            };
+            let named = seen.sni.clone();
+            describe_seen(&mut event, seen);
+            event.seq = base::json::MAX_INTEGER;
+            let entry = event.to_entry();
+            assert!(entry.is_ok(), "{text:?}: {entry:?}");
+            assert_eq!(event.sni, named, "the name that is judged is never cut");
+        }
+        let mut short = "ab\\x00cd".to_owned();
+        cut(&mut short, 7);
+        assert_eq!(short, "ab\\~");
+    }
 
     #[test]
     fn a_payload_class_names_class_size_and_direction() {

@@ -41,7 +41,7 @@ impl ConformanceReport {
     }
 
     fn shorten(&mut self, findings: usize, observed: usize, unused: usize) {
-        self.omitted.findings += cut(&mut self.findings, findings);
+        self.shorten_findings(findings);
         if self.observed.len() > observed {
             // The rows that explain the findings outlive the rows that are as promised.
             self.observed
@@ -50,6 +50,35 @@ impl ConformanceReport {
             self.observed.sort_by(|a, b| a.key().cmp(&b.key()));
         }
         self.omitted.unused += cut(&mut self.unused, unused);
+    }
+
+    /// The gravest always stays. A finding about all of a run outlives one about a single destination:
+    /// that there were too many to read must not be what is left out.
+    fn shorten_findings(&mut self, max: usize) {
+        let all = self.findings.len();
+        if all <= max {
+            return;
+        }
+        let general = self
+            .findings
+            .iter()
+            .filter(|finding| finding.host.is_none())
+            .count();
+        let mut single = (all - general).min(max - general.min(max / 2));
+        let mut general = max - single;
+        let mut at = 0;
+        self.findings.retain(|finding| {
+            let left = if finding.host.is_none() {
+                &mut general
+            } else {
+                &mut single
+            };
+            let stays = *left > 0 || at == 0;
+            *left = left.saturating_sub(1);
+            at += 1;
+            stays
+        });
+        self.omitted.findings += (all - self.findings.len()) as u64;
     }
 
     fn size(&self) -> usize {

@@ -286,6 +286,24 @@ fn shortening_keeps_the_gravest_findings() {
     assert_eq!(report.check(), Ok(()));
 }
 
+#[test]
+fn a_finding_about_a_whole_run_outlives_those_about_single_hosts() {
+    let mut report = breach();
+    for number in 0..2000 {
+        let name = format!("h{number}.example");
+        let one = finding(&report, Reason::UndeclaredHost, Some(&name));
+        report.findings.push(one);
+    }
+    let mut crowd = finding(&report, Reason::LimitExceeded, None);
+    crowd.severity = Severity::Info;
+    report.findings.push(crowd);
+    report.fit();
+    assert_eq!(report.findings.len() as u64 + report.omitted.findings, 2002);
+    assert_eq!(report.findings[0].reason, Reason::UndeclaredHost);
+    assert_eq!(report.findings.last().unwrap().reason, Reason::LimitExceeded);
+    assert_eq!(report.check(), Ok(()));
+}
+
 fn arbitrary() -> impl Strategy<Value = ConformanceReport> {
     let host = "[a-z][a-z0-9]{0,8}(\\.[a-z]{2,5}){1,2}";
     let rows = prop::collection::vec((host, 1u16.., 0u64..1000, any::<bool>()), 0..12);

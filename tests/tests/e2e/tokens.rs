@@ -185,7 +185,30 @@ fn replayed() -> Result<()> {
     let credentials = run.end()?;
     check_407(&ask(&world, TARGET, Some(&credentials))?, "run_ended")?;
     let event = recorded(&world, "run_ended")?;
-    assert!(event["credential_fingerprint"].is_string(), "{event:#}");
+    let fingerprint = event["credential_fingerprint"]
+        .as_str()
+        .context("a fingerprint")?;
+    // A finding in the run's report, by fingerprint, that stands against nobody.
+    let audit = world.cli(["audit", "--dry-run"])?.json()?;
+    let report = crate::story::artifact_report(&audit, &plugin)?;
+    let finding = report["findings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|finding| finding["reason"] == "credentials_replayed")
+        .with_context(|| format!("{report:#}"))?;
+    ensure!(
+        finding["fix"]
+            .as_str()
+            .is_some_and(|fix| fix.contains(fingerprint)),
+        "{finding:#}"
+    );
+    assert_ne!(report["verdict"], "non_conforming", "{report:#}");
+    let notices = audit["notices"].to_string();
+    ensure!(
+        notices.contains("credentials_replayed") && notices.contains(&credentials.user),
+        "{notices}"
+    );
     Ok(())
 }
 
