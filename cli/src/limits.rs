@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use proxy::{Limits, Quotas, Timeouts};
+use proxy::{Http2Limits, Limits, Quotas, Timeouts};
 use serde::{Deserialize, Serialize};
 
 /// `[gateway.limits]`
@@ -33,6 +33,18 @@ pub struct LimitsConfig {
     /// Headers in one request or response head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<usize>,
+    /// Streams at once on one HTTP/2 connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_streams: Option<u32>,
+    /// Bytes that an HTTP/2 client may be ahead of its destination, on one stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_stream_window: Option<u32>,
+    /// The same on all streams of a connection together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_connection_window: Option<u32>,
+    /// Requests that an HTTP/2 client may take back at once before they are answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_resets: Option<u32>,
 }
 
 /// `[gateway.timeouts]`; durations are written as `"30s"`, `"10m"` or `"1h 30m"`.
@@ -54,6 +66,12 @@ pub struct TimeoutsConfig {
     /// Without a byte in either direction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<SignedDuration>,
+    /// Between two questions whether an HTTP/2 client with open streams is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping: Option<SignedDuration>,
+    /// How long its answer may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pong: Option<SignedDuration>,
     /// A connection's whole life; without it a connection may live as long as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<SignedDuration>,
@@ -79,7 +97,6 @@ impl LimitsConfig {
             connections: self.connections.unwrap_or(shipped.connections),
             head_bytes: self.head_bytes.unwrap_or(shipped.head_bytes),
             headers: self.headers.unwrap_or(shipped.headers),
-            http2: shipped.http2,
             lookups_per_plugin: self.lookups_per_plugin.unwrap_or(shipped.lookups_per_plugin),
             quotas: Quotas {
                 connections_per_run: self.connections_per_run.unwrap_or(quotas.connections_per_run),
@@ -89,6 +106,14 @@ impl LimitsConfig {
                 connections_per_second: self
                     .connections_per_second
                     .unwrap_or(quotas.connections_per_second),
+            },
+            http2: Http2Limits {
+                streams: self.http2_streams.unwrap_or(shipped.http2.streams),
+                stream_window: self.http2_stream_window.unwrap_or(shipped.http2.stream_window),
+                connection_window: self
+                    .http2_connection_window
+                    .unwrap_or(shipped.http2.connection_window),
+                resets: self.http2_resets.unwrap_or(shipped.http2.resets),
             },
         }
     }
@@ -105,6 +130,8 @@ impl LimitsConfig {
             ),
             ("lookups_per_plugin", self.lookups_per_plugin),
             ("headers", self.headers),
+            ("http2_streams", self.http2_streams.map(|count| count as usize)),
+            ("http2_resets", self.http2_resets.map(|count| count as usize)),
         ];
         if let Some((key, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
             return Err((
@@ -117,6 +144,18 @@ impl LimitsConfig {
             .is_some_and(|bytes| !(1 << 10..=1 << 20).contains(&bytes))
         {
             return Err(("head_bytes", "write a number from 1024 to 1048576".to_owned()));
+        }
+        let windows = [
+            ("http2_stream_window", self.http2_stream_window),
+            ("http2_connection_window", self.http2_connection_window),
+        ];
+        // RFC 9113 §6.9.1 and §6.9.2: no connection begins with less, and no window is larger.
+        let possible = 65_535..=i32::MAX.unsigned_abs();
+        if let Some((key, _)) = windows
+            .into_iter()
+            .find(|(_, set)| set.is_some_and(|bytes| !possible.contains(&bytes)))
+        {
+            return Err((key, "write a number from 65535 to 2147483647".to_owned()));
         }
         Ok(())
     }
@@ -133,6 +172,8 @@ impl TimeoutsConfig {
             lookup: or(self.lookup, shipped.lookup),
             connect: or(self.connect, shipped.connect),
             idle: or(self.idle, shipped.idle),
+            ping: or(self.ping, shipped.ping),
+            pong: or(self.pong, shipped.pong),
             total: self.total.map(SignedDuration::unsigned_abs),
             progress: or(self.progress, shipped.progress),
             ..shipped
@@ -152,6 +193,8 @@ impl TimeoutsConfig {
             ("lookup", self.lookup),
             ("connect", self.connect),
             ("idle", self.idle),
+            ("ping", self.ping),
+            ("pong", self.pong),
             ("total", self.total),
             ("progress", self.progress),
         ];
@@ -200,6 +243,8 @@ mod tests {
             ("connections = 0", "connections"),
             ("connections_per_second = 0", "connections_per_second"),
             ("head_bytes = 10", "head_bytes"),
+            ("http2_streams = 0", "http2_streams"),
+            ("http2_stream_window = 1000", "http2_stream_window"),
         ] {
             let limits: LimitsConfig = toml::from_str(text).unwrap();
             assert_eq!(limits.check().unwrap_err().0, key);

@@ -32,6 +32,55 @@ const ws_with_agent = () => {
   return echo(new (require('ws'))(url, { agent: new HttpsProxyAgent(process.env.HTTPS_PROXY) }));
 };
 
+// Node's own HTTP/2, which asks no environment: one connection to the proxy, and a stream for whatever
+// is wanted.
+const http2 = async () => {
+  const { once } = require('node:events');
+  const proxy = new URL(process.env.HTTPS_PROXY);
+  const target = new URL(url);
+  const session = require('node:http2').connect(`http://${proxy.host}`);
+  const pair = Buffer.from(`${proxy.username}:${proxy.password}`).toString('base64');
+  const ask = async (headers) => {
+    const stream = session.request({ ...headers, 'proxy-authorization': `Basic ${pair}` });
+    const [answer] = await once(stream, 'response');
+    return [stream, answer[':status']];
+  };
+  if (target.protocol === 'http:') {
+    const [stream, status] = await ask({
+      ':scheme': 'http',
+      ':authority': target.host,
+      ':path': target.pathname,
+    });
+    stream.resume();
+    await once(stream, 'end');
+    return status;
+  }
+  if (target.protocol === 'ws:') {
+    const [settings] = await once(session, 'remoteSettings');
+    if (!settings.enableConnectProtocol) throw new Error('the proxy opens no WebSockets');
+    const [stream, status] = await ask({
+      ':method': 'CONNECT',
+      ':protocol': 'websocket',
+      ':scheme': 'http',
+      ':authority': target.host,
+      ':path': target.pathname,
+      'sec-websocket-version': '13',
+    });
+    if (status !== 200) return status;
+    // One text frame under a mask of zeros.
+    stream.write(Buffer.concat([Buffer.from([0x81, 0x85, 0, 0, 0, 0]), Buffer.from('hello')]));
+    let frame = Buffer.alloc(0);
+    while (frame.length < 7) frame = Buffer.concat([frame, ...(await once(stream, 'data'))]);
+    return frame.subarray(2).toString() === 'hello' ? 200 : 'no echo';
+  }
+  const [socket, status] = await ask({ ':method': 'CONNECT', ':authority': `${target.hostname}:443` });
+  if (status !== 200) return status;
+  const tls = require('node:tls').connect({ socket, servername: target.hostname });
+  const request = require('node:https').get(url, { createConnection: () => tls });
+  const [answer] = await once(request, 'response');
+  return answer.resume().statusCode;
+};
+
 // Says hello and hears it back.
 function echo(socket) {
   return new Promise((resolve, reject) => {
@@ -50,6 +99,7 @@ const libraries = {
   undici: [undici, () => version('undici')],
   axios: [axios, () => version('axios')],
   ws: [ws, () => version('ws')],
+  http2: [http2, () => `${process.version}, nghttp2 ${process.versions.nghttp2}`],
   'ws-with-agent': [ws_with_agent, () => version('ws')],
 };
 

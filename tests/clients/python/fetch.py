@@ -6,6 +6,7 @@ Without a URL it prints the library's version. It knows nothing of Bailiwick.
 import asyncio
 import importlib.metadata
 import os
+import ssl
 import sys
 import urllib.parse
 import urllib.request
@@ -66,6 +67,81 @@ def with_websockets(url):
     with connect(url, open_timeout=30) as socket:
         socket.send("hello")
         return 200 if socket.recv() == "hello" else "no echo"
+
+
+def with_h2(url):
+    """A stream as a tunnel, or as a request, with the frames of the library and a socket of our own."""
+    import base64
+    import socket
+
+    import h2.connection
+    import h2.events
+
+    proxy = urllib.parse.urlsplit(os.environ["HTTPS_PROXY"])
+    target = urllib.parse.urlsplit(url)
+    pair = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+    plain = target.scheme == "http"
+    head = [(":method", "GET" if plain else "CONNECT")]
+    if plain:
+        head += [(":scheme", "http"), (":path", target.path or "/")]
+    authority = target.netloc if plain else f"{target.hostname}:{target.port or 443}"
+    head += [(":authority", authority), ("proxy-authorization", f"Basic {pair}")]
+
+    # The library holds a CONNECT without :path to be malformed unless told not to look.
+    config = h2.config.H2Configuration(validate_outbound_headers=plain, normalize_outbound_headers=plain)
+    frames = h2.connection.H2Connection(config)
+    wire = socket.create_connection((proxy.hostname, proxy.port), timeout=30)
+    frames.initiate_connection()
+    stream = frames.get_next_available_stream_id()
+    frames.send_headers(stream, head, end_stream=plain)
+    status, body, over = None, b"", False
+
+    def exchange():
+        nonlocal status, body, over
+        wire.sendall(frames.data_to_send())
+        data = wire.recv(65536)
+        if not data:
+            over = True
+        for event in frames.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                fields = {bytes(name): bytes(value) for name, value in event.headers}
+                status = int(fields[b":status"])
+            elif isinstance(event, h2.events.DataReceived):
+                body += event.data
+                frames.acknowledge_received_data(event.flow_controlled_length, stream)
+            elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+                over = True
+
+    while status is None and not over:
+        exchange()
+    if plain or status != 200:
+        while not over:
+            exchange()
+        return status
+
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=target.hostname)
+
+    def through(act):
+        nonlocal body
+        while True:
+            try:
+                result = act()
+            except ssl.SSLWantReadError:
+                result = None
+            if data := outgoing.read():
+                frames.send_data(stream, data)
+                wire.sendall(frames.data_to_send())
+            if result is not None:
+                return result
+            exchange()
+            incoming.write(body)
+            body = b""
+
+    through(lambda: tls.do_handshake() or True)
+    request = f"GET {target.path or '/'} HTTP/1.1\r\nHost: {target.hostname}\r\nConnection: close\r\n\r\n"
+    through(lambda: tls.write(request.encode()))
+    return int(through(lambda: tls.read(4096)).split()[1])
 
 
 def with_openai(url):

@@ -208,6 +208,8 @@ end
     ),
     python!("urllib3", "urllib3 PoolManager", [], [Loopback]),
     python!("websockets", "websockets", [Ws, Wss, WsLoopback], []),
+    // Its proxy speaks HTTP/2, and so do they.
+    python!("h2", "hyper-h2, HTTP/2 proxy", [Http, Https, Loopback], []),
     python!("openai", "openai SDK", [Https, Socks], []),
     Client {
         learnt: NODE_LEARNT,
@@ -222,6 +224,13 @@ end
         "undici",
         "undici EnvHttpProxyAgent",
         [Http, Https, Ws, Wss, Loopback],
+        []
+    ),
+    node!(
+        "node-http2",
+        "http2",
+        "Node http2, HTTP/2 proxy",
+        [Http, Https, Ws, Loopback, WsLoopback],
         []
     ),
     node!("axios", "axios", "axios", [Http, Https, Loopback], []),
