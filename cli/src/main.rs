@@ -17,6 +17,7 @@ mod list_file;
 mod output;
 mod parent_config;
 mod random;
+mod tls_config;
 mod trust_file;
 mod witness;
 

@@ -11,7 +11,8 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {}
 
-/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order. A second signal stops
+/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order; SIGHUP has it read the
+/// gateway's certificate again. A second signal stops
 /// at once; the log is then recovered at the next start.
 ///
 /// # Errors
@@ -19,6 +20,7 @@ pub struct ServeArgs {}
 pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let (house, addresses) = House::serve(config).await?;
     output::print(format, &addresses, || {
         let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
@@ -29,9 +31,12 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
             addresses.control
         )
     })?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => house.reload(),
+        }
     }
     tracing::info!("stopping; tunnels are drained");
     tokio::select! {
