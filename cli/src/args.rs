@@ -69,6 +69,9 @@ pub enum Command {
     /// Say how much trust a plugin gets here
     #[command(subcommand)]
     Tier(commands::tier::TierCommand),
+    /// Make the certificate that the gateway shows to clients speaking TLS to it
+    #[command(subcommand)]
+    Tls(commands::tls::TlsCommand),
     /// Register a run and start a command with its proxy settings
     Run(commands::run::RunArgs),
     /// List runs

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{LimitsConfig, TimeoutsConfig};
 use crate::parent_config::{self, ParentConfig};
+use crate::tls_config::{self, TlsConfig};
 use crate::witness::WitnessUrl;
 
 /// The variable that names the configuration file.
@@ -91,6 +92,9 @@ pub struct GatewayConfig {
     /// How long things may take.
     #[serde(default)]
     pub timeouts: TimeoutsConfig,
+    /// What clients see that speak TLS to the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
     /// Which destinations go through a parent proxy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parent: Vec<ParentConfig>,
@@ -419,6 +423,9 @@ impl Config {
             if let Err(error) = cidr.parse::<ipnet::IpNet>() {
                 return refuse("gateway.allow_private", format!("{cidr:?}: {error}"));
             }
+        }
+        if let Err((key, message)) = tls_config::check(file) {
+            return refuse(key, message);
         }
         if let Err((key, message)) = parent_config::check(&file.gateway.parent) {
             return refuse(key, message);

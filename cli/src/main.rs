@@ -18,6 +18,7 @@ mod output;
 mod parent_config;
 mod random;
 mod service;
+mod tls_config;
 mod trust_file;
 mod witness;
 

@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use proxy::ListenAddress;
+use proxy::{ClientAuth, ListenAddress};
 use seal::key_file;
 use seal::trust::Role;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::house::logs;
 use crate::output::{self, Format, styled};
 use crate::witness::WitnessUrl;
-use crate::{clock, trust_file};
+use crate::{clock, tls_config, trust_file};
 
 /// How long a witness may take to be reached.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -52,6 +52,7 @@ pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     check("data folder", data_folder(config));
     check("evidence log", evidence_log(config));
     check("witnesses", witnesses(config));
+    check("tls", tls(config));
     check("ports", ports(config));
     check("mail", mail(config));
     let view = DoctorView {
@@ -197,6 +198,35 @@ fn witnesses(config: &Config) -> anyhow::Result<String> {
         words.push("nothing to vouch for yet".to_owned());
     }
     Ok(words.join("; "))
+}
+
+/// How long before its end a certificate is called due.
+const DUE_S: i64 = 30 * 24 * 3600;
+
+fn tls(config: &Config) -> anyhow::Result<String> {
+    let Some(settings) = tls_config::settings(config) else {
+        return Ok("no tls:// listener".to_owned());
+    };
+    let expires = settings.check()?;
+    let due = match clock::now() {
+        now if now >= expires => Some("expired"),
+        now if now.plus_seconds(DUE_S) >= expires => Some("expires soon"),
+        _ => None,
+    };
+    if let Some(due) = due {
+        anyhow::bail!(
+            "the certificate {} {due} (at {expires}); if bailiwick made it: bailiwick tls new --renew",
+            settings.certificate.display()
+        );
+    }
+    Ok(format!(
+        "certificate until {expires}, client certificates: {}",
+        match settings.client_auth {
+            ClientAuth::None => "none",
+            ClientAuth::Optional => "optional",
+            ClientAuth::Required => "required",
+        }
+    ))
 }
 
 fn ports(config: &Config) -> anyhow::Result<String> {

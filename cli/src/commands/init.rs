@@ -10,9 +10,10 @@ use control::api::OperatorToken;
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use serde::Serialize;
 
-use super::key;
+use super::{key, tls};
 use crate::exit::Exit;
 use crate::output::{self, Format};
+use crate::tls_config::{default_certificate, default_key};
 use crate::{clock, files, random, trust_file};
 
 /// The roles whose keys a site makes for itself; owners bring their own. The witness key is the control
@@ -58,6 +59,10 @@ pub struct InitView {
     pub data_dir: PathBuf,
     /// The token with which commands reach the control plane.
     pub operator_token: PathBuf,
+    /// The certificate that the gateway shows to clients speaking TLS to it.
+    pub tls_certificate: PathBuf,
+    /// Its private key.
+    pub tls_key: PathBuf,
     /// The keys, the root key first.
     pub keys: Vec<InitKey>,
 }
@@ -155,6 +160,9 @@ pub fn make_site(args: &InitArgs, now: Timestamp) -> anyhow::Result<InitView> {
     }
     let trust_root = folder.join("root.json");
     trust_file::create(&trust_root, &root, &root_key)?;
+    let tls_certificate = folder.join(default_certificate());
+    let tls_key = folder.join(default_key());
+    tls::make_first(&tls_certificate, &tls_key, now)?;
     let operator_token = data_dir.join("operator.token");
     OperatorToken::load_or_create(&operator_token)?;
     let policy = folder.join("policy.toml");
@@ -169,6 +177,8 @@ pub fn make_site(args: &InitArgs, now: Timestamp) -> anyhow::Result<InitView> {
         root: trust_root,
         data_dir,
         operator_token,
+        tls_certificate,
+        tls_key,
         keys,
     })
 }
@@ -242,6 +252,13 @@ allow_private = []                       # CIDRs lifted from the floor
 [gateway.timeouts]
 # idle = "1h"                            # without a byte in either direction
 # drain = "10s"                          # what tunnels are given when the gateway stops
+
+# For clients that speak TLS to the gateway, and for `bailiwick run --mtls`: add "tls://127.0.0.1:3129"
+# to listen. The certificate is read again when its files change.
+[gateway.tls]
+certificate = "keys/gateway-tls.crt"     # made by init for loopback; others: bailiwick tls new
+key = "keys/gateway-tls.key"
+client_auth = "optional"                 # or "required", "none"
 
 [gateway.resolver]
 servers = []                             # empty = the system's

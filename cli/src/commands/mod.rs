@@ -23,6 +23,7 @@ pub mod serve;
 pub mod sign;
 mod status;
 pub mod tier;
+pub mod tls;
 pub mod trust;
 pub mod verify;
 mod vkey;
@@ -72,6 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Reinstate(own) => wait(revoke::run(ListAct::Reinstate, own, &config()?, format)),
         Command::Kill(own) => wait(kill::run(own, &config()?, format)),
         Command::SafeMode(own) => wait(safe_mode::run(own, &config()?, format)),
+        Command::Tls(own) => tls::run(own, &config()?, format),
         Command::Status => wait(status::run(&config()?, format)),
     }
 }

@@ -7,14 +7,32 @@ use std::process::ExitStatus;
 
 use anyhow::Context as _;
 use base::ArtifactDigest;
-use control::api::types::{EndRunRequest, RunStarted, RunView, StartRunRequest};
+use control::api::types::{EndRunRequest, GatewayView, RunStarted, RunView, StartRunRequest};
+use proxy::{ClientAuth, ListenAddress};
 
 use super::who;
 use crate::client::Client;
 use crate::config::Config;
 use crate::exit::{Exit, NotThere, Refused};
-use crate::house::child::{self, RunFacts};
+use crate::house::child::{self, RunFacts, TlsFacts};
+use crate::house::run_folder::RunFolder;
 use crate::output;
+use crate::tls_config;
+
+const MTLS_HELP: &str = "\
+Prove the run by a client certificate instead of a token.
+
+The gateway needs a tls:// listener. The run's key and its certificate, which expires with the run, are put into a \
+private folder that is removed at the end. The command is told:
+
+  BAILIWICK_PROXY_URL   https://ADDRESS:PORT, as the six proxy variables say too; no token is in any of them
+  BAILIWICK_PROXY_CERT  the client certificate (PEM)
+  BAILIWICK_PROXY_KEY   its private key (PEM)
+  BAILIWICK_PROXY_CA    what vouches for the gateway (PEM)
+
+No common client takes a client certificate for its proxy from the environment, except git, which is told. For \
+curl: curl --proxy-cacert $BAILIWICK_PROXY_CA --proxy-cert $BAILIWICK_PROXY_CERT --proxy-key $BAILIWICK_PROXY_KEY. \
+Go: tls.Config of the http.Transport's DialContext. Clients that present nothing are refused.";
 
 /// `bailiwick run` arguments.
 #[derive(Debug, clap::Args)]
@@ -29,6 +47,9 @@ pub struct RunArgs {
     /// How long the run's credentials are valid, in seconds
     #[arg(long, value_name = "SECONDS")]
     valid_for: Option<u32>,
+    /// Prove the run by a client certificate instead of a token
+    #[arg(long, long_help = MTLS_HELP)]
+    mtls: bool,
     /// The command, after --
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -45,11 +66,15 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         (None, Some(digest)) => digest,
         (None, None) => anyhow::bail!("name the artifact with --artifact FILE or --digest DIGEST"),
     };
+    let folder = match args.mtls {
+        true => Some(certificate_folder(config)?),
+        false => None,
+    };
     let client = Client::running(config).await?;
     let request = StartRunRequest {
         artifact_digest,
-        client_key: None,
         valid_for_s: args.valid_for,
+        client_key: folder.as_ref().map(RunFolder::public_key),
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {
@@ -65,7 +90,7 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
             Err(other) => other,
         }
     })?;
-    let ended = start(args, &started, quiet).await;
+    let ended = start(args, config, &started, folder.as_ref(), quiet).await;
     let exit_status = ended
         .as_ref()
         .ok()
@@ -83,7 +108,13 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
 }
 
 /// Runs the command with the settings of a registered run.
-async fn start(args: &RunArgs, started: &RunStarted, quiet: bool) -> anyhow::Result<ExitStatus> {
+async fn start(
+    args: &RunArgs,
+    config: &Config,
+    started: &RunStarted,
+    folder: Option<&RunFolder>,
+    quiet: bool,
+) -> anyhow::Result<ExitStatus> {
     let ready = started.gateways.iter().find(|gateway| gateway.ready);
     if ready.is_none() && !started.gateways.is_empty() {
         output::note(
@@ -91,23 +122,83 @@ async fn start(args: &RunArgs, started: &RunStarted, quiet: bool) -> anyhow::Res
             "warning: no gateway is ready, connections will be refused; see: bailiwick status",
         );
     }
-    let proxy = ready
+    let gateway = ready
         .or(started.gateways.first())
-        .and_then(|gateway| gateway.listen.iter().find_map(|address| address.parse().ok()))
-        .map(reachable)
         .context("no gateway is running; start it with: bailiwick serve")?;
+    let (proxy, speaks_tls) = way_in(gateway, folder.is_some())?;
+    let tls = match speaks_tls {
+        true => Some(tls_facts(config, started, folder)?),
+        false => None,
+    };
     let facts = RunFacts {
         run_id: started.run_id,
         plugin_id: started.plugin_id.clone(),
         artifact_digest: started.artifact_digest,
         proxy,
         token: started.token.clone(),
+        tls,
     };
     output::note(
         quiet,
         &format!("run {} of {} through {proxy}", started.run_id, started.plugin_id),
     );
     child::run(&args.command, &facts).await
+}
+
+/// The folder for a run's certificate, if this site's gateway asks for such.
+fn certificate_folder(config: &Config) -> anyhow::Result<RunFolder> {
+    let tls = tls_config::settings(config).with_context(|| {
+        format!(
+            "--mtls needs a listener that speaks TLS; add \"tls://127.0.0.1:3129\" to gateway.listen and [gateway.tls] in {}",
+            config.path.display()
+        )
+    })?;
+    anyhow::ensure!(
+        tls.client_auth != ClientAuth::None,
+        "--mtls needs a gateway that asks for certificates; set gateway.tls.client_auth = \"optional\" in {}",
+        config.path.display()
+    );
+    RunFolder::make()
+}
+
+/// Where the run goes in, and whether TLS is spoken there: with a certificate it must be; with a
+/// token a plain listener on this machine serves more clients.
+fn way_in(gateway: &GatewayView, by_certificate: bool) -> anyhow::Result<(SocketAddr, bool)> {
+    let addresses: Vec<ListenAddress> = gateway.listen.iter().flat_map(|text| text.parse()).collect();
+    let plain = addresses.iter().find_map(|address| match address {
+        ListenAddress::Tcp(address) if !by_certificate => Some((*address, false)),
+        _ => None,
+    });
+    let tls = addresses.iter().find_map(|address| match address {
+        ListenAddress::Tls(address) => Some((*address, true)),
+        _ => None,
+    });
+    let (address, speaks_tls) = plain.or(tls).with_context(|| {
+        format!(
+            "gateway {} listens nowhere that this run could use ({}); restart it if gateway.listen was changed",
+            gateway.name,
+            gateway.listen.join(" ")
+        )
+    })?;
+    Ok((reachable(address), speaks_tls))
+}
+
+fn tls_facts(config: &Config, started: &RunStarted, folder: Option<&RunFolder>) -> anyhow::Result<TlsFacts> {
+    let own = config.file.gateway.tls.as_ref();
+    let authority = own.context("the gateway speaks TLS and [gateway.tls] is gone from the configuration")?;
+    let client = match folder {
+        None => None,
+        Some(folder) => {
+            let certificate = started.client_certificate.as_ref();
+            let certificate = certificate
+                .context("the control plane issued no certificate; is it older than this command?")?;
+            Some(folder.receive(certificate)?)
+        }
+    };
+    Ok(TlsFacts {
+        authority: authority.authority(config),
+        client,
+    })
 }
 
 /// A gateway that listens everywhere is reached on loopback from here.

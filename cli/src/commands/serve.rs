@@ -12,7 +12,8 @@ use crate::service;
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {}
 
-/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order. A second signal stops
+/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order; SIGHUP has it read the
+/// gateway's certificate again. A second signal stops
 /// at once; the log is then recovered at the next start.
 ///
 /// # Errors
@@ -21,6 +22,7 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     service::raise_open_files();
+    let mut hang_up = signal(SignalKind::hangup())?;
     let (house, addresses) = House::serve(config).await?;
     output::print(format, &addresses, || {
         let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
@@ -32,9 +34,12 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
         )
     })?;
     service::ready("serving");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => house.reload(),
+        }
     }
     service::stopping();
     tracing::info!("stopping; tunnels are drained");

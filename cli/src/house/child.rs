@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
+
+use super::run_folder::ClientFiles;
 
 /// What a run's command is told through its environment.
 #[derive(Clone, Debug)]
@@ -24,12 +27,61 @@ pub struct RunFacts {
     pub proxy: SocketAddr,
     /// The run token; a credential.
     pub token: String,
+    /// Where the gateway speaks TLS at that address: what the command needs for that.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What a run's command needs to speak TLS to the gateway.
+#[derive(Clone, Debug)]
+pub struct TlsFacts {
+    /// The certificates that vouch for the gateway.
+    pub authority: PathBuf,
+    /// What the run proves itself by. It is then told no token: there is nothing to copy.
+    pub client: Option<ClientFiles>,
+}
+
+impl RunFacts {
+    /// The proxy as clients are told it.
+    fn proxy_url(&self) -> String {
+        let Self {
+            run_id, token, proxy, ..
+        } = self;
+        match &self.tls {
+            None => format!("http://{run_id}:{token}@{proxy}"),
+            Some(TlsFacts { client: None, .. }) => format!("https://{run_id}:{token}@{proxy}"),
+            Some(TlsFacts { client: Some(_), .. }) => format!("https://{proxy}"),
+        }
+    }
+}
+
+/// The names under which a run finds what it needs for TLS to the gateway: our own, and those that
+/// git reads.
+fn tls_environment(facts: &RunFacts, tls: &TlsFacts) -> Vec<(String, String)> {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let mut environment = vec![
+        ("BAILIWICK_PROXY_URL", facts.proxy_url()),
+        ("BAILIWICK_PROXY_CA", path(&tls.authority)),
+        ("GIT_PROXY_SSL_CAINFO", path(&tls.authority)),
+    ];
+    if let Some(client) = &tls.client {
+        let (certificate, key) = (path(&client.certificate), path(&client.key));
+        environment.extend([
+            ("BAILIWICK_PROXY_CERT", certificate.clone()),
+            ("BAILIWICK_PROXY_KEY", key.clone()),
+            ("GIT_PROXY_SSL_CERT", certificate),
+            ("GIT_PROXY_SSL_KEY", key),
+        ]);
+    }
+    environment
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The environment of a run, in the spellings that real clients read: some know lower case only,
 /// some only `ALL_PROXY`, Java none of them, and an inherited `NO_PROXY` would open a way around.
 pub fn environment(facts: &RunFacts) -> Vec<(String, String)> {
-    let proxy = format!("http://{}:{}@{}", facts.run_id, facts.token, facts.proxy);
+    let proxy = facts.proxy_url();
     let mut environment = Vec::new();
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         environment.push((name.to_owned(), proxy.clone()));
@@ -56,6 +108,9 @@ pub fn environment(facts: &RunFacts) -> Vec<(String, String)> {
         ("BAILIWICK_ARTIFACT_DIGEST", facts.artifact_digest.to_string()),
     ];
     environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if let Some(tls) = &facts.tls {
+        environment.extend(tls_environment(facts, tls));
+    }
     environment
 }
 
@@ -121,6 +176,7 @@ mod tests {
             artifact_digest: base::ArtifactDigest::new(base::Sha256Digest::of(b"x")),
             proxy: "127.0.0.1:3128".parse().unwrap(),
             token: "a-b_c".to_owned(),
+            tls: None,
         }
     }
 
@@ -150,6 +206,40 @@ mod tests {
             ("", "", "1")
         );
         assert!(get("JAVA_TOOL_OPTIONS").contains("-Dhttps.proxyPort=3128"));
+    }
+
+    #[test]
+    fn a_run_with_a_certificate_is_told_where_it_is_and_no_token() {
+        let mut facts = facts();
+        facts.tls = Some(TlsFacts {
+            authority: "/site/gateway.crt".into(),
+            client: Some(ClientFiles {
+                certificate: "/run/client.crt".into(),
+                key: "/run/client.key".into(),
+            }),
+        });
+        let with_certificate = environment(&facts);
+        let get = |name: &str| {
+            let found = with_certificate.iter().find(|(n, _)| n == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        for (name, value) in [
+            ("HTTPS_PROXY", "https://127.0.0.1:3128"),
+            ("BAILIWICK_PROXY_URL", "https://127.0.0.1:3128"),
+            ("BAILIWICK_PROXY_CA", "/site/gateway.crt"),
+            ("BAILIWICK_PROXY_CERT", "/run/client.crt"),
+            ("BAILIWICK_PROXY_KEY", "/run/client.key"),
+            ("GIT_PROXY_SSL_CERT", "/run/client.crt"),
+        ] {
+            assert_eq!(get(name), Some(value), "{name}");
+        }
+        assert!(with_certificate.iter().all(|(_, value)| !value.contains("a-b_c")));
+
+        facts.tls.as_mut().unwrap().client = None;
+        let by_token = environment(&facts);
+        let url = format!("https://{}:a-b_c@127.0.0.1:3128", facts.run_id);
+        assert!(by_token.contains(&("HTTPS_PROXY".to_owned(), url)));
+        assert!(by_token.iter().all(|(name, _)| name != "BAILIWICK_PROXY_CERT"));
     }
 
     #[tokio::test]

@@ -69,6 +69,17 @@ impl HouseGateways {
         self.gateway.get()
     }
 
+    /// Has the gateway believe client certificates under the run keys of `facts`.
+    pub fn tell_run_keys(&self, facts: &Facts) {
+        let keys = facts.trust.keys(Role::Run).cloned().collect();
+        if let Some(Err(error)) = self.gateway.get().map(|gateway| gateway.set_run_keys(keys)) {
+            tracing::error!(
+                error = control::error_line(&error),
+                "run keys of client certificates not changed"
+            );
+        }
+    }
+
     async fn cut(&self, scopes: Vec<KillScope>) -> Vec<KillReport> {
         let Some(gateway) = self.gateway.get() else {
             return Vec::new();
@@ -104,6 +115,7 @@ impl Gateways for HouseGateways {
         Box::pin(async move {
             let now = clock::now();
             self.runs.set_keys(facts.trust.keys(Role::Run).cloned().collect());
+            self.tell_run_keys(&facts);
             for run_id in &facts.ended_runs {
                 self.runs
                     .end_run(*run_id, now.plus_seconds(ENDED_RUN_MEMORY_S), now);

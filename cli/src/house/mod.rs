@@ -8,6 +8,7 @@ mod gateways;
 pub mod logs;
 mod nights;
 pub mod rulings;
+pub mod run_folder;
 mod site;
 pub mod witnesses;
 
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config};
 use crate::service;
+use crate::tls_config;
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
 use witnesses::Witnesses;
@@ -141,6 +143,8 @@ impl House {
             control,
         };
         house.gateways.attach(gateway);
+        // What was told while the gateway started is told again.
+        house.gateways.tell_run_keys(&house.office.facts());
         house.spawn_witnesses(config)?;
         house.spawn_work(config, listener)?;
         Ok((house, addresses))
@@ -178,7 +182,11 @@ impl House {
             Arc::clone(&self.gateways.runs),
             Arc::clone(&self.gateways.rulings),
         );
-        Ok(Gateway::start(gateway_settings(config, control)?, runs, rulings, recorder).await?)
+        let mut settings = gateway_settings(config, control)?;
+        if let Some(tls) = &mut settings.tls {
+            tls.run_keys = self.office.facts().trust.keys(Role::Run).cloned().collect();
+        }
+        Ok(Gateway::start(settings, runs, rulings, recorder).await?)
     }
 
     /// New checkpoints go to witnesses in the background; the gateway does not know of it.
@@ -235,6 +243,20 @@ impl House {
     /// What the last automatic act cut.
     pub fn last_cut(&self) -> Option<control::api::types::ListPublished> {
         self.nights.last_cut()
+    }
+
+    /// Reads the gateway's certificate again, and says in the log what came of it.
+    pub fn reload(&self) {
+        match self.gateways.gateway().map(Gateway::reload_tls) {
+            Some(Err(error)) => {
+                let error = control::error_line(&error);
+                tracing::warn!(
+                    error,
+                    "the gateway's certificate cannot be used; the one in force stays"
+                );
+            }
+            Some(Ok(())) | None => tracing::info!("files were read again"),
+        }
     }
 
     /// Stops in good order: no new connections, tunnels drained, log signed.
@@ -332,6 +354,7 @@ pub fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<
         .iter()
         .map(|entry| entry.rule(|path| config.resolve(path)))
         .collect::<anyhow::Result<_>>()?;
+    settings.tls = tls_config::settings(config);
     settings.resolver.servers = own.resolver.servers.clone();
     for (host, addresses) in &own.resolver.hosts {
         let parsed = addresses

@@ -28,6 +28,7 @@ use std::time::Duration;
 use base::{PluginId, Timestamp};
 use seal::PublicKey;
 use seal::key_file::KeyFileError;
+use serde::{Deserialize, Serialize};
 
 /// How the gateway's TLS listeners present themselves, and whom they believe.
 #[derive(Clone, Debug)]
@@ -47,7 +48,8 @@ pub struct TlsSettings {
 }
 
 /// Whether clients are asked for a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
     /// No; runs prove themselves by other means.
     None,

@@ -13,7 +13,7 @@ mod issue;
 mod read;
 
 pub use issue::{IssueError, RunRequest, ServerRequest, issue_run, self_sign_server};
-pub use read::{CertificateRefusal, InvalidCertificate, RunCertificate, expiry, read_run};
+pub use read::{CertificateRefusal, InvalidCertificate, RunCertificate, expiry, read_run, server_names};
 
 use base::PluginId;
 use x509_cert::der::Encode as _;

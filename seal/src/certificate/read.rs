@@ -3,6 +3,8 @@
 //! A signature says that the run authority made a certificate; this says that it is of the one shape
 //! that the run authority makes. Whatever deviates is refused rather than interpreted.
 
+use std::net::IpAddr;
+
 use base::{PluginId, Timestamp};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -80,6 +82,36 @@ pub fn read_run(der: &[u8], site: &PluginId) -> Result<RunCertificate, Certifica
 pub fn expiry(der: &[u8]) -> Result<Timestamp, InvalidCertificate> {
     let certificate = Certificate::from_der(der).map_err(|_| InvalidCertificate)?;
     Ok(first_bad_moment(&certificate))
+}
+
+/// The addresses and DNS names of a server's certificate that its own key issued; `None` where
+/// another key did.
+///
+/// # Errors
+/// [`InvalidCertificate`].
+pub fn server_names(der: &[u8]) -> Result<Option<Vec<String>>, InvalidCertificate> {
+    let certificate = Certificate::from_der(der).map_err(|_| InvalidCertificate)?;
+    let tbs = certificate.tbs_certificate();
+    if tbs.issuer() != tbs.subject() {
+        return Ok(None);
+    }
+    let Ok(Some((_, SubjectAltName(names)))) = tbs.get_extension() else {
+        return Ok(Some(Vec::new()));
+    };
+    Ok(Some(names.iter().filter_map(server_name).collect()))
+}
+
+fn server_name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        GeneralName::IpAddress(octets) => {
+            let octets = octets.as_bytes();
+            let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    }
 }
 
 fn first_bad_moment(certificate: &Certificate) -> Timestamp {
@@ -173,6 +205,9 @@ mod tests {
         let certificate = der(&self_sign_server(&request, &key, NOW).unwrap());
         assert_eq!(read_run(&certificate, &site()), Err(CertificateRefusal::Usage));
         assert_eq!(expiry(&certificate), Ok(NOW.plus_seconds(86_400)));
+        assert_eq!(server_names(&certificate), Ok(Some(names.to_vec())));
+        let of_a_run = issued(&SigningKey::ed25519_from_seed(&[1; 32]));
+        assert_eq!(server_names(&of_a_run), Ok(None));
         for bad in [
             "",
             "a b",

@@ -1,7 +1,7 @@
 //! End to end: the real binary, real sockets, real clients, stock verifiers.
 
-mod adversarial_http2;
 mod adversarial_evidence;
+mod adversarial_http2;
 mod adversarial_identity;
 mod adversarial_layers;
 mod adversarial_manifests;
