@@ -11,12 +11,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{ArtifactDigest, RunId, Sha256Digest, Target, Timestamp};
-use evidence::{Event, LogWriter, Origin};
-use proxy::{
+use bailiwick_proxy::{
     EventSink, EvidenceSettings, Gateway, Identity, ListenAddress, Recorder, Ruling, Rulings, Settings,
-    SinkError, TokenRuns,
+    SinkError, TokenRuns, Work,
 };
+use base::{ArtifactDigest, RunId, Sha256Digest, Target, Timestamp};
+use evidence::{Draft, LogWriter, Origin};
 use seal::SigningKey;
 use seal::token::{self, RunClaims};
 use tokio::io::AsyncReadExt as _;
@@ -58,7 +58,8 @@ async fn serve(key: &SigningKey, recorder: Recorder) -> Result<(), Box<dyn Error
         artifact_digest: ArtifactDigest::new(Sha256Digest::of(b"bench.load")),
         expires: EXPIRES,
     };
-    let (address, token) = (gateway.addresses()[0], token::mint(&claims, key)?);
+    let address = gateway.addresses()[0].socket_address().ok_or("no TCP port")?;
+    let token = token::mint(&claims, key)?;
     let mut out = std::io::stdout();
     writeln!(out, "{} {}:{token}", address.port(), claims.run_id)?;
     out.flush()?;
@@ -75,25 +76,59 @@ impl Rulings for AllowAll {
     }
 }
 
-/// Numbers events and lets them go.
+/// Counts events and lets them go.
 struct Forgetful {
     seq: u64,
 }
 
+/// There is nothing to wait for.
+enum Nothing {}
+
+impl Work for Nothing {
+    type Done = Nothing;
+
+    fn run(self) -> Nothing {
+        self
+    }
+}
+
 impl EventSink for Forgetful {
-    fn append(&mut self, events: &mut [Event]) -> Result<(), SinkError> {
-        for event in events {
-            event.seq = self.seq;
-            self.seq += 1;
-        }
+    type Work = Nothing;
+
+    fn append(&mut self, events: &[Draft]) -> Result<(), SinkError> {
+        self.seq += u64::try_from(events.len()).expect("a length fits 64 bits");
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), SinkError> {
-        Ok(())
+    fn size(&self) -> u64 {
+        self.seq
     }
 
-    fn checkpoint(&mut self) -> Result<u64, SinkError> {
-        Ok(self.seq)
+    fn durable(&self) -> u64 {
+        self.seq
+    }
+
+    fn signed(&self) -> u64 {
+        self.seq
+    }
+
+    fn start_flush(&mut self) -> Option<Nothing> {
+        None
+    }
+
+    fn start_seal(&mut self) -> Option<Nothing> {
+        None
+    }
+
+    fn needs_seal(&self) -> bool {
+        false
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self, done: Nothing) -> Result<(), SinkError> {
+        match done {}
     }
 }
