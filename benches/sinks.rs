@@ -6,7 +6,7 @@
 //! Prints the address and the credentials of one run, and stops in good order when its standard input ends.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,6 @@ use base::{ArtifactDigest, RunId, Sha256Digest, Target, Timestamp};
 use evidence::{Draft, LogWriter, Origin};
 use seal::SigningKey;
 use seal::token::{self, RunClaims};
-use tokio::io::AsyncReadExt as _;
 
 const NAME: &str = "gw-bench";
 /// Far enough away for any measurement: the year 2096.
@@ -63,7 +62,7 @@ async fn serve(key: &SigningKey, recorder: Recorder) -> Result<(), Box<dyn Error
     let mut out = std::io::stdout();
     writeln!(out, "{} {}:{token}", address.port(), claims.run_id)?;
     out.flush()?;
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     gateway.shutdown(DRAIN).await;
     Ok(())
 }
