@@ -146,6 +146,10 @@ impl Connection {
 }
 
 /// A connection, ready to be counted.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a value of this is taken apart where it arrives"
+)]
 pub(crate) enum Settled {
     /// Somebody went somewhere.
     Seen {
