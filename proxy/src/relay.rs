@@ -32,6 +32,12 @@ thread_local! {
 pub(crate) trait End: AsyncRead + AsyncWrite + Unpin {
     /// The socket, where what is written is what goes over the wire: such ends can be spliced.
     fn plain(&self) -> Option<&TcpStream>;
+
+    /// Ready once the peer is known to be gone though nothing is read from it any more. Most ends
+    /// tell only when they are written to.
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 }
 
 impl End for TcpStream {
@@ -168,7 +174,9 @@ where
                 (false, false) => None,
             };
         }
+        let half_closed = self.outward.read_all && !self.inward.closed;
         let end = match (outward, inward) {
+            _ if half_closed && self.client.poll_gone(cx).is_ready() => RelayEnd::Reset(Side::Client),
             (Poll::Ready(Err(Gone::Reader)), _) | (_, Poll::Ready(Err(Gone::Writer))) => {
                 RelayEnd::Reset(Side::Client)
             }

@@ -13,7 +13,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::http2::Http2Stream;
-
 use crate::relay::End;
 use crate::tls::TlsStream;
 
@@ -108,6 +107,13 @@ impl End for Stream {
         match self {
             Self::Tcp(io) => Some(io),
             Self::Unix(_) | Self::Tls(_) | Self::Http2(_) => None,
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http2(io) => io.poll_gone(cx),
+            Self::Tcp(_) | Self::Unix(_) | Self::Tls(_) => Poll::Pending,
         }
     }
 }

@@ -99,13 +99,16 @@ impl Http2Stream {
 
     /// Whether the client has reset it.
     pub(crate) fn has_failed(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        let reset = match &mut self.sending {
-            Sending::Head { respond, .. } => respond.poll_reset(&mut context),
-            Sending::Body { body, .. } | Sending::Bytes { body } => body.poll_reset(&mut context),
-            Sending::Done => return false,
-        };
-        reset.is_ready()
+        self.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// Ready once the client has reset it, or the connection is gone.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.sending {
+            Sending::Head { respond, .. } => respond.poll_reset(cx).map(|_| ()),
+            Sending::Body { body, .. } | Sending::Bytes { body } => body.poll_reset(cx).map(|_| ()),
+            Sending::Done => Poll::Pending,
+        }
     }
 
     /// Reads what has been written so far of an answer's head, which ends with `written`, and says

@@ -11,10 +11,11 @@ use evidence::{Event, EventKind};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
-use proxy::{KillScope, Ruling};
+use proxy::{ClientAuth, KillScope, Ruling};
 use sha1::{Digest as _, Sha1};
 use tokio::net::TcpStream;
 
+use crate::tls_world::TlsWorld;
 use crate::world::{Origin, PATIENCE, Plan, Plugin, World};
 
 /// A client that speaks HTTP/2 with a library's help.
@@ -600,6 +601,82 @@ async fn a_reset_is_carried_through_both_ways() {
         events(&world, EventKind::Close, 2)[1].outcome,
         Some(Outcome::ServerReset)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_half_closed_stream_that_is_reset_ends_though_nothing_is_sent_to_it() {
+    let origin = Origin::start().await;
+    let world = World::reaching(&[("ok.example", origin.address)]).await;
+    let plugin = world.plugin("acme.weather", 1);
+    for vanishes in [false, true] {
+        let mut client = Http2::to(&world).await;
+        let mut tunnel = client.tunnel(&plugin, "ok.example:443").await;
+        let mut server = origin.accept().await;
+        tunnel.send.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(server.rest().await, b"");
+        if vanishes {
+            client.connection.abort();
+        } else {
+            drop(tunnel);
+        }
+        let closes = events(&world, EventKind::Close, if vanishes { 2 } else { 1 });
+        assert_eq!(closes.last().unwrap().outcome, Some(Outcome::ClientReset));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_that_is_none_or_never_ends_is_refused() {
+    let mut plan = Plan::reaching(&[]);
+    plan.settings.timeouts.head = Duration::from_millis(200);
+    let world = plan.start().await;
+    for (count, beginning, reason) in [
+        (1, &b"PRI * HTTP/2.0\r\n\r\nSM"[..], RefusalReason::Timeout),
+        (
+            2,
+            b"PRI * HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            RefusalReason::Malformed,
+        ),
+        (3, b"PRI", RefusalReason::Timeout),
+    ] {
+        let mut client = world.client().await;
+        client.send(beginning).await;
+        client.sees_its_end().await;
+        let refused = events(&world, EventKind::Refused, count).pop().unwrap();
+        assert_eq!(refused.reason, Some(reason));
+        assert_eq!(refused.attribution, Some(Attribution::None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_a_certificate_speaks_for_every_stream_that_says_nothing_else() {
+    let origin = Origin::start().await;
+    let tls = TlsWorld::start(ClientAuth::Optional, &[("ok.example", origin.address)]).await;
+    let (weather, news) = (
+        tls.world.plugin("acme.weather", 1),
+        tls.world.plugin("acme.news", 2),
+    );
+    let talker = tls
+        .connect_with(Some(tls.proof(&weather)), &["h2"])
+        .await
+        .unwrap();
+    let alpn = talker.io.get_ref().1.alpn_protocol();
+    assert_eq!(alpn, Some(&b"h2"[..]));
+    let (send, connection) = h2::client::handshake(talker.io).await.unwrap();
+    let mut client = Http2 {
+        send,
+        connection: tokio::spawn(connection),
+    };
+    let (response, mut send) = client.ask(connect("ok.example:443", None), false).await;
+    assert_eq!(answer(response).await.status(), 200);
+    send.send_data("through".into(), true).unwrap();
+    assert_eq!(origin.accept().await.rest().await, b"through");
+    let open = tls.world.first(EventKind::Open);
+    assert_eq!(open.run_id, Some(weather.claims.run_id));
+    assert_eq!(open.attribution, Some(Attribution::Mtls));
+    // Two proofs that disagree on one stream are that stream's affair.
+    let (response, _) = client.fetch(connect("ok.example:443", Some(&news))).await;
+    assert_eq!(response.status(), StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+    assert_eq!(response.headers()["x-bailiwick-reason"], "credentials_conflict");
 }
 
 #[tokio::test(flavor = "multi_thread")]
