@@ -84,6 +84,10 @@ pub enum Command {
     #[command(subcommand)]
     Evidence(commands::evidence::EvidenceCommand),
     /// Vouch for the logs of others: watch them grow and cosign their checkpoints
+    ///
+    /// A witness remembers the last checkpoint of each log it watches. It cosigns the next one only when a
+    /// proof shows that it continues the last, and only once that is safely on its disk. Whoever runs one
+    /// on another machine than the gateway's makes it impossible to cut or rewrite the log unseen.
     Witness(commands::witness::WitnessArgs),
     /// Hold the night by hand: verify, fold, judge, report, act
     Audit(commands::audit::AuditArgs),

@@ -25,29 +25,35 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// The file with the witness's own key in its folder.
 const KEY_FILE: &str = "witness.vkey";
 
+const STEPS: &str = "\
+How to become a witness:
+
+  1. Make a key:
+       bailiwick key new witness.pem
+  2. Get the log's key, on the gateway's machine:
+       bailiwick evidence key > gw-1.vkey
+  3. Watch:
+       bailiwick witness --listen 0.0.0.0:7380 --state /var/lib/witness \\
+         --key witness.pem --name witness.example/w1 --log gw-1.vkey
+  4. Tell the gateway, in bailiwick.toml, and restart it:
+       [evidence]
+       witnesses = [{ url = \"http://HOST:7380\", key = \"<the line in STATE/witness.vkey>\" }]
+
+It speaks C2SP tlog-witness, so other logs and other witnesses will do as well. Everything said is signed;
+put TLS in front of it if you like. Its folder keeps, for each log, the newest cosigned checkpoint as a file,
+also served at /checkpoint/<site>/<gateway>; hold it against a copy of the log whenever you want:
+
+  bailiwick evidence verify --dir COPY --key gw-1.vkey --checkpoint STATE/<log>.checkpoint
+
+Keep the folder: a witness that forgets can be led to vouch for a second story.";
+
 /// `bailiwick witness` arguments.
 ///
 /// A witness remembers the last checkpoint of each log it watches. It cosigns the next one only when a
-/// proof shows that it continues the last, and only after that is safely on its disk. Whoever runs it
-/// somewhere else than the gateway makes it impossible to cut or rewrite the log unseen.
-///
-///   1. Make a key:          bailiwick key new witness.pem
-///   2. Get the log's key:   bailiwick evidence key > gw-1.vkey    (on the gateway's machine)
-///   3. Watch:               bailiwick witness --listen 0.0.0.0:7380 --state /var/lib/witness \
-///                             --key witness.pem --name witness.example/w1 --log gw-1.vkey
-///   4. Tell the gateway, in bailiwick.toml, and restart it:
-///        [evidence]
-///        witnesses = [{ url = "http://HOST:7380", key = "<the line in STATE/witness.vkey>" }]
-///
-/// It speaks C2SP tlog-witness, so other logs and other witnesses will do as well. Everything is signed;
-/// put TLS in front of it if you like. Its folder keeps, for each log, the newest cosigned checkpoint as
-/// a file; hold it against a copy of the log whenever you want:
-///
-///   bailiwick evidence verify --dir COPY --key gw-1.vkey --checkpoint STATE/<log>.checkpoint
-///
-/// Keep the folder: a witness that forgets can be led to vouch for a second story.
+/// proof shows that it continues the last, and only once that is safely on its disk. Whoever runs one
+/// on another machine than the gateway's makes it impossible to cut or rewrite the log unseen.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = STEPS)]
 pub struct WitnessArgs {
     /// Where gateways reach it
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7380")]

@@ -12,6 +12,7 @@
 mod cosigned;
 mod memory;
 mod quorum;
+mod refusal;
 mod request;
 mod service;
 mod submission;
@@ -19,6 +20,7 @@ mod submission;
 pub use cosigned::{COSIGNED_FILE, Cosigned, InvalidCosigned};
 pub use memory::MemoryError;
 pub use quorum::{Cosignature, InvalidQuorum, Quorum, Standing};
+pub use refusal::{Answer, Refusal};
 pub use request::{AddCheckpoint, InvalidRequest, MAX_REQUEST_BYTES};
-pub use service::{Answer, Refusal, Witness, WitnessError};
+pub use service::{Witness, WitnessError};
 pub use submission::{Heard, Rejected, Submission};
