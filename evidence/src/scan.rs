@@ -309,7 +309,7 @@ fn is_host(text: &[u8]) -> bool {
         label.is_empty() || label.len() > 63 || label.starts_with(b"-") || label.ends_with(b"-")
     };
     let plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
-    if text.len() > 253 || !text.iter().all(plain) {
+    if text.len() > 253 || !all(text, plain) {
         return false;
     }
     let mut last: &[u8] = b"";
@@ -327,7 +327,12 @@ fn is_ipv4(text: &[u8]) -> bool {
 }
 
 fn is_hex(text: &[u8]) -> bool {
-    text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    all(text, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Looks at every byte, whatever the first ones are: without an early end, many are looked at at once.
+fn all(text: &[u8], is_good: impl Fn(&u8) -> bool) -> bool {
+    text.iter().fold(true, |all, byte| all & is_good(byte))
 }
 
 fn is_digest(text: &[u8]) -> bool {
@@ -339,34 +344,31 @@ fn is_plugin(text: &[u8]) -> bool {
     let inner = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     let outer =
         |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    text.len() <= base::PluginId::MAX_LEN
-        && text.iter().all(inner)
-        && outer(text.first())
-        && outer(text.last())
+    text.len() <= base::PluginId::MAX_LEN && all(text, inner) && outer(text.first()) && outer(text.last())
 }
 
 /// A UUIDv7 of the usual variant (RFC 9562 §5.7).
 fn is_run(text: &[u8]) -> bool {
+    let groups = |groups: [&[u8]; 5]| groups.into_iter().all(is_hex);
     text.len() == 36
-        && text.iter().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => *byte == b'-',
-            14 => *byte == b'7',
-            19 => matches!(byte, b'8' | b'9' | b'a' | b'b'),
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-        })
+        && groups([
+            &text[..8],
+            &text[9..13],
+            &text[14..18],
+            &text[19..23],
+            &text[24..],
+        ])
+        && [8, 13, 18, 23].into_iter().all(|at| text[at] == b'-')
+        && text[14] == b'7'
+        && matches!(text[19], b'8' | b'9' | b'a' | b'b')
 }
 
 /// A moment between the years 1000 and 8999, whose date is one in every year.
 fn is_time(text: &[u8]) -> bool {
     let shape = b"0000-00-00T00:00:00.000000Z";
-    let fits = |(byte, shape): (&u8, &u8)| {
-        if *shape == b'0' {
-            byte.is_ascii_digit()
-        } else {
-            byte == shape
-        }
-    };
-    if text.len() != shape.len() || !text.iter().zip(shape).all(fits) {
+    // A digit where the shape has one, and the same byte everywhere else.
+    let fits = |(byte, shape): (&u8, &u8)| (*shape == b'0') & byte.is_ascii_digit() | (byte == shape);
+    if text.len() != shape.len() || !text.iter().zip(shape).fold(true, |all, pair| all & fits(pair)) {
         return false;
     }
     let pair = |at: usize| (text[at] - b'0') * 10 + (text[at + 1] - b'0');

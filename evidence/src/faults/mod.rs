@@ -190,7 +190,10 @@ fn hold_to(promises: &Promises, disk: &SimulatedDisk, plan: Plan) {
     let now = writer.checkpoint().unwrap();
     drop(writer);
 
-    let target = tempfile::tempdir().unwrap();
+    // In memory, where there is such a folder: these files need no disk, and there are many of them.
+    let target = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
     disk.copy_to(target.path());
     let reader = VerifiedLog::open(&target.path().join("data/log"), &verifier())
         .unwrap_or_else(|error| panic!("{plan:?}: {error}"));
@@ -254,6 +257,7 @@ fn strike_everywhere(
             }
         }
     }
+    println!("{faults} faults, no promise broken");
     faults
 }
 

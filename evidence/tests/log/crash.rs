@@ -195,11 +195,15 @@ fn rounds_of_one_log(log: &Log, rounds: u64, dice: &mut Dice, counts: &mut Count
         let (appended, signed) = run_and_kill(log, child, dice);
 
         // As it lies there.
-        let found = log.verify_held(held.clone());
-        assert_eq!(found.integrity, Integrity::Whole, "round {round}");
-        assert!(!found.is_tampered(), "round {round}: {}", found.completeness);
-        assert!(found.size() >= signed, "round {round}");
-        assert!(found.size() + found.unsigned >= appended, "round {round}");
+        if log.file("checkpoint").exists() {
+            let found = log.verify_held(held.clone());
+            assert_eq!(found.integrity, Integrity::Whole, "round {round}");
+            assert!(!found.is_tampered(), "round {round}: {}", found.completeness);
+            assert!(found.size() >= signed, "round {round}");
+            assert!(found.size() + found.unsigned >= appended, "round {round}");
+        } else {
+            assert!(held.is_none() && appended == 0, "round {round}");
+        }
         let journals = ["journal", "journal.2"].map(|name| std::fs::metadata(log.file(name)));
         let in_use = journals.iter().flatten().filter(|file| file.len() > 8 + 18);
         counts.during_a_seal += u64::from(in_use.count() == 2);
@@ -219,7 +223,6 @@ fn rounds_of_one_log(log: &Log, rounds: u64, dice: &mut Dice, counts: &mut Count
         counts.torn += u64::from(recovery.torn_bytes > 0);
         before = writer.size();
     }
-    assert!(before > 0);
     let reader = VerifiedLog::open(&log.path(), &verifier()).unwrap();
     let mut names = HashSet::new();
     for found in reader.events(0..u64::MAX) {
