@@ -16,6 +16,10 @@ pub enum Peer {
     Git,
     /// `wget`.
     Wget,
+    /// `node`.
+    Node,
+    /// `go`, with its toolchain.
+    Go,
     /// `openssl` 3.
     Openssl,
     /// `cosign` 3: earlier ones read no Sigstore bundle v0.3.
@@ -57,6 +61,8 @@ impl Peer {
             Self::Curl => "curl",
             Self::Git => "git",
             Self::Wget => "wget",
+            Self::Node => "node",
+            Self::Go => "go",
             Self::Openssl => "openssl",
             Self::Cosign => "cosign",
             Self::Spicy => "spicy",

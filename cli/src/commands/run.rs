@@ -32,7 +32,7 @@ private folder that is removed at the end. The command is told:
 
 No common client takes a client certificate for its proxy from the environment, except git, which is told. For \
 curl: curl --proxy-cacert $BAILIWICK_PROXY_CA --proxy-cert $BAILIWICK_PROXY_CERT --proxy-key $BAILIWICK_PROXY_KEY. \
-Go: tls.Config of the http.Transport's DialContext. Clients that present nothing are refused.";
+Go: the TLSClientConfig of http.Transport. Clients that present nothing are refused.";
 
 /// `bailiwick run` arguments.
 #[derive(Debug, clap::Args)]

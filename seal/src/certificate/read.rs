@@ -225,6 +225,31 @@ mod tests {
         }
     }
 
+    /// The files under `tests/vectors/seal`; `BAILIWICK_BLESS=1` writes them anew.
+    #[test]
+    fn golden_files_hold_the_format() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/seal");
+        let holder = SigningKey::p256_from_seed(&[7; 32]).unwrap().public();
+        let request = RunRequest {
+            run: &uri(),
+            key: &holder,
+            expires: NOW.plus_seconds(3600),
+        };
+        let authority = SigningKey::ed25519_from_seed(&[7; 32]);
+        let certificate = issue_run(&request, &authority, NOW).unwrap();
+        for (name, content) in [
+            ("run.crt", certificate),
+            ("run.uri", format!("{}\n", uri())),
+            ("run-authority.pub", authority.public().to_pem()),
+        ] {
+            let path = folder.join(name);
+            if std::env::var_os("BAILIWICK_BLESS").is_some() {
+                std::fs::write(&path, &content).unwrap();
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content, "{name}");
+        }
+    }
+
     #[test]
     fn whatever_is_no_certificate_is_refused_and_nothing_panics() {
         let good = issued(&SigningKey::ed25519_from_seed(&[1; 32]));

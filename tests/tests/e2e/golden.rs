@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: reports_with_openssl,
     },
     Scenario {
+        name: "a_runs_certificate_says_to_openssl_what_its_uri_says",
+        needs: &[Peer::Openssl],
+        run: certificate_with_openssl,
+    },
+    Scenario {
         name: "the_event_proof_verifies_with_spicy",
         needs: &[Peer::Spicy],
         run: proof_with_spicy,
@@ -33,6 +38,19 @@ pub const SCENARIOS: &[Scenario] = &[
 
 fn vector(name: &str) -> PathBuf {
     workspace().join("tests/vectors").join(name)
+}
+
+fn certificate_with_openssl() -> Result<()> {
+    let mut command = Peer::Openssl.command();
+    command.args(["x509", "-noout", "-ext", "subjectAltName,extendedKeyUsage", "-in"]);
+    let printed = String::from_utf8(run(command.arg(vector("seal/run.crt")))?.expect(0)?.stdout)?;
+    let uri = std::fs::read_to_string(vector("seal/run.uri"))?;
+    ensure!(
+        printed.contains(&format!("URI:{}\n", uri.trim_end())),
+        "{printed}"
+    );
+    ensure!(printed.contains("TLS Web Client Authentication\n"), "{printed}");
+    Ok(())
 }
 
 fn lists_with_openssl() -> Result<()> {

@@ -116,6 +116,7 @@ fn documented() -> Result<()> {
         ("safe-mode off", &["safe-mode", "off"], 0),
         ("status", &["status"], 0),
         ("doctor", &["doctor"], 0),
+        ("tls new", &["tls", "new", "--renew"], 0),
     ];
     for (command, arguments, status) in commands {
         let run = world.cli(*arguments)?.expect(*status)?;

@@ -25,6 +25,7 @@ mod stage;
 mod stock;
 mod story;
 mod tampered_logs;
+mod tls;
 mod tokens;
 mod witness;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ("clients", clients::SCENARIOS),
         ("matrix", matrix::SCENARIOS),
         ("life", life::SCENARIOS),
+        ("tls", tls::SCENARIOS),
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
