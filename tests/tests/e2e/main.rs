@@ -26,6 +26,7 @@ mod stock;
 mod story;
 mod tampered_logs;
 mod tokens;
+mod ways_in;
 mod witness;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         ("adversarial_http2", adversarial_http2::SCENARIOS),
         ("adversarial_evidence", adversarial_evidence::SCENARIOS),
         ("adversarial_identity", adversarial_identity::SCENARIOS),
+        ("ways_in", ways_in::SCENARIOS),
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_manifests", adversarial_manifests::SCENARIOS),
         ("adversarial_names", adversarial_names::SCENARIOS),
