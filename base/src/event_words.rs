@@ -30,6 +30,9 @@ text_enum! {
         RunEnded = "run_ended",
         /// Two proofs of identity disagree.
         CredentialsConflict = "credentials_conflict",
+        /// Whoever connected may not come in here: another user of the machine on a run's own socket,
+        /// a PROXY header from a peer that is not listed, or none from one that is.
+        UntrustedPeer = "untrusted_peer",
         /// The artifact, its plugin, manifest or signer is revoked.
         Revoked = "revoked",
         /// The artifact, its plugin, manifest or signer is on hold.

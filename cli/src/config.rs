@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use auditor::{InvalidSchedule, Schedule};
 use base::HostName;
@@ -24,6 +25,8 @@ use crate::witness::WitnessUrl;
 pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
 const SYSTEM_CONFIG: &str = "/etc/bailiwick/bailiwick.toml";
 const LOCAL_CONFIG: &str = "bailiwick.toml";
+/// A run that has ended is over; ten minutes are for uploads, not for going on.
+const LONGEST_GRACE: Duration = Duration::from_secs(600);
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -83,6 +86,17 @@ pub struct GatewayConfig {
     /// CIDRs lifted from the floor.
     #[serde(default)]
     pub allow_private: Vec<String>,
+    /// CIDRs of the peers that speak for others: they must send a PROXY protocol header (version 2),
+    /// and nobody else may.
+    #[serde(default)]
+    pub proxy_protocol: Vec<String>,
+    /// How long the connections of a run that has ended may take to end by themselves, for example
+    /// "2s". New ones are refused at once.
+    #[serde(default = "default_run_grace")]
+    pub run_grace: String,
+    /// The folder for the Unix sockets of single runs; `runs` in the data folder if absent.
+    #[serde(default)]
+    pub run_dir: Option<PathBuf>,
     /// How names are resolved.
     #[serde(default)]
     pub resolver: ResolverConfig,
@@ -291,6 +305,10 @@ fn default_keys_dir() -> PathBuf {
     "keys".into()
 }
 
+fn default_run_grace() -> String {
+    "2s".to_owned()
+}
+
 fn default_schedule() -> String {
     "0 2 * * *".to_owned()
 }
@@ -376,6 +394,29 @@ impl Config {
         self.data_dir().join("witness")
     }
 
+    /// How long the connections of a run that has ended may take to end by themselves.
+    ///
+    /// # Errors
+    /// The text is no duration from nothing to [`LONGEST_GRACE`].
+    pub fn run_grace(&self) -> Result<Duration, String> {
+        let text = &self.file.gateway.run_grace;
+        let parsed: jiff::SignedDuration = text
+            .parse()
+            .map_err(|_| format!("{text:?} is not a duration; write for example \"2s\" or \"500ms\""))?;
+        match Duration::try_from(parsed) {
+            Ok(grace) if grace <= LONGEST_GRACE => Ok(grace),
+            _ => Err(format!("{text:?} is not between \"0s\" and \"10m\"")),
+        }
+    }
+
+    /// The folder for the Unix sockets of single runs.
+    pub fn run_dir(&self) -> PathBuf {
+        match &self.file.gateway.run_dir {
+            Some(folder) => self.resolve(folder),
+            None => self.data_dir().join("runs"),
+        }
+    }
+
     /// The private key of `role`.
     pub fn key_path(&self, role: seal::trust::Role) -> PathBuf {
         self.resolve(&self.file.keys_dir).join(format!("{role}.pem"))
@@ -429,6 +470,20 @@ impl Config {
         }
         if let Err((key, message)) = parent_config::check(&file.gateway.parent) {
             return refuse(key, message);
+        }
+        for cidr in &file.gateway.proxy_protocol {
+            match cidr.parse::<ipnet::IpNet>() {
+                // Whoever may send the header may speak for any address: "everybody" cannot be meant.
+                Ok(network) if network.prefix_len() == 0 => {
+                    let message = format!("{cidr:?} lists everybody; name your load balancers");
+                    return refuse("gateway.proxy_protocol", message);
+                }
+                Ok(_) => {}
+                Err(error) => return refuse("gateway.proxy_protocol", format!("{cidr:?}: {error}")),
+            }
+        }
+        if let Err(message) = self.run_grace() {
+            return refuse("gateway.run_grace", message);
         }
         for (host, addresses) in &file.gateway.resolver.hosts {
             for address in addresses {
@@ -519,6 +574,21 @@ listen = "127.0.0.1:8128"
     }
 
     #[test]
+    fn a_grace_is_written_as_people_write_durations() {
+        assert_eq!(read(SAMPLE).unwrap().run_grace(), Ok(Duration::from_secs(2)));
+        for (text, ms) in [
+            ("0s", 0),
+            ("500ms", 500),
+            ("1 minute 30 seconds", 90_000),
+            ("10m", 600_000),
+        ] {
+            let config =
+                read(&SAMPLE.replace("admin =", &format!("run_grace = \"{text}\"\nadmin ="))).unwrap();
+            assert_eq!(config.run_grace(), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error_that_names_line_and_key() {
         let error = read(&SAMPLE.replace("admin =", "admim = 1\nadmin ="))
             .unwrap_err()
@@ -542,6 +612,19 @@ listen = "127.0.0.1:8128"
                 "[\"localhost\"]",
                 "gateway.resolver.hosts",
             ),
+            (
+                "admin =",
+                "proxy_protocol = [\"10.0.0.0/33\"]\nadmin =",
+                "gateway.proxy_protocol",
+            ),
+            (
+                "admin =",
+                "proxy_protocol = [\"::/0\"]\nadmin =",
+                "gateway.proxy_protocol",
+            ),
+            ("admin =", "run_grace = \"soon\"\nadmin =", "gateway.run_grace"),
+            ("admin =", "run_grace = \"-1s\"\nadmin =", "gateway.run_grace"),
+            ("admin =", "run_grace = \"1h\"\nadmin =", "gateway.run_grace"),
             ("[control]", "[audit]\nschedule = \"hourly\"\n[control]", "audit"),
             (
                 "[control]",

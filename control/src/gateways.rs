@@ -4,10 +4,11 @@
 //! that lost touch carries on with the last ones it was told.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Tier};
+use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Tier, Timestamp};
 use manifests::Manifest;
 use seal::Fingerprint;
 use seal::trust::TrustRoot;
@@ -15,6 +16,8 @@ use seal::trust::TrustRoot;
 use crate::api::types::GatewayView;
 use crate::nights::Answer;
 use crate::policy::PolicyInForce;
+use crate::store::RunRecord;
+use crate::words::ListenerKind;
 
 /// What a gateway needs to know besides the revocation list.
 #[derive(Clone, Debug)]
@@ -27,6 +30,45 @@ pub struct Facts {
     pub artifacts: HashMap<ArtifactDigest, ArtifactFacts>,
     /// Runs that ended before their tokens expired: to be refused.
     pub ended_runs: BTreeSet<RunId>,
+    /// Live runs that can be known without their token.
+    pub registered_runs: Vec<RegisteredRun>,
+}
+
+/// A run that can be known by where its connections come in or come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredRun {
+    /// The run.
+    pub run_id: RunId,
+    /// Its plugin.
+    pub plugin_id: PluginId,
+    /// Its artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// From when on it is over in any case.
+    pub expires_at: Timestamp,
+    /// Its own listeners, `unix:PATH` or `address:port`.
+    pub listeners: Vec<String>,
+    /// The one user who may open its Unix socket; absent for the gateway's own.
+    pub socket_uid: Option<u32>,
+    /// The addresses that are its own.
+    pub sources: Vec<IpAddr>,
+}
+
+impl RegisteredRun {
+    /// What `record` says about it; `None` where only its token tells.
+    pub fn of(record: &RunRecord) -> Option<Self> {
+        if record.listeners.is_empty() && record.sources.is_empty() {
+            return None;
+        }
+        Some(Self {
+            run_id: record.run_id,
+            plugin_id: record.plugin_id.clone(),
+            artifact_digest: record.artifact_digest,
+            expires_at: record.expires_at,
+            listeners: record.listeners.clone(),
+            socket_uid: record.socket_uid,
+            sources: record.sources.clone(),
+        })
+    }
 }
 
 /// What is known of one artifact.
@@ -93,7 +135,17 @@ pub trait Gateways: Send + Sync {
     /// Knows `facts` from now on, in place of earlier ones.
     fn apply_facts(&self, facts: Arc<Facts>) -> Answer<'_, ()>;
 
-    /// Refuses a run's token from now on and cuts what it still has open.
+    /// Knows `run` from now on, whose listeners are not open yet, and opens one of each of `kinds` for
+    /// it alone. Says where they are, in the same order. Where one cannot be opened none stays open, and
+    /// the run is refused.
+    fn open_run(
+        &self,
+        run: RegisteredRun,
+        kinds: Vec<ListenerKind>,
+    ) -> Answer<'_, Result<Vec<String>, GatewayFailure>>;
+
+    /// Refuses a run's token from now on, closes its listeners and ends what it still has open, after
+    /// the gateway's grace.
     fn end_run(&self, run_id: RunId) -> Answer<'_, Vec<KillReport>>;
 
     /// Signs what was recorded so far, so that an audit has it whole.
@@ -115,6 +167,19 @@ impl Gateways for NoGateways {
 
     fn apply_facts(&self, _: Arc<Facts>) -> Answer<'_, ()> {
         Box::pin(async {})
+    }
+
+    fn open_run(
+        &self,
+        _: RegisteredRun,
+        _: Vec<ListenerKind>,
+    ) -> Answer<'_, Result<Vec<String>, GatewayFailure>> {
+        Box::pin(async {
+            Err(GatewayFailure {
+                gateway: "-".to_owned(),
+                what: "no gateway runs here; start one with: bailiwick serve".to_owned(),
+            })
+        })
     }
 
     fn end_run(&self, _: RunId) -> Answer<'_, Vec<KillReport>> {

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use crate::api::types::{AdmitRequest, Base64Bytes, GatewayView, StartRunRequest, WitnessingView};
 use crate::clock::HandClock;
-use crate::gateways::{Facts, GatewayFailure, Gateways, KillReport, Stop};
+use crate::gateways::{Facts, GatewayFailure, Gateways, KillReport, RegisteredRun, Stop};
 use crate::nights::Answer;
 use crate::office::{Keys, Office, OfficeError, Settings};
 use crate::store::Store;
+use crate::words::ListenerKind;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_us(1_790_000_000_000_000);
 pub(crate) const PLUGIN: &str = "acme.weather";
@@ -40,6 +41,7 @@ pub(crate) fn run_key() -> SigningKey {
 pub(crate) enum Told {
     List { number: u64, stop: Stop },
     Facts,
+    OpenRun(RegisteredRun),
     EndRun(RunId),
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Recorder {
     pub(crate) told: Mutex<Vec<Told>>,
     pub(crate) facts: Mutex<Option<Arc<Facts>>>,
     pub(crate) ready: std::sync::atomic::AtomicBool,
+    pub(crate) without_listeners: std::sync::atomic::AtomicBool,
 }
 
 impl Recorder {
@@ -85,6 +88,28 @@ impl Gateways for Recorder {
         Box::pin(async {})
     }
 
+    fn open_run(
+        &self,
+        run: RegisteredRun,
+        kinds: Vec<ListenerKind>,
+    ) -> Answer<'_, Result<Vec<String>, GatewayFailure>> {
+        self.told.lock().unwrap().push(Told::OpenRun(run));
+        let failing = self.without_listeners.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move {
+            if failing {
+                return Err(GatewayFailure {
+                    gateway: "gw-1".into(),
+                    what: "no more sockets".into(),
+                });
+            }
+            let at = |kind| match kind {
+                ListenerKind::Unix => "unix:/run/bailiwick/0/proxy.sock".to_owned(),
+                ListenerKind::Tcp => "127.0.0.1:4711".to_owned(),
+            };
+            Ok(kinds.into_iter().map(at).collect())
+        })
+    }
+
     fn end_run(&self, run_id: RunId) -> Answer<'_, Vec<KillReport>> {
         self.told.lock().unwrap().push(Told::EndRun(run_id));
         Box::pin(async { vec![report(1)] })
@@ -100,6 +125,8 @@ impl Gateways for Recorder {
             vec![GatewayView {
                 name: "gw-1".into(),
                 listen: vec!["127.0.0.1:3128".into()],
+                run_listeners: 0,
+                run_sources: 0,
                 live_tunnels: 0,
                 log_size: 0,
                 crl_number: 1,
@@ -239,6 +266,10 @@ impl Build {
             client_key: None,
             artifact_digest: self.digest,
             valid_for_s: None,
+            listeners: Vec::new(),
+            uid: None,
+            sources: Vec::new(),
+            loopback_sources: false,
             who: "launcher".into(),
         }
     }

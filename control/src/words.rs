@@ -44,6 +44,16 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// What kind of listener a run gets for itself.
+    pub enum ListenerKind as "kind of listener" {
+        /// A Unix socket that one user may open.
+        Unix = "unix",
+        /// A loopback port that every process of the machine can reach.
+        Tcp = "tcp",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::{Event, EventKind, Timeout};
+use crate::{Claim, Event, EventKind, Timeout};
 
 /// Any event at all, some of which are too large or count too far to be entries.
 pub(crate) fn any_event() -> BoxedStrategy<Event> {
@@ -34,6 +34,7 @@ pub(crate) fn plain_event() -> BoxedStrategy<Event> {
     .prop_map(|mut event| {
         event.gateway.retain(|c| c.is_ascii_alphanumeric());
         event.attempts.clear();
+        event.claims.clear();
         event
     })
     .boxed()
@@ -112,10 +113,10 @@ fn event(
     let values = (
         of(host),
         of(ip.clone()),
-        prop::collection::vec(ip, 0..3),
+        prop::collection::vec(ip.clone(), 0..3),
         of(plugin),
-        of(digest),
-        of(run),
+        of(digest.clone()),
+        of(run.clone()),
         of(port),
         any::<bool>(),
         of(any::<bool>()),
@@ -125,12 +126,19 @@ fn event(
         let address = std::net::SocketAddr::new(address.ip(), address.port());
         DialAttempt { address, result }
     });
+    let claim =
+        (digest, select(Attribution::ALL), run).prop_map(|(artifact_digest, attribution, run_id)| Claim {
+            artifact_digest,
+            attribution,
+            run_id,
+        });
+    let naming = (prop::collection::vec(claim, 0..3), of(ip));
     let dialling = (
         prop::collection::vec(attempt, 0..3),
         of(select(SniVisibility::ALL)),
     );
-    (basics, texts, counters, words, values, dialling)
-        .prop_map(|(basics, texts, counters, words, values, dialling)| {
+    (basics, texts, counters, words, values, dialling, naming)
+        .prop_map(|(basics, texts, counters, words, values, dialling, naming)| {
             let mut event = Event::new(basics.0, Timestamp::from_unix_us(basics.1), &basics.2);
             event.seq = basics.3;
             (
@@ -186,6 +194,7 @@ fn event(
                 event.would_deny,
             ) = values;
             (event.attempts, event.sni_visibility) = dialling;
+            (event.claims, event.source_ip) = naming;
             event
         })
         .boxed()

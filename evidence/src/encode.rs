@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use base::{Host, Sha256Digest};
 
-use crate::{Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
+use crate::{Claim, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
 
 /// An event as its entry will be, but for the `seq` that the log's writer gives it.
 ///
@@ -125,6 +125,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         bytes_in,
         bytes_out,
         cause,
+        claims,
         cname_chain,
         connect_ms,
         connection_id,
@@ -159,6 +160,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         seq: _,
         sni,
         sni_visibility,
+        source_ip,
         stripped_headers,
         time,
         timeout,
@@ -204,6 +206,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     object.number("bytes_in", *bytes_in);
     object.number("bytes_out", *bytes_out);
     object.text("cause", cause.as_deref());
+    object.list("claims", claims, push_claim);
     object.list("cname_chain", cname_chain, |out, name| push_text(out, name));
     object.number("connect_ms", *connect_ms);
     object.text("connection_id", connection_id.as_deref());
@@ -247,6 +250,7 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     }
     object.text("sni", sni.as_deref());
     object.word("sni_visibility", sni_visibility.map(base::SniVisibility::as_str));
+    object.with("source_ip", source_ip.as_ref(), push_ip);
     object.list("stripped_headers", stripped_headers, |out, name| {
         push_text(out, name)
     });
@@ -353,6 +357,21 @@ pub(crate) const fn timeout_word(timeout: Timeout) -> &'static str {
         Timeout::Idle => "idle",
         Timeout::Total => "total",
     }
+}
+
+fn push_claim(out: &mut Vec<u8>, claim: &Claim) {
+    let Claim {
+        artifact_digest,
+        attribution,
+        run_id,
+    } = claim;
+    out.extend_from_slice(b"{\"artifact_digest\":");
+    push_digest(out, artifact_digest.sha256());
+    out.extend_from_slice(b",\"attribution\":");
+    push_word(out, attribution.as_str().as_bytes());
+    out.extend_from_slice(b",\"run_id\":");
+    push_uuid(out, run_id.as_bytes());
+    out.push(b'}');
 }
 
 fn push_word(out: &mut Vec<u8>, word: &[u8]) {

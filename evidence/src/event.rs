@@ -62,6 +62,18 @@ pub enum Timeout {
     Total,
 }
 
+/// What one proof of identity says: one of several that do not name one run together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The build that it names.
+    pub artifact_digest: ArtifactDigest,
+    /// What kind of proof it is.
+    pub attribution: Attribution,
+    /// The run that it names.
+    pub run_id: RunId,
+}
+
 /// One thing that the gateway saw. Absent facts are absent, never made up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +100,9 @@ pub struct Event {
     /// `gap`: what happened, in words of our own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// What each proof of identity says, where they do not name one run together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
     /// CNAMEs followed, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cname_chain: Vec<String>,
@@ -190,6 +205,9 @@ pub struct Event {
     /// For TLS: what can be said about the server name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni_visibility: Option<SniVisibility>,
+    /// `refused`: where somebody came from who may not come in that way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<IpAddr>,
     /// Names of identity headers that the client sent and the gateway removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stripped_headers: Vec<String>,
@@ -256,6 +274,7 @@ impl Event {
             bytes_in: None,
             bytes_out: None,
             cause: None,
+            claims: Vec::new(),
             cname_chain: Vec::new(),
             connect_ms: None,
             connection_id: None,
@@ -290,6 +309,7 @@ impl Event {
             seq: 0,
             sni: None,
             sni_visibility: None,
+            source_ip: None,
             stripped_headers: Vec::new(),
             time,
             timeout: None,
@@ -351,6 +371,12 @@ mod tests {
         event.attribution = Some(Attribution::Token);
         event.bytes_in = Some(10);
         event.bytes_out = Some(base::json::MAX_INTEGER);
+        event.claims = vec![Claim {
+            artifact_digest: ArtifactDigest::new(base::Sha256Digest::of(b"build")),
+            attribution: Attribution::Listener,
+            run_id: RunId::from_parts(1, [2; 10]),
+        }];
+        event.source_ip = Some("192.0.2.9".parse().unwrap());
         event.cname_chain = vec!["a.example".into()];
         event.connection_id = Some("01".into());
         event.crl_stale = true;

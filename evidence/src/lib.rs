@@ -39,7 +39,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
 pub use encode::Draft;
-pub use event::{EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
+pub use event::{Claim, EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
 pub use failure::{AppendError, CheckpointError, SyncError};
 pub use flush::{Flush, Flushed, Seal, Sealed};
 pub use folder::Unreadable;

@@ -43,7 +43,8 @@ enum Form {
     Seq,
 }
 
-/// Fields in the order of an entry. `attempts`, which few events have, is left to the reader.
+/// Fields in the order of an entry. `attempts` and `claims`, which few events have, are left to the
+/// reader.
 const FIELDS: &[(&[u8], Form)] = &[
     (b"alpn", Form::Text),
     (b"artifact_digest", Form::Digest),
@@ -109,6 +110,7 @@ const FIELDS: &[(&[u8], Form)] = &[
         b"sni_visibility",
         Form::Word(|word| is_word(word, SniVisibility::ALL, |w| w.as_str())),
     ),
+    (b"source_ip", Form::Ip),
     (b"stripped_headers", Form::Texts),
     (b"time", Form::Time),
     (

@@ -13,7 +13,7 @@ use bailiwick_proxy::{
     EventSink, EvidenceSettings, Gateway, Identity, IdentityRefusal, ListenAddress, Presented, Recorder,
     Ruling, Rulings, Runs, Settings, SinkError, Unattributed, Work,
 };
-use base::{Target, Timestamp};
+use base::{RunId, Target, Timestamp};
 use evidence::Draft;
 
 struct Nobody;
@@ -21,6 +21,10 @@ struct Nobody;
 impl Runs for Nobody {
     fn whose(&self, _: &Presented<'_>, _: Timestamp) -> Result<Arc<Identity>, IdentityRefusal> {
         Err(IdentityRefusal::Missing)
+    }
+
+    fn has_ended(&self, _: RunId) -> bool {
+        false
     }
 }
 

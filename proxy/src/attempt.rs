@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::core::Core;
 use crate::dial::{DialError, dial};
+use crate::entry::Entry;
 use crate::identity::{Identity, IdentityRefusal};
 use crate::live::{Cut, Live};
 use crate::names::Lookup;
@@ -86,6 +87,14 @@ impl Attempt {
         facts.transport = Some(Transport::Tcp);
         describe_target(&mut facts, target, notes);
         describe_identity(&mut facts, identity);
+        // Asked again now that the connection can be cut: had the run ended since it was named, nobody
+        // would come and cut it.
+        if let Some(run_id) = identity.map(|identity| identity.run_id)
+            && core.runs.has_ended(run_id)
+        {
+            record_refusal(core, facts, RefusalReason::RunEnded).await;
+            return Err(Refusal::identity(&IdentityRefusal::Ended { run_id }));
+        }
         if let Some(excess) = live.excess() {
             record_excess(core, facts, excess).await;
             return Err(Refusal::quota(&excess.quota));
@@ -370,6 +379,7 @@ pub(crate) async fn refuse_identity(
     event.attribution = Some(Attribution::None);
     event.transport = Some(Transport::Tcp);
     event.run_id = refusal.run_id();
+    event.claims = refusal.claims().to_vec();
     if let Some(target) = target {
         describe_target(&mut event, target, notes);
     }
@@ -378,6 +388,19 @@ pub(crate) async fn refuse_identity(
     }
     record_refusal(core, event, refusal.reason()).await;
     Refusal::identity(&refusal)
+}
+
+/// Records that somebody came in who may not, or not in this way. They are told nothing: whoever
+/// speaks for others without being asked to, or opens another user's door, is no client.
+pub(crate) async fn refuse_peer(core: &Arc<Core>, entry: &Entry, why: &str) {
+    let mut event = core.event(EventKind::Refused);
+    event.attribution = Some(Attribution::None);
+    event.transport = Some(Transport::Tcp);
+    event.source_ip = entry.source.map(|source| source.ip().to_canonical());
+    // Whose door it was; that is not who came.
+    event.claims = entry.listener.iter().map(|listener| listener.claim()).collect();
+    tracing::warn!(source = ?event.source_ip, why, "a peer was not let in");
+    record_refusal(core, event, RefusalReason::UntrustedPeer).await;
 }
 
 /// Records that a well-formed request asks for something that is not served.

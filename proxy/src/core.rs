@@ -89,7 +89,11 @@ impl Core {
         }
         match self.runs.whose(&presented, now) {
             Ok(identity) => Ok(Some(identity)),
-            Err(IdentityRefusal::Missing) if self.settings.unattributed == Unattributed::Observe => Ok(None),
+            Err(refusal)
+                if refusal.proves_nothing() && self.settings.unattributed == Unattributed::Observe =>
+            {
+                Ok(None)
+            }
             Err(refusal) => Err(refusal),
         }
     }

@@ -1,18 +1,23 @@
 //! The entrance: a client's first byte tells which protocol it speaks.
 //!
 //! One port serves them all, inside TLS on a listener that speaks it. What a TLS handshake agreed on is
-//! not asked: the bytes inside say it again. Whatever else comes to be served here (the PROXY protocol) is
-//! one more arm below.
+//! not asked: the bytes inside say it again. Before the first byte of a client there may be a header of
+//! whoever carried the client here; it is read first, before TLS too, and decides where the client came
+//! from.
 
 use std::sync::Arc;
 
 use base::{RefusalReason, Transport};
+use bytes::Buf as _;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::attempt::{refuse_unread, refuse_unsupported};
+use crate::attempt::{refuse_peer, refuse_unread, refuse_unsupported};
 use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
+use crate::proxy_header::{self, Origin, Preface, preface};
 use crate::request::BadRequest;
 use crate::stream::Stream;
 use crate::{http1, http2, socks5, tls};
@@ -32,6 +37,11 @@ enum Protocol {
 const SOCKS4_REJECTED: [u8; 8] = [0, 91, 0, 0, 0, 0, 0, 0];
 /// A fatal `handshake_failure` alert (RFC 8446 §6.2), so that TLS libraries say something sensible.
 const TLS_ALERT: [u8; 7] = [21, 3, 1, 0, 2, 2, 40];
+
+/// Why a peer is not let in that should have sent a header.
+const NO_HEADER: &str = "this peer must send a PROXY header and did not";
+const TEXT_HEADER: &str = "a PROXY header of version 1 is not read; send version 2";
+const LATE: &str = "the PROXY header did not arrive in time";
 
 /// The beginning of HTTP/2's preface (RFC 9113 §3.4), a method that HTTP/1 will never have.
 const HTTP2: &[u8] = b"PRI ";
@@ -53,39 +63,40 @@ impl Protocol {
 
 /// Receives one client, in TLS where its listener speaks that, and serves it.
 pub(crate) async fn receive(core: Arc<Core>, io: Stream, entry: Entry, is_tls: bool) {
+    let speaks_for_others = speaks_for_others(&core, &entry);
     match io {
-        Stream::Tcp(socket) if is_tls => {
+        Stream::Tcp(mut socket) if is_tls => {
+            let mut entry = entry;
+            if speaks_for_others && !header_before_tls(&core, &mut socket, &mut entry).await {
+                return;
+            }
             // Boxed for the same reason as what comes behind it.
             if let Some((io, entry)) = Box::pin(tls::greet(&core, socket, entry)).await {
-                serve(core, io, entry).await;
+                serve(core, io, entry, false).await;
             }
         }
-        io => serve(core, io, entry).await,
+        io => serve(core, io, entry, speaks_for_others).await,
     }
 }
 
-/// Serves one client from its first byte to its last.
-pub(crate) async fn serve(core: Arc<Core>, io: Stream, entry: Entry) {
+/// Serves one client from its first byte to its last. `speaks_for_others` where a PROXY header must come
+/// first.
+async fn serve(core: Arc<Core>, io: Stream, entry: Entry, speaks_for_others: bool) {
     let mut client = Client::new(io, entry);
-    let first = async {
-        // Methods of HTTP/1 begin like the preface too.
-        loop {
-            let read = client.fill().await;
-            let undecided = client.buffer.len() < HTTP2.len() && HTTP2.starts_with(&client.buffer);
-            if !undecided || !matches!(read, Ok(1..)) {
-                return;
-            }
-        }
-    };
-    tokio::select! {
+    let arrival = tokio::select! {
         biased;
         () = core.draining.cancelled() => return,
+        arrival = timeout(core.settings.timeouts.head, arrive(&mut client, speaks_for_others)) => arrival,
+    };
+    match arrival {
+        Ok(Arrival::Client) => {}
+        // A client that says nothing asked for nothing.
+        Ok(Arrival::Nobody) => return,
+        Ok(Arrival::Unwelcome(why)) => return refuse_peer(&core, &client.entry, &why).await,
+        Err(_) if client.buffer.is_empty() => return,
+        Err(_) if speaks_for_others => return refuse_peer(&core, &client.entry, LATE).await,
         // Whoever stopped in the middle of a word is told so by the protocol it began.
-        _ = timeout(core.settings.timeouts.head, first) => {}
-    }
-    // A client that says nothing asked for nothing.
-    if client.buffer.is_empty() {
-        return;
+        Err(_) => {}
     }
     // Boxed and gone before the tunnel runs: one that stands for days costs a tunnel's size only.
     let tunnel = match Protocol::announced_by(&client.buffer) {
@@ -102,6 +113,127 @@ pub(crate) async fn serve(core: Arc<Core>, io: Stream, entry: Entry) {
     };
     if let Some(tunnel) = tunnel {
         tunnel.run(&core).await;
+    }
+}
+
+/// What came of the first bytes.
+enum Arrival {
+    /// A client, the first byte of which is in the buffer.
+    Client,
+    /// Nobody, or nobody any more.
+    Nobody,
+    /// Somebody who may not come in like this.
+    Unwelcome(String),
+}
+
+/// Reads up to a client's first byte, or to the word that tells HTTP/2 from HTTP/1: past a PROXY
+/// header, if the peer is one of those that send it.
+async fn arrive(client: &mut Client, speaks_for_others: bool) -> Arrival {
+    loop {
+        if !matches!(client.fill().await, Ok(1..)) {
+            let is_client = !client.buffer.is_empty() && !speaks_for_others;
+            return if is_client {
+                Arrival::Client
+            } else {
+                Arrival::Nobody
+            };
+        }
+        let unwelcome = match (preface(&client.buffer), speaks_for_others) {
+            (Preface::More, _) => continue,
+            (Preface::None, false) if is_undecided(&client.buffer) => continue,
+            (Preface::None, false) => return Arrival::Client,
+            (Preface::None, true) => NO_HEADER,
+            (Preface::Text, _) => TEXT_HEADER,
+            (Preface::Header, false) => {
+                "this peer may not send a PROXY header; list it in gateway.proxy_protocol"
+            }
+            (Preface::Header, true) => return take_header(client).await,
+        };
+        return Arrival::Unwelcome(unwelcome.to_owned());
+    }
+}
+
+/// Methods of HTTP/1 begin like the preface of HTTP/2 too.
+fn is_undecided(bytes: &[u8]) -> bool {
+    bytes.len() < HTTP2.len() && HTTP2.starts_with(bytes)
+}
+
+/// A run's own listener is for the run, wherever it connects from.
+fn speaks_for_others(core: &Core, entry: &Entry) -> bool {
+    let Some(source) = entry.source.filter(|_| entry.listener.is_none()) else {
+        return false;
+    };
+    let peer = source.ip().to_canonical();
+    let listed = &core.settings.proxy_protocol;
+    listed.iter().any(|network| network.contains(&peer))
+}
+
+/// Reads the header that the buffer begins with, and the first bytes behind it.
+async fn take_header(client: &mut Client) -> Arrival {
+    let (origin, length) = loop {
+        match proxy_header::read(&client.buffer) {
+            Ok(Some(header)) => break header,
+            Ok(None) => {}
+            Err(invalid) => return Arrival::Unwelcome(invalid.to_string()),
+        }
+        if !matches!(client.fill().await, Ok(1..)) {
+            return Arrival::Nobody;
+        }
+    };
+    client.buffer.advance(length);
+    client.entry.came_from(origin);
+    while client.buffer.is_empty() || is_undecided(&client.buffer) {
+        match client.fill().await {
+            Ok(1..) => {}
+            _ if client.buffer.is_empty() => return Arrival::Nobody,
+            _ => break,
+        }
+    }
+    Arrival::Client
+}
+
+/// Reads the header of a peer that speaks TLS behind it; no byte more, because TLS comes next. Whether
+/// there was one.
+async fn header_before_tls(core: &Arc<Core>, socket: &mut TcpStream, entry: &mut Entry) -> bool {
+    let mut header = Vec::new();
+    let reading = read_header(socket, &mut header);
+    let read = tokio::select! {
+        biased;
+        () = core.draining.cancelled() => return false,
+        read = timeout(core.settings.timeouts.head, reading) => read,
+    };
+    let why = match read {
+        Ok(Ok(Some(origin))) => {
+            entry.came_from(origin);
+            return true;
+        }
+        Ok(Ok(None)) => return false,
+        Ok(Err(why)) => why,
+        // A silent peer asked for nothing.
+        Err(_) if header.is_empty() => return false,
+        Err(_) => LATE.to_owned(),
+    };
+    refuse_peer(core, entry, &why).await;
+    false
+}
+
+/// What the header says; `None` where the peer went away.
+async fn read_header(socket: &mut TcpStream, header: &mut Vec<u8>) -> Result<Option<Origin>, String> {
+    loop {
+        match preface(header) {
+            Preface::More => {}
+            Preface::Header => match proxy_header::read(header) {
+                Ok(Some((origin, _))) => return Ok(Some(origin)),
+                Ok(None) => {}
+                Err(invalid) => return Err(invalid.to_string()),
+            },
+            Preface::Text => return Err(TEXT_HEADER.to_owned()),
+            Preface::None => return Err(NO_HEADER.to_owned()),
+        }
+        let mut rest = (&mut *socket).take(proxy_header::missing(header));
+        if !matches!(rest.read_buf(header).await, Ok(1..)) {
+            return Ok(None);
+        }
     }
 }
 

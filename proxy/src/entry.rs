@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{RunId, Timestamp};
 
 use crate::identity::Identity;
+use crate::proxy_header::Origin;
 
 /// How a client came in.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,16 @@ impl Entry {
         Self {
             source: Some(source),
             ..Self::default()
+        }
+    }
+
+    /// Whoever carried the client here says where it came from.
+    pub(crate) fn came_from(&mut self, origin: Origin) {
+        match origin {
+            Origin::Peer => {}
+            Origin::Network(source) => self.source = Some(source),
+            // Not from the peer's address either, which is everybody's behind it.
+            Origin::Unknown => self.source = None,
         }
     }
 

@@ -8,12 +8,14 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use base::{AddressClass, canonical_ip, classify};
 use ipnet::IpNet;
+use parking_lot::RwLock;
 
 /// What is below the floor of one gateway.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Floor {
-    /// The installation's own listeners, which nothing lifts.
-    own: Vec<SocketAddr>,
+    /// The installation's own listeners, which nothing lifts: whoever reached one through the gateway
+    /// would be taken for the gateway's neighbour, or for the run whose listener it is.
+    own: RwLock<Vec<SocketAddr>>,
     lifted: Vec<IpNet>,
 }
 
@@ -31,13 +33,30 @@ pub enum BelowFloor {
 impl Floor {
     /// The floor of a gateway with these listeners of its own, and these ranges lifted.
     pub const fn new(own: Vec<SocketAddr>, lifted: Vec<IpNet>) -> Self {
-        Self { own, lifted }
+        Self {
+            own: RwLock::new(own),
+            lifted,
+        }
+    }
+
+    /// Puts a listener below the floor. Do so before anybody can know its address.
+    pub(crate) fn add_own(&self, address: SocketAddr) {
+        self.own.write().push(address);
+    }
+
+    /// Forgets a listener that is closed.
+    pub(crate) fn remove_own(&self, address: SocketAddr) {
+        let mut own = self.own.write();
+        if let Some(at) = own.iter().position(|known| *known == address) {
+            own.swap_remove(at);
+        }
     }
 
     /// Whether `address` is one of the installation's own listeners.
     pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
         let ip = canonical_ip(address.ip());
         self.own
+            .read()
             .iter()
             .any(|own| is_same_listener(*own, ip, address.port()))
     }
@@ -130,6 +149,9 @@ mod tests {
         ] {
             assert_eq!(check(&floor, address), Err(BelowFloor::Own), "{address}");
         }
+        floor.add_own("127.0.0.1:3129".parse().unwrap());
+        assert_eq!(check(&floor, "127.0.0.1:3129"), Err(BelowFloor::Own));
+        floor.remove_own("127.0.0.1:3129".parse().unwrap());
         assert_eq!(check(&floor, "127.0.0.1:3129"), Ok(()));
         assert_eq!(check(&floor, "8.8.8.8:9128"), Ok(()));
     }

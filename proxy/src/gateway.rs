@@ -1,12 +1,15 @@
 //! The gateway: everything in this crate, started, steered and stopped.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::RunId;
+use base::{Attribution, RunId};
 use evidence::{Event, EventKind};
+use parking_lot::Mutex;
 use seal::PublicKey;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +19,9 @@ use crate::admin;
 use crate::attempt::record_untold;
 use crate::core::{ConnectionIds, Core};
 use crate::floor::Floor;
-use crate::identity::Runs;
+use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
-use crate::listener::{self, Listener, bind_tcp};
+use crate::listener::{self, Audience, Listener, bind_tcp};
 use crate::live::{CutCause, KillScope, LiveTable};
 use crate::metrics::{Metrics, Witnessed};
 use crate::names::Names;
@@ -26,6 +29,7 @@ use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
 use crate::ruling::Rulings;
 use crate::settings::Settings;
+use crate::socket_file::Permission;
 use crate::tls::{self, TlsError, TlsKeeper, TlsStatus};
 
 /// A running gateway. Dropping it does not stop it in good order; [`Gateway::shutdown`] does.
@@ -34,9 +38,53 @@ pub struct Gateway {
     addresses: Vec<ListenAddress>,
     admin: Option<SocketAddr>,
     listeners: TaskTracker,
+    /// Client connections that there may be.
+    places: Arc<Semaphore>,
+    /// The runs' own listeners, each until its run is over.
+    run_listeners: Mutex<HashMap<RunId, Vec<RunListener>>>,
     /// Whether the last event is written. Held while it is being written, so that whoever else shuts
     /// down returns no earlier.
     stopped: tokio::sync::Mutex<bool>,
+}
+
+/// Where a run's own listener is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunPlace {
+    /// At a loopback port; port 0 takes any free one. Whoever finds the port is taken for the run, so
+    /// this is for machines that run nothing else, or clients that know no Unix sockets.
+    Tcp(SocketAddr),
+    /// At a Unix socket in a folder of its own, which is made for it and goes with it.
+    Unix {
+        /// The socket's path. Whoever chooses it makes it unpredictable.
+        path: PathBuf,
+        /// The one user who may connect.
+        uid: u32,
+    },
+}
+
+/// Why a run has no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenListenerError {
+    /// Only loopback: nothing else keeps other machines from passing for the run.
+    #[error("{0} is not a loopback address, and a run's own listener is on no other")]
+    NotLoopback(SocketAddr),
+    /// The address could not be listened on.
+    #[error("cannot open a listener for run {run_id} on {address}")]
+    Listen {
+        /// Whose it would have been.
+        run_id: RunId,
+        /// Where.
+        address: ListenAddress,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A listener that stands.
+struct RunListener {
+    address: ListenAddress,
+    closed: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// What a kill did.
@@ -152,7 +200,13 @@ impl Gateway {
         let listeners = TaskTracker::new();
         let places = Arc::new(Semaphore::new(core.settings.limits.connections));
         for listener in bound {
-            listeners.spawn(listener::accept(Arc::clone(&core), listener, Arc::clone(&places)));
+            let core = Arc::clone(&core);
+            listeners.spawn(listener::accept(
+                core,
+                listener,
+                Audience::Everybody,
+                Arc::clone(&places),
+            ));
         }
         listeners.spawn(tell_of_excess(Arc::clone(&core)));
         listeners.spawn(tls::watch(Arc::clone(&core)));
@@ -165,6 +219,8 @@ impl Gateway {
             addresses,
             admin,
             listeners,
+            places,
+            run_listeners: Mutex::default(),
             stopped: tokio::sync::Mutex::new(false),
         })
     }
@@ -202,9 +258,106 @@ impl Gateway {
         receipt
     }
 
-    /// Cuts every connection of a run that has ended. Tell [`Runs`] first.
+    /// Opens a listener that is `identity`'s alone: whoever comes in there needs no credentials, and
+    /// is that run. [`Runs`] must know the run, or it will not believe it. Says where it is.
+    ///
+    /// # Errors
+    /// [`OpenListenerError`]; nothing is left behind then.
+    pub fn open_listener(
+        &self,
+        identity: &Identity,
+        place: &RunPlace,
+    ) -> Result<ListenAddress, OpenListenerError> {
+        let run_id = identity.run_id;
+        let (listener, address, uid) = match place {
+            RunPlace::Tcp(address) if !address.ip().is_loopback() => {
+                return Err(OpenListenerError::NotLoopback(*address));
+            }
+            RunPlace::Tcp(address) => {
+                let (listener, taken) = Listener::bind(&ListenAddress::Tcp(*address)).map_err(|source| {
+                    OpenListenerError::Listen {
+                        run_id,
+                        address: ListenAddress::Tcp(*address),
+                        source,
+                    }
+                })?;
+                (listener, taken, None)
+            }
+            RunPlace::Unix { path, uid } => {
+                let address = ListenAddress::Unix(path.clone());
+                match Listener::bind_unix(path, Permission::User(*uid)) {
+                    Ok(listener) => (listener, address, Some(*uid)),
+                    Err(source) => {
+                        return Err(OpenListenerError::Listen {
+                            run_id,
+                            address,
+                            source,
+                        });
+                    }
+                }
+            }
+        };
+        if let Some(own) = address.socket_address() {
+            self.core.floor.add_own(own);
+        }
+        let closed = CancellationToken::new();
+        let audience = Audience::Run {
+            identity: Arc::new(identity.by(Attribution::Listener)),
+            uid,
+            closed: closed.clone(),
+        };
+        let accepting = listener::accept(
+            Arc::clone(&self.core),
+            listener,
+            audience,
+            Arc::clone(&self.places),
+        );
+        let opened = RunListener {
+            address: address.clone(),
+            closed,
+            task: self.listeners.spawn(accepting),
+        };
+        self.run_listeners.lock().entry(run_id).or_default().push(opened);
+        Ok(address)
+    }
+
+    /// Ends what a run that has ended still has: its listeners at once, its connections after the
+    /// grace of the settings, if they have not ended by themselves. Tell [`Runs`] first, so that no new
+    /// ones come.
     pub async fn end_run(&self, run_id: RunId) -> KillReceipt {
-        self.cut(&KillScope::Run(run_id), CutCause::RunEnded).await
+        self.close_listeners(run_id).await;
+        let scope = KillScope::Run(run_id);
+        let grace = self.core.settings.timeouts.run_grace;
+        // Whatever the child sent last may still be on its way to the server.
+        let _ = tokio::time::timeout(grace, self.core.live.ended(&scope)).await;
+        self.cut(&scope, CutCause::RunEnded).await
+    }
+
+    /// Runs that have listeners of their own now, and how many.
+    pub fn run_listeners(&self) -> Vec<(RunId, usize)> {
+        let listeners = self.run_listeners.lock();
+        listeners
+            .iter()
+            .map(|(run_id, listeners)| (*run_id, listeners.len()))
+            .collect()
+    }
+
+    /// Closes a run's own listeners and removes their files. What came in there stands.
+    pub async fn close_listeners(&self, run_id: RunId) {
+        let listeners = self.run_listeners.lock().remove(&run_id);
+        for RunListener {
+            address,
+            closed,
+            task,
+        } in listeners.into_iter().flatten()
+        {
+            closed.cancel();
+            // It ends by itself as well when the gateway stops.
+            let _ = task.await;
+            if let Some(own) = address.socket_address() {
+                self.core.floor.remove_own(own);
+            }
+        }
     }
 
     async fn cut(&self, scope: &KillScope, cause: CutCause) -> KillReceipt {
@@ -311,6 +464,7 @@ fn bounded(mut settings: Settings) -> Settings {
         &mut timeouts.progress,
         &mut timeouts.ping,
         &mut timeouts.pong,
+        &mut timeouts.run_grace,
     ] {
         *timeout = (*timeout).min(LONGEST);
     }

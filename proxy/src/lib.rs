@@ -4,7 +4,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `entry`, `stream`, `tls`, `entrance` |
+//! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
 //! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `http2`, `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
@@ -47,6 +47,7 @@ mod metrics;
 mod name_transport;
 mod names;
 mod parent;
+mod proxy_header;
 mod queue;
 pub mod quota;
 pub mod recorder;
@@ -58,6 +59,7 @@ pub mod ruling;
 pub mod settings;
 pub mod sink;
 mod sniff;
+mod socket_file;
 mod socks5;
 mod splice;
 mod stream;
@@ -67,7 +69,7 @@ mod tunnel;
 mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
-pub use gateway::{Gateway, KillReceipt, StartError};
+pub use gateway::{Gateway, KillReceipt, OpenListenerError, RunPlace, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
@@ -84,4 +86,4 @@ pub use settings::{
 };
 pub use sink::{EventSink, MemorySink, SinkError, Work};
 pub use tls::{ClientAuth, TlsError, TlsSettings, TlsStatus};
-pub use token_runs::TokenRuns;
+pub use token_runs::{Registration, TokenRuns};

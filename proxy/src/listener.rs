@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
+use crate::attempt::refuse_peer;
 use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
+use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
+use crate::socket_file::{self, Permission, SocketFile};
 use crate::stream::Stream;
 
 /// Connections that the kernel holds for us.
@@ -29,7 +34,26 @@ const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Tls(TcpListener),
-    Unix(UnixListener),
+    Unix {
+        listener: UnixListener,
+        /// Goes with the listener.
+        _file: SocketFile,
+    },
+}
+
+/// Whom a listener lets in.
+pub(crate) enum Audience {
+    /// Whoever comes; clients prove who they are.
+    Everybody,
+    /// One run alone: coming in here is the proof.
+    Run {
+        /// Whose.
+        identity: Arc<Identity>,
+        /// The one user of this machine who may connect, where the kernel says who does.
+        uid: Option<u32>,
+        /// Fires when the run is over.
+        closed: CancellationToken,
+    },
 }
 
 impl Listener {
@@ -46,8 +70,18 @@ impl Listener {
                 let taken = ListenAddress::Tls(listener.local_addr()?);
                 Ok((Self::Tls(listener), taken))
             }
-            ListenAddress::Unix(path) => Ok((Self::Unix(UnixListener::bind(path)?), address.clone())),
+            ListenAddress::Unix(path) => Ok((Self::bind_unix(path, Permission::Group)?, address.clone())),
         }
+    }
+
+    /// Binds a Unix socket for whoever `permission` names.
+    pub(crate) fn bind_unix(path: &Path, permission: Permission) -> io::Result<Self> {
+        let (listener, file) = socket_file::bind(path, permission)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix {
+            listener: UnixListener::from_std(listener)?,
+            _file: file,
+        })
     }
 
     /// Whether clients speak TLS here before anything else.
@@ -61,7 +95,7 @@ impl Listener {
                 let (stream, source) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Entry::from_source(source)))
             }
-            Self::Unix(listener) => {
+            Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Stream::Unix(stream), Entry::default()))
             }
@@ -81,16 +115,52 @@ pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts clients until the gateway drains. `places` bounds how many there are at once.
-pub(crate) async fn accept(core: Arc<Core>, listener: Listener, places: Arc<Semaphore>) {
+impl Audience {
+    /// What a client proves by coming in here.
+    fn identity(&self) -> Option<Arc<Identity>> {
+        match self {
+            Self::Everybody => None,
+            Self::Run { identity, .. } => Some(Arc::clone(identity)),
+        }
+    }
+
+    /// Why this client may not come in, if so. A folder that nobody else can enter says the same; this
+    /// holds where somebody opened it, and where a socket was handed on.
+    fn objects_to(&self, stream: &Stream) -> Option<String> {
+        let Self::Run { uid: Some(uid), .. } = self else {
+            return None;
+        };
+        match stream.peer_uid() {
+            Some(peer) if peer == *uid => None,
+            Some(peer) => Some(format!("user {peer} is not user {uid}, whose run this is")),
+            None => Some("the system does not say which user this is".to_owned()),
+        }
+    }
+
+    async fn closed(&self) {
+        match self {
+            Self::Everybody => std::future::pending().await,
+            Self::Run { closed, .. } => closed.cancelled().await,
+        }
+    }
+}
+
+/// Accepts clients until the gateway drains or the run is over. `places` bounds how many there are at
+/// once.
+pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience, places: Arc<Semaphore>) {
     loop {
         let accepted = tokio::select! {
             biased;
             () = core.draining.cancelled() => return,
+            () = audience.closed() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, entry)) => admit(&core, &listener, stream, entry, &places),
+            Ok((stream, mut entry)) => {
+                entry.listener = audience.identity();
+                let objection = audience.objects_to(&stream);
+                admit(&core, listener.is_tls(), stream, entry, objection, &places);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
@@ -100,17 +170,32 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, places: Arc<Sema
     }
 }
 
-fn admit(core: &Arc<Core>, listener: &Listener, mut stream: Stream, entry: Entry, places: &Arc<Semaphore>) {
+fn admit(
+    core: &Arc<Core>,
+    is_tls: bool,
+    mut stream: Stream,
+    entry: Entry,
+    objection: Option<String>,
+    places: &Arc<Semaphore>,
+) {
     let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         core.metrics.turned_away.inc();
         // As much of it as the socket takes; a flood must not make us wait.
-        if !listener.is_tls() {
+        if !is_tls {
             stream.write_at_once(TOO_MANY);
         }
         return;
     };
     core.metrics.accepted.inc();
-    let served = entrance::receive(Arc::clone(core), stream, entry, listener.is_tls());
+    let served = {
+        let core = Arc::clone(core);
+        async move {
+            match objection {
+                None => entrance::receive(core, stream, entry, is_tls).await,
+                Some(why) => refuse_peer(&core, &entry, &why).await,
+            }
+        }
+    };
     let closing = core.closing.clone();
     core.clients.spawn(async move {
         tokio::select! {

@@ -162,27 +162,36 @@ impl LiveTable {
     /// Ends every connection in `scope` and returns how many there were, once the last of them has
     /// closed its sockets.
     pub(crate) async fn cut(&self, scope: &KillScope, cause: CutCause) -> u64 {
-        let sweep = TaskTracker::new();
-        sweep.close();
-        let cuts: Vec<Cut> = {
-            let mut entries = self.entries.lock();
-            let covered = entries
-                .by_number
-                .values_mut()
-                .filter(|entry| scope.covers(entry.identity.as_deref()));
-            covered
-                .map(|entry| {
-                    entry.awaited.push(sweep.token());
-                    entry.cut.clone()
-                })
-                .collect()
-        };
+        let (sweep, cuts) = self.round_up(scope);
         // Waking takes a lock per connection; the table is free meanwhile.
         for cut in &cuts {
             cut.fire(cause);
         }
         sweep.wait().await;
         u64::try_from(cuts.len()).expect("a length fits 64 bits")
+    }
+
+    /// Waits until every connection that is in `scope` now has ended by itself.
+    pub(crate) async fn ended(&self, scope: &KillScope) {
+        self.round_up(scope).0.wait().await;
+    }
+
+    /// Everything in `scope`, and what ends when all of it has.
+    fn round_up(&self, scope: &KillScope) -> (TaskTracker, Vec<Cut>) {
+        let sweep = TaskTracker::new();
+        sweep.close();
+        let mut entries = self.entries.lock();
+        let covered = entries
+            .by_number
+            .values_mut()
+            .filter(|entry| scope.covers(entry.identity.as_deref()));
+        let cuts = covered
+            .map(|entry| {
+                entry.awaited.push(sweep.token());
+                entry.cut.clone()
+            })
+            .collect();
+        (sweep, cuts)
     }
 }
 

@@ -184,6 +184,7 @@ impl RefusalKind {
                 | RefusalReason::Quarantined
                 | RefusalReason::KillSwitch
                 | RefusalReason::Tier
+                | RefusalReason::UntrustedPeer
                 | RefusalReason::Floor => 403,
                 RefusalReason::Limit => 431,
                 RefusalReason::Quota => 429,

@@ -30,6 +30,9 @@ pub struct Settings {
     pub unattributed: Unattributed,
     /// Loopback, link-local and private ranges that the operator lifted from the floor.
     pub allow_private: Vec<IpNet>,
+    /// The peers that speak for others: each must say with a PROXY protocol header (version 2) where
+    /// its client came from. From anybody else such a header is refused.
+    pub proxy_protocol: Vec<IpNet>,
     /// Further addresses of this installation that are never dialled, for example the control
     /// plane's. The gateway's own listeners need not be named.
     pub own_addresses: Vec<SocketAddr>,
@@ -96,6 +99,9 @@ pub struct Timeouts {
     pub ping: Duration,
     /// How long its answer may take.
     pub pong: Duration,
+    /// How long the connections of a run that has ended may still take to end by themselves. New ones
+    /// are refused from the first moment.
+    pub run_grace: Duration,
 }
 
 /// How much of things there may be.
@@ -139,6 +145,7 @@ impl Settings {
             admin: None,
             unattributed: Unattributed::Refuse,
             allow_private: Vec::new(),
+            proxy_protocol: Vec::new(),
             own_addresses: Vec::new(),
             resolver: ResolverSettings::default(),
             parents: Vec::new(),
@@ -162,6 +169,7 @@ impl Default for Timeouts {
             progress: Duration::from_secs(600),
             ping: Duration::from_secs(60),
             pong: Duration::from_secs(30),
+            run_grace: Duration::from_secs(2),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! SOCKS5 (RFC 1928, RFC 1929): CONNECT with user and password.
+//! SOCKS5 (RFC 1928, RFC 1929): CONNECT with user and password, or without where the way in proves
+//! enough: a run's own listener, a client certificate, a registered source address.
 //!
 //! The messages are read by functions that see bytes only; the conversation around them owns the
 //! socket and the clock.
@@ -18,14 +19,14 @@ use crate::identity::{Identity, IdentityRefusal};
 use crate::live::CutCause;
 use crate::refusal::{Failure, Refusal, RefusalKind};
 use crate::request::{BadRequest, MAX_RAW, Notes, Proof};
-use crate::settings::Unattributed;
 use crate::tunnel::Tunnel;
 
 const VERSION: u8 = 5;
 const AUTH_VERSION: u8 = 1;
 const NO_AUTH: u8 = 0;
 const USER_AND_PASSWORD: u8 = 2;
-const NO_METHOD: u8 = 0xff;
+/// "NO ACCEPTABLE METHODS" (RFC 1928 §3).
+const NO_METHOD_LEFT: [u8; 2] = [VERSION, 0xff];
 const CONNECT: u8 = 1;
 const UDP_ASSOCIATE: u8 = 3;
 const IPV4: u8 = 1;
@@ -213,38 +214,53 @@ struct Talk<'a> {
 impl Talk<'_> {
     async fn negotiate(&mut self) -> Result<(Option<Arc<Identity>>, Ask), Over> {
         let greeting = self.read(greeting).await?;
-        let observe = self.core.settings.unattributed == Unattributed::Observe;
         let proof = if greeting.user_and_password {
             self.say(&[VERSION, USER_AND_PASSWORD]).await?;
             self.read(user_and_password).await?
-        } else if greeting.no_auth && observe {
-            self.say(&[VERSION, NO_AUTH]).await?;
+        } else if greeting.no_auth {
             Proof::None
         } else {
-            refuse_identity(
-                self.core,
-                IdentityRefusal::Missing,
-                &Proof::None,
-                None,
-                Notes::default(),
-            )
-            .await;
-            self.say(&[VERSION, NO_METHOD]).await?;
-            return Err(Over::Answered);
+            return self
+                .turn_away(IdentityRefusal::Missing, &Proof::None, NO_METHOD_LEFT)
+                .await;
+        };
+        let proof = self.without_empty_password(proof);
+        let (accepted, refused) = match greeting.user_and_password {
+            true => ([AUTH_VERSION, 0], [AUTH_VERSION, 1]),
+            // The client brings nothing, so the way it came in must be enough, or the site must not mind.
+            false => ([VERSION, NO_AUTH], NO_METHOD_LEFT),
         };
         match self.core.identify(&proof, &self.client.entry) {
             Ok(identity) => {
-                if greeting.user_and_password {
-                    self.say(&[AUTH_VERSION, 0]).await?;
-                }
+                self.say(&accepted).await?;
                 Ok((identity, self.read(ask).await?))
             }
-            Err(refusal) => {
-                refuse_identity(self.core, refusal, &proof, None, Notes::default()).await;
-                self.say(&[AUTH_VERSION, 1]).await?;
-                Err(Over::Answered)
-            }
+            Err(refusal) => self.turn_away(refusal, &proof, refused).await,
         }
+    }
+
+    /// Some clients offer a user and a password without having any (Java sends the name of the
+    /// system's user and nothing). Where the way in proves who they are, that is nothing presented; no
+    /// token is empty, so none is passed over.
+    fn without_empty_password(&self, proof: Proof) -> Proof {
+        let is_empty = matches!(&proof, Proof::Basic { password, .. } if password.is_empty());
+        let is_known = || self.core.identify(&Proof::None, &self.client.entry);
+        if is_empty && matches!(is_known(), Ok(Some(_))) {
+            Proof::None
+        } else {
+            proof
+        }
+    }
+
+    async fn turn_away<T>(
+        &mut self,
+        refusal: IdentityRefusal,
+        proof: &Proof,
+        answer: [u8; 2],
+    ) -> Result<T, Over> {
+        refuse_identity(self.core, refusal, proof, None, Notes::default()).await;
+        self.say(&answer).await?;
+        Err(Over::Answered)
     }
 
     async fn connect(mut self, identity: Option<Arc<Identity>>, ask: Ask) -> Option<Box<Tunnel>> {

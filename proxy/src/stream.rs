@@ -75,6 +75,14 @@ impl Stream {
         }
     }
 
+    /// The user at the other end, where the kernel knows (`SO_PEERCRED`).
+    pub(crate) fn peer_uid(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) | Self::Http2(_) => None,
+            Self::Unix(io) => io.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+
     /// Writes as much of `bytes` as goes without waiting.
     pub(crate) fn write_at_once(&mut self, bytes: &[u8]) {
         let mut context = Context::from_waker(Waker::noop());

@@ -1,10 +1,13 @@
-//! Token runs: an answer to "whose run is it?" from signed run tokens alone.
+//! Token runs: an answer to "whose run is it?" from signed run tokens and what was registered.
 //!
 //! A token carries plugin, artifact and expiry under the run key's signature, so no registry is
-//! asked. What a signature cannot say is that a run is over: ended runs are told to us, and are
-//! remembered until their last token has expired anyway.
+//! asked. Two kinds of proof carry nothing, because a client does not bring them: a run's own
+//! listener and a source address. The runs that have one are told to us. What neither a signature nor
+//! a registration can say is that a run is over: ended runs are told to us too, and are remembered
+//! until their last token has expired anyway.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,6 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use seal::PublicKey;
 use seal::token::{self, TokenRefusal};
 
+use crate::identity::{agree, claims};
 use crate::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 
 /// Verified credentials that are kept at most; a signature check costs some sixty microseconds.
@@ -23,8 +27,29 @@ pub struct TokenRuns {
     keys: ArcSwap<Vec<PublicKey>>,
     /// Ended runs, and when the last of their tokens expires.
     ended: RwLock<HashMap<RunId, Timestamp>>,
+    /// Runs that can be known without a token. Kept after their end, so that whoever still comes that
+    /// way is told so, and forgotten when they expire.
+    registered: RwLock<Registered>,
     /// Verified credentials by their hash. Emptied when keys change and when full.
     verified: Mutex<HashMap<Sha256Digest, Verified>>,
+}
+
+/// A run that can be known by where a connection comes in or comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Whose run it is.
+    pub identity: Identity,
+    /// From when on the run is over in any case.
+    pub expires: Timestamp,
+    /// The addresses that are this run's. An address of several runs proves nothing.
+    pub sources: Vec<IpAddr>,
+}
+
+#[derive(Default)]
+struct Registered {
+    by_run: HashMap<RunId, Registration>,
+    /// The runs of each address, which is in its canonical form here.
+    by_source: HashMap<IpAddr, Vec<RunId>>,
 }
 
 #[derive(Clone)]
@@ -39,6 +64,7 @@ impl TokenRuns {
         Self {
             keys: ArcSwap::from_pointee(keys),
             ended: RwLock::default(),
+            registered: RwLock::default(),
             verified: Mutex::default(),
         }
     }
@@ -47,6 +73,21 @@ impl TokenRuns {
     pub fn set_keys(&self, keys: Vec<PublicKey>) {
         self.keys.store(Arc::new(keys));
         self.verified.lock().clear();
+    }
+
+    /// Knows a run by its listener and its sources from now on. Registering it again replaces what was
+    /// known of it; ending it is [`TokenRuns::end_run`], and that stays.
+    pub fn register(&self, registration: Registration, now: Timestamp) {
+        let mut registered = self.registered.write();
+        let Registered { by_run, by_source } = &mut *registered;
+        by_run.retain(|_, known| known.expires > now);
+        by_run.insert(registration.identity.run_id, registration);
+        by_source.clear();
+        for (run_id, known) in by_run {
+            for source in &known.sources {
+                by_source.entry(source.to_canonical()).or_default().push(*run_id);
+            }
+        }
     }
 
     /// Refuses `run_id` from now on. `expires` is when the last token of the run expires; after that
@@ -59,6 +100,23 @@ impl TokenRuns {
         self.verified
             .lock()
             .retain(|_, verified| verified.identity.run_id != run_id);
+    }
+
+    /// How many addresses live runs are known by.
+    pub fn sources(&self, now: Timestamp) -> usize {
+        let registered = self.registered.read();
+        let is_live = |run_id: &RunId| {
+            let known = registered.by_run.get(run_id);
+            known.is_some_and(|known| known.expires > now) && !self.has_ended(*run_id)
+        };
+        let run_ids = registered.by_source.values();
+        run_ids.filter(|run_ids| run_ids.iter().any(is_live)).count()
+    }
+
+    /// Whether a run that was registered is over, one way or another.
+    pub fn is_over(&self, run_id: RunId, now: Timestamp) -> bool {
+        let is_live = |known: &Registration| known.expires > now;
+        self.has_ended(run_id) || !self.registered.read().by_run.get(&run_id).is_some_and(is_live)
     }
 
     fn verify(&self, credentials: &Credentials<'_>, now: Timestamp) -> Result<Verified, IdentityRefusal> {
@@ -100,26 +158,89 @@ impl TokenRuns {
     }
 }
 
+impl TokenRuns {
+    /// The run whose own listener it is, if that is still so.
+    fn by_listener(
+        &self,
+        listener: &Arc<Identity>,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, IdentityRefusal> {
+        let run_id = listener.run_id;
+        match self.registered.read().by_run.get(&run_id) {
+            Some(known) if !known.identity.is_same_run(listener) => Err(IdentityRefusal::Invalid),
+            Some(known) if known.expires <= now => Err(IdentityRefusal::Expired { run_id }),
+            Some(_) => Ok(Arc::clone(listener)),
+            // Forgotten because it expired; or a listener that nobody registered, which is no proof.
+            None => Err(IdentityRefusal::Expired { run_id }),
+        }
+    }
+
+    /// The runs that are registered for `source`, those that are over last.
+    fn by_source(&self, source: IpAddr, now: Timestamp) -> (Vec<Arc<Identity>>, Vec<RunId>) {
+        let (mut live, mut over) = (Vec::new(), Vec::new());
+        let registered = self.registered.read();
+        let run_ids = registered.by_source.get(&source.to_canonical());
+        for run_id in run_ids.into_iter().flatten() {
+            match registered.by_run.get(run_id) {
+                Some(known) if known.expires <= now => {}
+                Some(_) if self.has_ended(*run_id) => over.push(*run_id),
+                Some(known) => live.push(Arc::new(known.identity.by(Attribution::Source))),
+                None => {}
+            }
+        }
+        live.sort_unstable_by_key(|identity| identity.run_id);
+        (live, over)
+    }
+}
+
 impl Runs for TokenRuns {
     fn whose(&self, presented: &Presented<'_>, now: Timestamp) -> Result<Arc<Identity>, IdentityRefusal> {
-        let by_token = match &presented.credentials {
-            Some(credentials) => Some(self.verify(credentials, now)?.identity),
-            None => None,
+        let mut proofs = Vec::with_capacity(4);
+        proofs.extend(presented.certificate.cloned());
+        if let Some(credentials) = &presented.credentials {
+            proofs.push(self.verify(credentials, now)?.identity);
+        }
+        if let Some(listener) = presented.listener {
+            proofs.push(self.by_listener(listener, now)?);
+        }
+        let proved = agree(&proofs)?;
+        let (sources, over) = match presented.source {
+            Some(source) => self.by_source(source.ip(), now),
+            None => Default::default(),
         };
-        let identity = match (presented.certificate, by_token) {
-            (Some(certificate), Some(token)) if !certificate.is_same_run(&token) => {
-                return Err(IdentityRefusal::Conflict);
+        let identity = match (proved, sources.as_slice()) {
+            // An address that was given to somebody else contradicts any other proof.
+            (Some(proved), []) => proved,
+            (Some(proved), sources) if sources.iter().any(|source| source.is_same_run(&proved)) => proved,
+            (Some(_), sources) => {
+                proofs.extend_from_slice(sources);
+                return Err(IdentityRefusal::Conflict {
+                    claims: claims(&proofs),
+                });
             }
-            (Some(certificate), _) => Arc::clone(certificate),
-            (None, Some(token)) => token,
-            (None, None) => return Err(IdentityRefusal::Missing),
+            (None, [source]) => Arc::clone(source),
+            (None, []) => {
+                return Err(match over.as_slice() {
+                    [run_id] => IdentityRefusal::Ended { run_id: *run_id },
+                    _ => IdentityRefusal::Missing,
+                });
+            }
+            (None, several) => {
+                return Err(IdentityRefusal::Ambiguous {
+                    claims: claims(several),
+                });
+            }
         };
         let run_id = identity.run_id;
-        if self.ended.read().contains_key(&run_id) {
+        if self.has_ended(run_id) {
             Err(IdentityRefusal::Ended { run_id })
         } else {
             Ok(identity)
         }
+    }
+
+    fn has_ended(&self, run_id: RunId) -> bool {
+        self.ended.read().contains_key(&run_id)
     }
 }
 
@@ -234,6 +355,159 @@ mod tests {
         assert_eq!(runs.ended.read().len(), 2);
         runs.end_run(other, NOW.plus_seconds(600), NOW.plus_seconds(60));
         assert_eq!(runs.ended.read().len(), 1);
+    }
+
+    fn identity(run: &Run, attribution: Attribution) -> Identity {
+        Identity {
+            plugin_id: run.claims.plugin_id.clone(),
+            artifact_digest: run.claims.artifact_digest,
+            run_id: run.claims.run_id,
+            attribution,
+        }
+    }
+
+    fn register(runs: &TokenRuns, run: &Run, sources: &[&str]) -> Arc<Identity> {
+        let identity = identity(run, Attribution::Listener);
+        let registration = Registration {
+            identity: identity.clone(),
+            expires: run.claims.expires,
+            sources: sources.iter().map(|ip| ip.parse().unwrap()).collect(),
+        };
+        runs.register(registration, NOW);
+        Arc::new(identity)
+    }
+
+    /// What is known of somebody with these proofs.
+    fn known(
+        runs: &TokenRuns,
+        token: Option<&Run>,
+        listener: Option<&Arc<Identity>>,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<(RunId, Attribution), IdentityRefusal> {
+        let presented = Presented {
+            credentials: token.map(|run| Credentials {
+                user: run.user.as_bytes(),
+                password: run.token.as_bytes(),
+            }),
+            source: Some((source.parse::<IpAddr>().unwrap(), 4711).into()),
+            listener,
+            certificate: None,
+        };
+        let identity = runs.whose(&presented, now)?;
+        Ok((identity.run_id, identity.attribution))
+    }
+
+    #[test]
+    fn every_pair_of_proofs_must_name_one_run() {
+        let key = SigningKey::ed25519_from_seed(&[1; 32]);
+        let runs = TokenRuns::new(vec![key.public()]);
+        let (first, second) = (run(&key, 1), run(&key, 2));
+        let ours = register(&runs, &first, &["10.0.0.1"]);
+        let theirs = register(&runs, &second, &["10.0.0.2"]);
+        let (id, elsewhere) = (first.claims.run_id, "10.9.9.9");
+        for (token, listener, source, by) in [
+            (Some(&first), None, elsewhere, Attribution::Token),
+            (Some(&first), Some(&ours), elsewhere, Attribution::Token),
+            (Some(&first), Some(&ours), "::ffff:10.0.0.1", Attribution::Token),
+            (None, Some(&ours), elsewhere, Attribution::Listener),
+            (None, Some(&ours), "10.0.0.1", Attribution::Listener),
+            (None, None, "10.0.0.1", Attribution::Source),
+            (None, None, "::ffff:10.0.0.1", Attribution::Source),
+        ] {
+            assert_eq!(known(&runs, token, listener, source, NOW), Ok((id, by)), "{by}");
+        }
+        for (token, listener, source) in [
+            (Some(&first), Some(&theirs), elsewhere),
+            (Some(&first), None, "10.0.0.2"),
+            (None, Some(&ours), "10.0.0.2"),
+            (Some(&first), Some(&ours), "10.0.0.2"),
+        ] {
+            let refusal = known(&runs, token, listener, source, NOW).unwrap_err();
+            assert!(matches!(refusal, IdentityRefusal::Conflict { .. }), "{refusal:?}");
+            assert!(refusal.claims().len() >= 2);
+        }
+        assert_eq!(
+            known(&runs, None, None, elsewhere, NOW),
+            Err(IdentityRefusal::Missing)
+        );
+    }
+
+    #[test]
+    fn an_address_of_two_runs_names_neither_and_contradicts_neither() {
+        let key = SigningKey::ed25519_from_seed(&[1; 32]);
+        let runs = TokenRuns::new(vec![key.public()]);
+        let (first, second, third) = (run(&key, 1), run(&key, 2), run(&key, 3));
+        register(&runs, &first, &["10.0.0.1"]);
+        register(&runs, &second, &["10.0.0.1"]);
+        assert_eq!((runs.sources(NOW), runs.sources(NOW.plus_seconds(60))), (1, 0));
+        let refusal = known(&runs, None, None, "10.0.0.1", NOW).unwrap_err();
+        let IdentityRefusal::Ambiguous { claims } = &refusal else {
+            panic!("{refusal:?}")
+        };
+        assert_eq!(
+            claims.iter().map(|claim| claim.run_id).collect::<Vec<_>>(),
+            [first.claims.run_id, second.claims.run_id]
+        );
+        assert!(refusal.proves_nothing());
+        for run in [&first, &second] {
+            let expected = Ok((run.claims.run_id, Attribution::Token));
+            assert_eq!(known(&runs, Some(run), None, "10.0.0.1", NOW), expected);
+        }
+        assert!(matches!(
+            known(&runs, Some(&third), None, "10.0.0.1", NOW),
+            Err(IdentityRefusal::Conflict { .. })
+        ));
+        // The address is the other's alone as soon as one is over.
+        runs.end_run(second.claims.run_id, second.claims.expires, NOW);
+        let expected = Ok((first.claims.run_id, Attribution::Source));
+        assert_eq!(known(&runs, None, None, "10.0.0.1", NOW), expected);
+    }
+
+    #[test]
+    fn a_run_that_is_over_is_refused_whatever_proves_it() {
+        let key = SigningKey::ed25519_from_seed(&[1; 32]);
+        let runs = TokenRuns::new(vec![key.public()]);
+        let first = run(&key, 1);
+        let run_id = first.claims.run_id;
+        let listener = register(&runs, &first, &["10.0.0.1"]);
+        let certificate = Arc::new(identity(&first, Attribution::Mtls));
+        let later = first.claims.expires;
+        assert_eq!(
+            known(&runs, None, Some(&listener), "10.9.9.9", later),
+            Err(IdentityRefusal::Expired { run_id })
+        );
+        assert_eq!(
+            known(&runs, None, None, "10.0.0.1", later),
+            Err(IdentityRefusal::Missing)
+        );
+        runs.end_run(run_id, first.claims.expires, NOW);
+        assert!(runs.has_ended(run_id));
+        let ended = Err(IdentityRefusal::Ended { run_id });
+        assert_eq!(known(&runs, Some(&first), None, "10.9.9.9", NOW), ended);
+        assert_eq!(known(&runs, None, Some(&listener), "10.9.9.9", NOW), ended);
+        assert_eq!(known(&runs, None, None, "10.0.0.1", NOW), ended);
+        let presented = Presented {
+            credentials: None,
+            source: None,
+            listener: None,
+            certificate: Some(&certificate),
+        };
+        assert_eq!(
+            runs.whose(&presented, NOW),
+            Err(IdentityRefusal::Ended { run_id })
+        );
+        // Registered again by mistake, it stays over.
+        register(&runs, &first, &["10.0.0.1"]);
+        assert_eq!(known(&runs, None, Some(&listener), "10.9.9.9", NOW), ended);
+    }
+
+    #[test]
+    fn a_listener_that_nobody_registered_proves_nothing() {
+        let key = SigningKey::ed25519_from_seed(&[1; 32]);
+        let runs = TokenRuns::new(vec![key.public()]);
+        let listener = Arc::new(identity(&run(&key, 1), Attribution::Listener));
+        assert!(known(&runs, None, Some(&listener), "10.9.9.9", NOW).is_err());
     }
 
     #[test]

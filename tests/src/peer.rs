@@ -35,6 +35,12 @@ pub enum Peer {
     OpenaiWheel,
     /// Any of the clients that the matrix drives.
     AnyClient,
+    /// `ssh`, the client.
+    Ssh,
+    /// nmap's `ncat`.
+    Ncat,
+    /// The means to be another user: root, and `setpriv`.
+    AnotherUser,
     /// The means to mount a small filesystem of our own.
     Tmpfs,
 }
@@ -70,6 +76,9 @@ impl Peer {
             Self::Python => "python with the packages of tests/requirements.txt",
             Self::OpenaiWheel => "the openai wheel",
             Self::AnyClient => "any client",
+            Self::Ssh => "ssh",
+            Self::Ncat => "ncat",
+            Self::AnotherUser => "the right to become another user",
             Self::Tmpfs => "the right to mount a tmpfs",
         }
     }
@@ -95,6 +104,9 @@ impl Peer {
                 .find_map(which)
                 .or_else(venv)
                 .ok_or_else(|| missing(nowhere)),
+            Self::AnotherUser => which("setpriv")
+                .filter(|_| rustix::process::geteuid().is_root())
+                .ok_or_else(|| missing("it takes root and setpriv")),
             Self::Tmpfs => {
                 tmpfs().ok_or_else(|| missing("mount needs root, and not every container grants it"))
             }

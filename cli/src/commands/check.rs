@@ -125,6 +125,7 @@ fn ruling(
             },
         )]),
         ended_runs: BTreeSet::new(),
+        registered_runs: Vec::new(),
     };
     let rulings = HouseRulings::default();
     rulings.tell_facts(Arc::new(facts));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::evidence::witnessing::Panel;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::house::logs;
+use crate::house::{logs, run_places};
 use crate::output::{self, Format, styled};
 use crate::witness::WitnessUrl;
 use crate::{clock, tls_config, trust_file};
@@ -54,6 +54,7 @@ pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     check("witnesses", witnesses(config));
     check("tls", tls(config));
     check("ports", ports(config));
+    check("run sockets", run_sockets(config));
     check("mail", mail(config));
     let view = DoctorView {
         healthy: checks.iter().all(|check| check.ok),
@@ -247,6 +248,16 @@ fn ports(config: &Config) -> anyhow::Result<String> {
         })?;
     }
     Ok("free; nothing is serving".to_owned())
+}
+
+fn run_sockets(config: &Config) -> anyhow::Result<String> {
+    let longest = run_places::longest(&config.run_dir());
+    anyhow::ensure!(
+        longest <= run_places::LONGEST_SOCKET_PATH,
+        "{} is too long for sockets, so `run --listener unix` will not work; set gateway.run_dir to a shorter path",
+        config.run_dir().display()
+    );
+    Ok(config.run_dir().display().to_string())
 }
 
 fn mail(config: &Config) -> anyhow::Result<String> {

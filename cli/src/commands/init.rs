@@ -243,6 +243,9 @@ listen = ["127.0.0.1:3128"]
 admin = "127.0.0.1:9128"                 # /metrics, /healthz, /readyz
 unattributed = "refuse"                  # or "observe"
 allow_private = []                       # CIDRs lifted from the floor
+proxy_protocol = []                      # CIDRs of load balancers, which must send PROXY headers (v2)
+run_grace = "2s"                         # how long tunnels of an ended run may finish; new ones are refused
+# run_dir = "/run/bailiwick"             # sockets of `run --listener unix`; for runs of other users
 
 [gateway.limits]                         # what is left out is as shipped
 # connections_per_run = 4000

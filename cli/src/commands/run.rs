@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use anyhow::Context as _;
 use base::ArtifactDigest;
 use control::api::types::{EndRunRequest, GatewayView, RunStarted, RunView, StartRunRequest};
+use control::words::ListenerKind;
 use proxy::{ClientAuth, ListenAddress};
 
 use super::who;
@@ -50,9 +51,43 @@ pub struct RunArgs {
     /// Prove the run by a client certificate instead of a token
     #[arg(long, long_help = MTLS_HELP)]
     mtls: bool,
+    /// Open a listener of the run's own, where it needs no credentials: a Unix socket that only one
+    /// user may open, or a loopback port (any process of this machine that finds it is taken for the
+    /// run); may be given for each
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    listener: Vec<Listener>,
+    /// The user, by number, who may open the run's Unix socket [default: the one who runs this]
+    #[arg(long, value_name = "UID")]
+    uid: Option<u32>,
+    /// Take connections from this address for the run, while no other live run has the same address;
+    /// may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    source: Vec<IpAddr>,
+    /// Let --source be a loopback address: every process of the gateway's machine is then taken for
+    /// the run
+    #[arg(long, requires = "source")]
+    loopback_source: bool,
     /// The command, after --
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
+}
+
+/// `--listener`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Listener {
+    /// BAILIWICK_PROXY_SOCKET names a Unix socket; the usual variables go on carrying credentials
+    Unix,
+    /// The usual variables and BAILIWICK_PROXY name a loopback port, without credentials
+    Tcp,
+}
+
+impl From<Listener> for ListenerKind {
+    fn from(listener: Listener) -> Self {
+        match listener {
+            Listener::Unix => Self::Unix,
+            Listener::Tcp => Self::Tcp,
+        }
+    }
 }
 
 /// Runs `bailiwick run`. The exit status is the command's own.
@@ -66,6 +101,10 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         (None, Some(digest)) => digest,
         (None, None) => anyhow::bail!("name the artifact with --artifact FILE or --digest DIGEST"),
     };
+    anyhow::ensure!(
+        !(args.mtls && args.listener.contains(&Listener::Tcp)),
+        "--mtls and --listener tcp each set the proxy variables; choose one, or --listener unix beside --mtls"
+    );
     let folder = match args.mtls {
         true => Some(certificate_folder(config)?),
         false => None,
@@ -75,6 +114,13 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         artifact_digest,
         valid_for_s: args.valid_for,
         client_key: folder.as_ref().map(RunFolder::public_key),
+        listeners: args.listener.iter().map(|kind| (*kind).into()).collect(),
+        uid: args.uid.or_else(|| {
+            let unix = args.listener.contains(&Listener::Unix);
+            unix.then(|| rustix::process::geteuid().as_raw())
+        }),
+        sources: args.source.clone(),
+        loopback_sources: args.loopback_source,
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {
@@ -122,21 +168,37 @@ async fn start(
             "warning: no gateway is ready, connections will be refused; see: bailiwick status",
         );
     }
+    for source in &started.shared_sources {
+        output::note(
+            false,
+            &format!("warning: another live run has source {source} too; it proves nothing for either"),
+        );
+    }
     let gateway = ready
         .or(started.gateways.first())
         .context("no gateway is running; start it with: bailiwick serve")?;
-    let (proxy, speaks_tls) = way_in(gateway, folder.is_some())?;
+    let own = |address: &String| address.parse::<SocketAddr>().ok();
+    let (proxy, speaks_tls, token) = match started.listeners.iter().find_map(own) {
+        // Coming in there is the proof.
+        Some(proxy) => (proxy, false, None),
+        None => {
+            let (proxy, speaks_tls) = way_in(gateway, folder.is_some())?;
+            (proxy, speaks_tls, Some(started.token.clone()))
+        }
+    };
     let tls = match speaks_tls {
         true => Some(tls_facts(config, started, folder)?),
         false => None,
     };
+    let socket = |address: &String| address.strip_prefix("unix:").map(PathBuf::from);
     let facts = RunFacts {
         run_id: started.run_id,
         plugin_id: started.plugin_id.clone(),
         artifact_digest: started.artifact_digest,
         proxy,
-        token: started.token.clone(),
+        token,
         tls,
+        socket: started.listeners.iter().find_map(socket),
     };
     output::note(
         quiet,
@@ -175,7 +237,7 @@ fn way_in(gateway: &GatewayView, by_certificate: bool) -> anyhow::Result<(Socket
     });
     let (address, speaks_tls) = plain.or(tls).with_context(|| {
         format!(
-            "gateway {} listens nowhere that this run could use ({}); restart it if gateway.listen was changed",
+            "gateway {} listens nowhere that this run could use ({}); restart it if gateway.listen was changed, or add --listener tcp",
             gateway.name,
             gateway.listen.join(" ")
         )

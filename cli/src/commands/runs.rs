@@ -26,10 +26,28 @@ pub async fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
                 run.started_at.to_string(),
                 end,
                 run.artifact_digest.short(),
+                ways_in(run),
             ]
         };
         let rows: Vec<_> = list.runs.iter().map(row).collect();
-        output::table(&["RUN", "PLUGIN", "STARTED", "ENDED", "ARTIFACT"], &rows)
+        output::table(
+            &["RUN", "PLUGIN", "STARTED", "ENDED", "ARTIFACT", "KNOWN BY"],
+            &rows,
+        )
     })?;
     Ok(Exit::Done)
+}
+
+/// How connections of a live run are known: its token always, and what else it has.
+fn ways_in(run: &RunView) -> String {
+    if !run.live {
+        return "-".to_owned();
+    }
+    let sources = run.sources.iter().map(|source| format!("source {source}"));
+    let listeners = run.listeners.iter().map(|address| format!("listener {address}"));
+    let ways: Vec<_> = std::iter::once("token".to_owned())
+        .chain(listeners)
+        .chain(sources)
+        .collect();
+    ways.join(", ")
 }

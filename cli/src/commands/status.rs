@@ -64,9 +64,11 @@ fn text(view: &View) -> String {
         say(
             "gateway",
             format!(
-                "{} on {}: {state}, {} live tunnel(s), {} log entries, list {}",
+                "{} on {}: {state}, {} listener(s) and {} source(s) of single runs, {} live tunnel(s), {} log entries, list {}",
                 gateway.name,
                 gateway.listen.join(" "),
+                gateway.run_listeners,
+                gateway.run_sources,
                 gateway.live_tunnels,
                 gateway.log_size,
                 gateway.crl_number

@@ -23,10 +23,12 @@ pub struct RunFacts {
     pub plugin_id: base::PluginId,
     /// The artifact.
     pub artifact_digest: base::ArtifactDigest,
-    /// The gateway's address for clients on this machine.
+    /// The gateway's address for clients on this machine, or the run's own.
     pub proxy: SocketAddr,
-    /// The run token; a credential.
-    pub token: String,
+    /// The run token, a credential; absent where `proxy` is the run's own.
+    pub token: Option<String>,
+    /// The run's own Unix socket, where it has one.
+    pub socket: Option<PathBuf>,
     /// Where the gateway speaks TLS at that address: what the command needs for that.
     pub tls: Option<TlsFacts>,
 }
@@ -43,13 +45,14 @@ pub struct TlsFacts {
 impl RunFacts {
     /// The proxy as clients are told it.
     fn proxy_url(&self) -> String {
-        let Self {
-            run_id, token, proxy, ..
-        } = self;
-        match &self.tls {
-            None => format!("http://{run_id}:{token}@{proxy}"),
-            Some(TlsFacts { client: None, .. }) => format!("https://{run_id}:{token}@{proxy}"),
-            Some(TlsFacts { client: Some(_), .. }) => format!("https://{proxy}"),
+        let (scheme, has_certificate) = match &self.tls {
+            None => ("http", false),
+            Some(tls) => ("https", tls.client.is_some()),
+        };
+        let Self { run_id, proxy, .. } = self;
+        match self.token.as_ref().filter(|_| !has_certificate) {
+            Some(token) => format!("{scheme}://{run_id}:{token}@{proxy}"),
+            None => format!("{scheme}://{proxy}"),
         }
     }
 }
@@ -111,6 +114,15 @@ pub fn environment(facts: &RunFacts) -> Vec<(String, String)> {
     if let Some(tls) = &facts.tls {
         environment.extend(tls_environment(facts, tls));
     }
+    // For clients that are told their proxy in words of their own, as in `nc -X 5 -x $BAILIWICK_PROXY`:
+    // only where no credentials are needed, or they would be refused.
+    if facts.token.is_none() && facts.tls.is_none() {
+        environment.push(("BAILIWICK_PROXY".to_owned(), facts.proxy.to_string()));
+    }
+    if let Some(socket) = &facts.socket {
+        // The gateway chose the path, and chose it in UTF-8.
+        environment.push(("BAILIWICK_PROXY_SOCKET".to_owned(), socket.display().to_string()));
+    }
     environment
 }
 
@@ -124,6 +136,9 @@ pub async fn run(command: &[OsString], facts: &RunFacts) -> anyhow::Result<ExitS
         .context("no command given; write it after --")?;
     let mut child = Command::new(program)
         .args(arguments)
+        // Of a run around this one, if there is any.
+        .env_remove("BAILIWICK_PROXY")
+        .env_remove("BAILIWICK_PROXY_SOCKET")
         .envs(environment(facts))
         .kill_on_drop(true)
         .spawn()
@@ -175,9 +190,27 @@ mod tests {
             plugin_id: "acme.weather".parse().unwrap(),
             artifact_digest: base::ArtifactDigest::new(base::Sha256Digest::of(b"x")),
             proxy: "127.0.0.1:3128".parse().unwrap(),
-            token: "a-b_c".to_owned(),
+            token: Some("a-b_c".to_owned()),
+            socket: None,
             tls: None,
         }
+    }
+
+    #[test]
+    fn a_listener_of_its_own_takes_the_place_of_credentials() {
+        let facts = RunFacts {
+            token: None,
+            socket: Some("/run/bailiwick/x/proxy.sock".into()),
+            ..facts()
+        };
+        let environment: std::collections::BTreeMap<_, _> = environment(&facts).into_iter().collect();
+        assert_eq!(environment["https_proxy"], "http://127.0.0.1:3128");
+        assert_eq!(environment["BAILIWICK_PROXY"], "127.0.0.1:3128");
+        assert_eq!(
+            environment["BAILIWICK_PROXY_SOCKET"],
+            "/run/bailiwick/x/proxy.sock"
+        );
+        assert!(!environment.values().any(|value| value.contains("a-b_c")));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! The gateway of this process, as the control plane sees it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use base::RunId;
+use base::{Attribution, RunId};
 use control::api::types::GatewayView;
-use control::gateways::{Facts, GatewayFailure, Gateways, KillReport, Stop};
+use control::gateways::{Facts, GatewayFailure, Gateways, KillReport, RegisteredRun, Stop};
 use control::nights::Answer;
+use control::words::ListenerKind;
 use evidence::UnverifiedReader;
-use proxy::{Gateway, KillScope, TokenRuns};
+use proxy::{Gateway, Identity, KillScope, Registration, RunPlace, TokenRuns};
 use seal::trust::Role;
 
 use super::rulings::HouseRulings;
+use super::run_places::{LONGEST_SOCKET_PATH, RunPlaces, own_uid};
 use super::witnesses::Witnesses;
 use crate::clock;
 use crate::config::Config;
@@ -31,6 +34,7 @@ pub struct HouseGateways {
     pub runs: Arc<TokenRuns>,
     gateway: OnceLock<Gateway>,
     witnesses: OnceLock<Arc<Witnesses>>,
+    places: RunPlaces,
 }
 
 impl HouseGateways {
@@ -43,12 +47,65 @@ impl HouseGateways {
             runs: Arc::new(TokenRuns::new(Vec::new())),
             gateway: OnceLock::new(),
             witnesses: OnceLock::new(),
+            places: RunPlaces::new(config.run_dir()),
         }
     }
 
-    /// From now on there is a gateway.
-    pub fn attach(&self, gateway: Gateway) {
+    /// From now on there is a gateway. Runs that live longer than the one before get their listeners
+    /// back, where they were.
+    pub fn attach(&self, gateway: Gateway, facts: &Facts) {
         assert!(self.gateway.set(gateway).is_ok(), "a process has one gateway");
+        let mut kept = HashSet::new();
+        for run in &facts.registered_runs {
+            for address in &run.listeners {
+                let Some(place) = self.places.known(address, run.socket_uid) else {
+                    tracing::warn!(%run.run_id, address, "a run's listener is not where runs have theirs, and stays closed");
+                    continue;
+                };
+                if let RunPlace::Unix { path, .. } = &place {
+                    kept.insert(path.clone());
+                }
+                if let Err(error) = self.open(run, &place) {
+                    tracing::warn!(%error, "a run lost its listener; its token still works");
+                }
+            }
+        }
+        self.places.sweep(&kept);
+    }
+
+    fn open(&self, run: &RegisteredRun, place: &RunPlace) -> Result<String, GatewayFailure> {
+        let failure = |what: String| GatewayFailure {
+            gateway: self.name.clone(),
+            what,
+        };
+        let gateway = self
+            .gateway
+            .get()
+            .ok_or_else(|| failure("it does not run; start it with: bailiwick serve".to_owned()))?;
+        let opened = gateway.open_listener(&identity(run), place);
+        let address = opened.map_err(|error| {
+            let hint = match place {
+                RunPlace::Unix { path, .. } if path.as_os_str().len() > LONGEST_SOCKET_PATH => {
+                    "; the path is too long for a socket, choose a shorter gateway.run_dir"
+                }
+                RunPlace::Unix { uid, .. } if *uid != own_uid() => {
+                    "; only a gateway that runs as root can hand a socket to another user"
+                }
+                _ => "",
+            };
+            failure(format!("{}{hint}", control::error_line(&error)))
+        })?;
+        Ok(address.to_string())
+    }
+
+    /// Knows a run by its listeners and sources.
+    fn register(&self, run: &RegisteredRun) {
+        let registration = Registration {
+            identity: identity(run),
+            expires: run.expires_at,
+            sources: run.sources.clone(),
+        };
+        self.runs.register(registration, clock::now());
     }
 
     /// From now on its log has witnesses.
@@ -98,6 +155,15 @@ impl HouseGateways {
     }
 }
 
+fn identity(run: &RegisteredRun) -> Identity {
+    Identity {
+        plugin_id: run.plugin_id.clone(),
+        artifact_digest: run.artifact_digest,
+        run_id: run.run_id,
+        attribution: Attribution::None,
+    }
+}
+
 impl Gateways for HouseGateways {
     fn apply_list(&self, list: Arc<crl::List>, stop: Stop) -> Answer<'_, Vec<KillReport>> {
         Box::pin(async move {
@@ -120,7 +186,48 @@ impl Gateways for HouseGateways {
                 self.runs
                     .end_run(*run_id, now.plus_seconds(ENDED_RUN_MEMORY_S), now);
             }
+            for run in &facts.registered_runs {
+                self.register(run);
+            }
+            if let Some(gateway) = self.gateway.get() {
+                // Whoever expired without anybody saying so is refused by now; their doors go too.
+                let live: HashSet<_> = facts.registered_runs.iter().map(|run| run.run_id).collect();
+                for (run_id, _) in gateway.run_listeners() {
+                    if !live.contains(&run_id) && self.runs.is_over(run_id, now) {
+                        gateway.close_listeners(run_id).await;
+                    }
+                }
+            }
             self.rulings.tell_facts(facts);
+        })
+    }
+
+    fn open_run(
+        &self,
+        run: RegisteredRun,
+        kinds: Vec<ListenerKind>,
+    ) -> Answer<'_, Result<Vec<String>, GatewayFailure>> {
+        Box::pin(async move {
+            self.register(&run);
+            let mut addresses = Vec::new();
+            for kind in kinds {
+                let place = self.places.fresh(kind, run.socket_uid);
+                let opened = match place {
+                    Ok(place) => self.open(&run, &place),
+                    Err(error) => Err(GatewayFailure {
+                        gateway: self.name.clone(),
+                        what: format!("cannot make a folder for the run's socket (gateway.run_dir): {error}"),
+                    }),
+                };
+                match opened {
+                    Ok(address) => addresses.push(address),
+                    Err(failure) => {
+                        self.end_run(run.run_id).await;
+                        return Err(failure);
+                    }
+                }
+            }
+            Ok(addresses)
         })
     }
 
@@ -166,6 +273,12 @@ impl Gateways for HouseGateways {
             vec![GatewayView {
                 name: self.name.clone(),
                 listen: gateway.addresses().iter().map(ToString::to_string).collect(),
+                run_listeners: gateway
+                    .run_listeners()
+                    .iter()
+                    .map(|(_, listeners)| u64::try_from(*listeners).unwrap_or(u64::MAX))
+                    .sum(),
+                run_sources: u64::try_from(self.runs.sources(clock::now())).unwrap_or(u64::MAX),
                 live_tunnels: u64::try_from(gateway.live()).unwrap_or(u64::MAX),
                 log_size: UnverifiedReader::new(&self.log_folder, 0)
                     .claimed_size()

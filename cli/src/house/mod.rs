@@ -9,6 +9,7 @@ pub mod logs;
 mod nights;
 pub mod rulings;
 pub mod run_folder;
+pub mod run_places;
 mod site;
 pub mod witnesses;
 
@@ -142,7 +143,7 @@ impl House {
             admin: gateway.admin_address().unwrap_or(config.file.gateway.admin),
             control,
         };
-        house.gateways.attach(gateway);
+        house.gateways.attach(gateway, &house.office.facts());
         // What was told while the gateway started is told again.
         house.gateways.tell_run_keys(&house.office.facts());
         house.spawn_witnesses(config)?;
@@ -348,6 +349,12 @@ pub fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<
         .iter()
         .map(|cidr| cidr.parse())
         .collect::<Result<_, _>>()?;
+    settings.proxy_protocol = own
+        .proxy_protocol
+        .iter()
+        .map(|cidr| cidr.parse())
+        .collect::<Result<_, _>>()?;
+    settings.timeouts.run_grace = config.run_grace().map_err(anyhow::Error::msg)?;
     settings.own_addresses = vec![control];
     settings.parents = own
         .parent

@@ -276,6 +276,7 @@ mod tests {
                 },
             )]),
             ended_runs: BTreeSet::new(),
+            registered_runs: Vec::new(),
         };
         let rulings = HouseRulings::default();
         assert_eq!(

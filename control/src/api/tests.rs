@@ -592,7 +592,8 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     site.store().settle_mail(1, NOW, dead).await.unwrap();
 
     check("post", "/v1/admissions", admit(&api, &build).await);
-    let run = json!({"artifact_digest": build.digest, "valid_for_s": 60, "who": "ada"});
+    let run = json!({"artifact_digest": build.digest, "valid_for_s": 60, "listeners": ["unix"], "who": "ada",
+        "sources": ["192.0.2.7"]});
     let started = check("post", "/v1/runs", post(&api, "/v1/runs", run).await);
     let artifact = format!("/v1/artifacts/{}", build.digest);
     check("get", "/v1/artifacts/{digest}", get(&api, &artifact).await);
@@ -686,7 +687,8 @@ fn requests_are_as_the_openapi_document_describes_them() {
     );
     check_request::<types::StartRunRequest>(
         "StartRunRequest",
-        &json!({"artifact_digest": digest, "valid_for_s": 1, "client_key": "PEM", "who": "ada"}),
+        &json!({"artifact_digest": digest, "valid_for_s": 1, "client_key": "PEM", "listeners": ["unix", "tcp"],
+            "uid": 1000, "sources": ["192.0.2.7"], "loopback_sources": true, "who": "ada"}),
     );
     check_request::<types::EndRunRequest>("EndRunRequest", &json!({"exit_status": -1}));
     let change = json!({"action": "revoke", "target": "acme", "reason": "malware"});
@@ -722,4 +724,5 @@ fn the_words_in_the_openapi_document_are_the_words_of_the_code() {
     assert_eq!(words("Severity"), json!(base::Severity::ALL));
     assert_eq!(words("Action"), json!(crate::words::Action::ALL));
     assert_eq!(words("MailState"), json!(crate::words::MailState::ALL));
+    assert_eq!(words("ListenerKind"), json!(crate::words::ListenerKind::ALL));
 }

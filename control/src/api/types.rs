@@ -3,6 +3,8 @@
 //! Requests refuse unknown fields, because a misspelt field is a wish that would be ignored. Answers
 //! may gain fields.
 
+use std::net::IpAddr;
+
 use base::{
     ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Severity, Sha256Digest, Tier, Timestamp, Verdict,
 };
@@ -13,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::store::{ArtifactRecord, Counts, MailRecord, NightRecord, ReportRecord, RunRecord};
-use crate::words::MailState;
+use crate::words::{ListenerKind, MailState};
 
 pub use crate::store::Act;
 
@@ -220,6 +222,20 @@ pub struct StartRunRequest {
     /// stays with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<String>,
+    /// Listeners that the run gets for itself: whoever comes in there needs no credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<ListenerKind>,
+    /// The one user who may open the run's Unix socket; absent takes the gateway's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Addresses that are this run's: whoever comes from there needs no credentials, as long as no
+    /// other live run has the same address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<IpAddr>,
+    /// Whether loopback may be among the sources: then every process of the gateway's machine is
+    /// taken for this run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loopback_sources: bool,
     /// Who asks.
     pub who: String,
 }
@@ -242,6 +258,10 @@ pub struct RunStarted {
     pub expires_at: Timestamp,
     /// The tier in force.
     pub tier: Tier,
+    /// The run's own listeners: `unix:PATH` or `address:port`, in the order asked for.
+    pub listeners: Vec<String>,
+    /// Sources that another live run has too, so that they prove nothing for either.
+    pub shared_sources: Vec<IpAddr>,
     /// The gateways that will let it out.
     pub gateways: Vec<GatewayView>,
 }
@@ -286,6 +306,10 @@ pub struct RunView {
     pub exit_status: Option<i32>,
     /// Who registered it.
     pub started_by: String,
+    /// Its own listeners, which are open while it is live.
+    pub listeners: Vec<String>,
+    /// The addresses that are its own while it is live.
+    pub sources: Vec<IpAddr>,
     /// Whether it is neither over nor expired.
     pub live: bool,
 }
@@ -302,6 +326,8 @@ impl RunView {
             ended_at: record.ended_at,
             exit_status: record.exit_status,
             started_by: record.started_by.clone(),
+            listeners: record.listeners.clone(),
+            sources: record.sources.clone(),
             live: record.is_live(now),
         }
     }
@@ -935,8 +961,12 @@ impl From<NightRecord> for NightView {
 pub struct GatewayView {
     /// Its name.
     pub name: String,
-    /// Where plugins reach it, as `host:port`.
+    /// Where plugins reach it, as `address:port` or `unix:PATH`.
     pub listen: Vec<String>,
+    /// Listeners of single runs that are open now.
+    pub run_listeners: u64,
+    /// Source addresses that live runs are known by.
+    pub run_sources: u64,
     /// Tunnels open now.
     pub live_tunnels: u64,
     /// Entries in its log.
@@ -1058,6 +1088,8 @@ mod tests {
             token: "very-secret".into(),
             expires_at: Timestamp::from_unix_us(0),
             tier: Tier::Low,
+            listeners: Vec::new(),
+            shared_sources: Vec::new(),
             gateways: Vec::new(),
         };
         assert!(!format!("{started:?}").contains("very-secret"));

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::types::GatewayView;
 use crate::clock::Clock;
-use crate::gateways::{ArtifactFacts, Facts, Gateways};
+use crate::gateways::{ArtifactFacts, Facts, Gateways, RegisteredRun};
 use crate::policy::PolicyInForce;
 use crate::store::{Act, Store};
 use crate::trust;
@@ -136,6 +136,7 @@ impl Office {
             trust: root,
             artifacts: HashMap::new(),
             ended_runs: std::collections::BTreeSet::new(),
+            registered_runs: Vec::new(),
         };
         let office = Self {
             inner: Arc::new(Inner {
@@ -274,11 +275,13 @@ impl Office {
             artifacts.insert(names.artifact_digest, facts);
         }
         let ended_runs = self.inner.store.ended_runs(self.now()).await?;
+        let live_runs = self.live_runs().await?;
         let facts = Arc::new(Facts {
             policy,
             trust,
             artifacts,
             ended_runs: ended_runs.into_iter().collect(),
+            registered_runs: live_runs.iter().filter_map(RegisteredRun::of).collect(),
         });
         *self.inner.facts.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&facts);
         self.inner.gateways.apply_facts(facts).await;

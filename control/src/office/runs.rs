@@ -1,5 +1,8 @@
 //! Runs: registered before they start, so that the gateway never has to guess whose traffic it sees.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
+
 use base::{RunId, Timestamp};
 use seal::certificate::{RunRequest, issue_run};
 use seal::token::{RunClaims, mint};
@@ -11,11 +14,14 @@ use super::{Office, OfficeError, authorise, new_run_id};
 use crate::api::types::{
     EndRunRequest, RunList, RunQuery, RunStarted, RunView, SafeModeRequest, StartRunRequest, StatusView,
 };
+use crate::gateways::RegisteredRun;
 use crate::store::{RunFilter, RunRecord};
-use crate::words::Action;
+use crate::words::{Action, ListenerKind};
 
 /// The longest that a token may be good for: thirty days.
 const MAX_RUN_S: u32 = 30 * 24 * 3600;
+/// Addresses that one run may have.
+const MAX_SOURCES: usize = 16;
 /// Runs listed at most.
 const MAX_LISTED: u32 = 10_000;
 
@@ -34,6 +40,7 @@ impl Office {
             });
         }
         let client_key = request.client_key.as_deref().map(client_key).transpose()?;
+        let (kinds, sources) = ways_in(&request)?;
         self.try_renew_list().await;
         let record = self.known_artifact(request.artifact_digest).await?;
         let (admission, tier) = self.ask_again(&record).await?;
@@ -53,27 +60,44 @@ impl Office {
         let client_certificate = client_key
             .map(|key| self.certify(&claims, &key, now))
             .transpose()?;
-        self.inner
-            .store
-            .start_run(RunRecord {
-                run_id: claims.run_id,
-                artifact_digest: claims.artifact_digest,
-                plugin_id: claims.plugin_id.clone(),
-                started_at: now,
-                expires_at: claims.expires,
-                ended_at: None,
-                exit_status: None,
-                started_by: request.who,
+        let mut run = RunRecord {
+            run_id: claims.run_id,
+            artifact_digest: claims.artifact_digest,
+            plugin_id: claims.plugin_id,
+            started_at: now,
+            expires_at: claims.expires,
+            ended_at: None,
+            exit_status: None,
+            started_by: request.who,
+            listeners: Vec::new(),
+            socket_uid: request.uid,
+            sources,
+        };
+        let shared_sources = self.shared(&run.sources).await?;
+        let office = self.clone();
+        let run = self
+            .to_the_end(async move {
+                run.listeners = office.open_run(&run, kinds).await?;
+                match office.inner.store.start_run(run.clone()).await {
+                    Ok(()) => Ok(run),
+                    Err(error) => {
+                        // Nobody will ever end what the registry does not know.
+                        office.inner.gateways.end_run(run.run_id).await;
+                        Err(error.into())
+                    }
+                }
             })
             .await?;
         Ok(RunStarted {
-            run_id: claims.run_id,
-            plugin_id: claims.plugin_id,
-            artifact_digest: claims.artifact_digest,
+            run_id: run.run_id,
+            plugin_id: run.plugin_id,
+            artifact_digest: run.artifact_digest,
             token,
             client_certificate,
-            expires_at: claims.expires,
+            expires_at: run.expires_at,
             tier,
+            listeners: run.listeners,
+            shared_sources,
             gateways: self.gateways().await,
         })
     }
@@ -97,7 +121,48 @@ impl Office {
         Ok(issue_run(&request, &self.inner.keys.run, now)?)
     }
 
-    /// Ends a run: its token is refused from now on, and what it still has open is cut.
+    /// Tells the gateway of a run that it can know without its token, and where its listeners are.
+    async fn open_run(&self, run: &RunRecord, kinds: Vec<ListenerKind>) -> Result<Vec<String>, OfficeError> {
+        if kinds.is_empty() && run.sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let registered = RegisteredRun {
+            run_id: run.run_id,
+            plugin_id: run.plugin_id.clone(),
+            artifact_digest: run.artifact_digest,
+            expires_at: run.expires_at,
+            listeners: Vec::new(),
+            socket_uid: run.socket_uid,
+            sources: run.sources.clone(),
+        };
+        Ok(self.inner.gateways.open_run(registered, kinds).await?)
+    }
+
+    /// Those of `sources` that some live run has already.
+    async fn shared(&self, sources: &[IpAddr]) -> Result<Vec<IpAddr>, OfficeError> {
+        if sources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken: HashSet<_> = self
+            .live_runs()
+            .await?
+            .into_iter()
+            .flat_map(|run| run.sources)
+            .collect();
+        Ok(sources.iter().copied().filter(|ip| taken.contains(ip)).collect())
+    }
+
+    /// Every run that is neither over nor expired.
+    pub(super) async fn live_runs(&self) -> Result<Vec<RunRecord>, OfficeError> {
+        let filter = RunFilter {
+            live_from: Some(self.now()),
+            ..RunFilter::default()
+        };
+        Ok(self.inner.store.runs(filter).await?)
+    }
+
+    /// Ends a run: it is refused from now on whatever proves it, its listeners are closed, and what it
+    /// still has open is cut after the gateway's grace.
     ///
     /// # Errors
     /// [`OfficeError::Unknown`] where there is no such run.
@@ -165,4 +230,40 @@ fn client_key(pem: &str) -> Result<PublicKey, OfficeError> {
     PublicKey::from_pem(pem).map_err(|error| OfficeError::Request {
         what: format!("the client key is {error}"),
     })
+}
+
+/// The listeners and sources that a request asks for, each once and each possible.
+fn ways_in(request: &StartRunRequest) -> Result<(Vec<ListenerKind>, Vec<IpAddr>), OfficeError> {
+    let refuse = |what: String| Err(OfficeError::Request { what });
+    let mut kinds = Vec::new();
+    for kind in &request.listeners {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    if request.uid.is_some() && !kinds.contains(&ListenerKind::Unix) {
+        return refuse("a uid says who may open the run's Unix socket; ask for that listener too".to_owned());
+    }
+    if request.sources.len() > MAX_SOURCES {
+        return refuse(format!("a run has at most {MAX_SOURCES} sources"));
+    }
+    let mut sources = Vec::new();
+    for source in &request.sources {
+        let source = source.to_canonical();
+        let is_broadcast = matches!(source, IpAddr::V4(v4) if v4.is_broadcast());
+        if source.is_unspecified() || source.is_multicast() || is_broadcast {
+            return refuse(format!(
+                "nobody connects from {source}; name the address of one machine"
+            ));
+        }
+        if source.is_loopback() && !request.loopback_sources {
+            return refuse(format!(
+                "{source} is every process of the gateway's own machine; say that this is meant with --loopback-source"
+            ));
+        }
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    Ok((kinds, sources))
 }

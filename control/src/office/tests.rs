@@ -14,6 +14,7 @@ use crate::api::types::{
 use crate::clock::HandClock;
 use crate::gateways::Stop;
 use crate::testing::{Build, NOW, PLUGIN, Site, Told, build, build_of, key, manifest, owner_key, run_key};
+use crate::words::ListenerKind;
 
 fn change(action: ListAct, target: Target, reason: Reason) -> ChangeRequest {
     ChangeRequest {
@@ -851,4 +852,100 @@ async fn the_status_says_how_old_everything_is() {
     site.clock.advance_seconds(25 * 3600);
     assert!(office.status().await.unwrap().crl.stale);
     assert!(office.unready().await.unwrap().contains("past its time"));
+}
+
+#[tokio::test]
+async fn a_run_with_ways_in_of_its_own_is_known_to_the_gateways_from_its_start_to_its_end() {
+    let site = Site::new();
+    let office = site.office().await;
+    let build = build("1.0");
+    office.admit(build.admit()).await.unwrap();
+    site.gateways.news();
+    let request = crate::api::types::StartRunRequest {
+        listeners: vec![ListenerKind::Unix, ListenerKind::Tcp, ListenerKind::Unix],
+        uid: Some(1000),
+        sources: ["::ffff:192.0.2.7", "192.0.2.7"]
+            .map(|ip| ip.parse().unwrap())
+            .to_vec(),
+        ..build.run()
+    };
+    let started = office.start_run(request.clone()).await.unwrap();
+    let addresses = ["unix:/run/bailiwick/0/proxy.sock", "127.0.0.1:4711"];
+    assert_eq!(started.listeners, addresses);
+    assert_eq!(started.shared_sources, [] as [std::net::IpAddr; 0]);
+    let told = site.gateways.news();
+    let [Told::OpenRun(run)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (run.run_id, run.socket_uid, run.sources.len()),
+        (started.run_id, Some(1000), 1)
+    );
+    // The next one with the address is told that it proves nothing any more.
+    let second = office.start_run(request).await.unwrap();
+    assert_eq!(second.shared_sources, run.sources);
+    office.upkeep().await.unwrap();
+    let known = |site: &Site| -> Vec<RunId> {
+        let facts = site.gateways.facts();
+        facts.registered_runs.iter().map(|run| run.run_id).collect()
+    };
+    assert_eq!(known(&site), [second.run_id, started.run_id]);
+    assert_eq!(site.gateways.facts().registered_runs[0].listeners, addresses);
+    office
+        .end_run(started.run_id, EndRunRequest::default())
+        .await
+        .unwrap();
+    office.upkeep().await.unwrap();
+    assert_eq!(known(&site), [second.run_id]);
+}
+
+#[tokio::test]
+async fn ways_in_that_cannot_be_meant_are_refused_before_anything_is_registered() {
+    let site = Site::new();
+    let office = site.office().await;
+    let build = build("1.0");
+    office.admit(build.admit()).await.unwrap();
+    let sources = |sources: &[&str]| crate::api::types::StartRunRequest {
+        sources: sources.iter().map(|ip| ip.parse().unwrap()).collect(),
+        ..build.run()
+    };
+    let many: Vec<String> = (0..17).map(|n| format!("192.0.2.{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for request in [
+        sources(&["127.0.0.1"]),
+        sources(&["::1"]),
+        sources(&["::ffff:127.0.0.1"]),
+        sources(&["0.0.0.0"]),
+        sources(&["224.0.0.1"]),
+        sources(&["255.255.255.255"]),
+        sources(&many),
+        crate::api::types::StartRunRequest {
+            uid: Some(1000),
+            listeners: vec![ListenerKind::Tcp],
+            ..build.run()
+        },
+    ] {
+        let error = office.start_run(request).await.unwrap_err();
+        assert_eq!(error.code(), "bad_request", "{error}");
+    }
+    assert_eq!(office.runs(RunQuery::default()).await.unwrap().runs, []);
+    let mut meant = sources(&["127.0.0.1"]);
+    meant.loopback_sources = true;
+    assert!(office.start_run(meant).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_run_whose_listener_cannot_be_opened_does_not_start() {
+    let site = Site::new();
+    let office = site.office().await;
+    let build = build("1.0");
+    office.admit(build.admit()).await.unwrap();
+    site.gateways
+        .without_listeners
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    let mut request = build.run();
+    request.listeners = vec![ListenerKind::Unix];
+    let error = office.start_run(request).await.unwrap_err();
+    assert_eq!(error.code(), "gateway_failed", "{error}");
+    assert_eq!(office.runs(RunQuery::default()).await.unwrap().runs, []);
 }

@@ -1,5 +1,7 @@
 //! What the store holds, as plain values: no row, column or engine shows through.
 
+use std::net::IpAddr;
+
 use base::{ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Sha256Digest, Tier, Timestamp, Verdict};
 use seal::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -127,6 +129,12 @@ pub struct RunRecord {
     pub exit_status: Option<i32>,
     /// Who registered it.
     pub started_by: String,
+    /// Its own listeners, `unix:PATH` or `address:port`.
+    pub listeners: Vec<String>,
+    /// The one user who may open its Unix socket, where it has one.
+    pub socket_uid: Option<u32>,
+    /// The addresses that are its own.
+    pub sources: Vec<IpAddr>,
 }
 
 impl RunRecord {

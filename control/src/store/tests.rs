@@ -87,6 +87,9 @@ fn run(number: u8, build: &str) -> RunRecord {
         ended_at: None,
         exit_status: None,
         started_by: "ops".into(),
+        listeners: vec!["unix:/run/bailiwick/x/proxy.sock".into(), "127.0.0.1:4711".into()],
+        socket_uid: Some(1000),
+        sources: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
     }
 }
 

@@ -14,6 +14,7 @@ mod evidence_failure;
 mod floor;
 mod forward;
 mod h2;
+mod identity;
 mod kill;
 mod malformed;
 mod quota;

@@ -27,6 +27,7 @@ mod story;
 mod tampered_logs;
 mod tls;
 mod tokens;
+mod ways_in;
 mod witness;
 
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ("adversarial_http2", adversarial_http2::SCENARIOS),
         ("adversarial_evidence", adversarial_evidence::SCENARIOS),
         ("adversarial_identity", adversarial_identity::SCENARIOS),
+        ("ways_in", ways_in::SCENARIOS),
         ("adversarial_layers", adversarial_layers::SCENARIOS),
         ("adversarial_manifests", adversarial_manifests::SCENARIOS),
         ("adversarial_names", adversarial_names::SCENARIOS),

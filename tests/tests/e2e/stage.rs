@@ -1,7 +1,7 @@
 //! What adversarial scenarios start from: a running site, one plugin with a live run, and one server
 //! behind every name, which a test can ask whether anybody came.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ pub fn head(stream: &mut TcpStream) -> Result<String> {
 }
 
 /// Whether the other side ended the connection; how does not matter.
-pub fn has_ended(stream: &mut TcpStream) -> bool {
+pub fn has_ended(stream: &mut impl Read) -> bool {
     let mut rest = Vec::new();
     match stream.read_to_end(&mut rest) {
         Ok(_) => true,

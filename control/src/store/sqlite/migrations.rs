@@ -12,7 +12,10 @@ use super::failure;
 use crate::store::StoreError;
 
 /// All migrations, by number from 1.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_registry.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_registry.sql"),
+    include_str!("migrations/0002_run_listeners.sql"),
+];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number INTEGER PRIMARY KEY,
@@ -140,7 +143,10 @@ mod tests {
             .collect();
         assert_eq!(
             digests,
-            ["d7b3a2f647bc108861799cd5bd960f119a1cfad95cfc3fb24134849485e3f585"]
+            [
+                "d7b3a2f647bc108861799cd5bd960f119a1cfad95cfc3fb24134849485e3f585",
+                "16dd7fa8dd5a01cee1efaa401508470772ebe6eacec834b8795d963fbc9bd2de",
+            ]
         );
     }
 

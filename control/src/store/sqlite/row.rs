@@ -6,6 +6,8 @@ use std::str::FromStr;
 use base::Timestamp;
 use rusqlite::Row;
 use rusqlite::types::Type;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 fn misread(error: impl Into<Box<dyn Error + Send + Sync>>, column: &str, kind: Type) -> rusqlite::Error {
     let error: Box<dyn Error + Send + Sync> = format!("column {column}: {}", error.into()).into();
@@ -30,6 +32,17 @@ where
     text.map(|text| text.parse())
         .transpose()
         .map_err(|error| misread(error, column, Type::Text))
+}
+
+/// A column that holds JSON.
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text).map_err(|error| misread(error, column, Type::Text))
+}
+
+/// What such a column holds.
+pub(super) fn to_json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 /// A moment.

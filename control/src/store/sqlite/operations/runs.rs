@@ -3,13 +3,14 @@
 use base::{PluginId, RunId, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use crate::store::sqlite::row::{count, moment, optional_moment, text};
+use crate::store::sqlite::row::{count, json, moment, optional_moment, text, to_json};
 use crate::store::{RunFilter, RunRecord};
 
 pub(in crate::store) fn start_run(db: &Transaction<'_>, run: RunRecord) -> rusqlite::Result<()> {
     db.execute(
-        "INSERT INTO runs (run_id, artifact_digest, plugin_id, started_at_us, expires_at_us, started_by)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO runs (run_id, artifact_digest, plugin_id, started_at_us, expires_at_us, started_by,
+            listeners_json, socket_uid, sources_json)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             run.run_id.to_string(),
             run.artifact_digest.to_string(),
@@ -17,6 +18,9 @@ pub(in crate::store) fn start_run(db: &Transaction<'_>, run: RunRecord) -> rusql
             run.started_at.unix_us(),
             run.expires_at.unix_us(),
             run.started_by,
+            to_json(&run.listeners)?,
+            run.socket_uid,
+            to_json(&run.sources)?,
         ],
     )?;
     Ok(())
@@ -89,5 +93,8 @@ fn run_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         ended_at: optional_moment(row, "ended_at_us")?,
         exit_status: row.get("exit_status")?,
         started_by: row.get("started_by")?,
+        listeners: json(row, "listeners_json")?,
+        socket_uid: row.get("socket_uid")?,
+        sources: json(row, "sources_json")?,
     })
 }
