@@ -8,6 +8,7 @@
 //! Frames are the `h2` crate's. It answers a request that RFC 9113 calls malformed by itself, without
 //! telling; what it sends is therefore watched, and put on record.
 
+mod frames;
 mod ledger;
 mod stream;
 mod translate;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use base::RefusalReason;
+use h2::Reason;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::core::Core;
+use crate::http2::frames::Sent;
 use crate::http2::refuse;
 
 /// Ended streams that are remembered, because frames about them may still be on their way out.
@@ -39,15 +41,6 @@ struct Allowance {
 pub(super) struct Open {
     ledger: Arc<Ledger>,
     stream: u32,
-}
-
-/// A frame that the protocol library sent about a stream which it never handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stray {
-    /// An answer of its own: the head was too large.
-    Answer,
-    /// A reset.
-    Reset(h2::Reason),
 }
 
 impl Ledger {
@@ -104,19 +97,20 @@ impl Ledger {
         allowance.left < 0.0
     }
 
-    /// Puts on record what the protocol library refused by itself.
-    pub(super) fn sent(&self, stream: u32, frame: Stray) {
-        let (reason, why) = match frame {
-            Stray::Answer => (RefusalReason::Limit, "the request head is too large"),
-            Stray::Reset(h2::Reason::REFUSED_STREAM) => {
-                (RefusalReason::Limit, "there are too many streams at once")
-            }
-            // What still arrives on a stream that is over is no request.
-            Stray::Reset(h2::Reason::STREAM_CLOSED | h2::Reason::CANCEL | h2::Reason::NO_ERROR) => return,
-            Stray::Reset(_) => (
-                RefusalReason::Malformed,
-                "the HTTP/2 request is malformed (RFC 9113 section 8.1.1)",
-            ),
+    /// Puts on record what the protocol library refused by itself: what it says about a stream that it
+    /// never handed out.
+    pub(super) fn sent(&self, stream: u32, sent: Sent) {
+        let (reason, why) = match sent {
+            Sent::Head => (RefusalReason::Limit, "the request head is too large"),
+            Sent::Reset(code) => match Reason::from(code) {
+                Reason::REFUSED_STREAM => (RefusalReason::Limit, "there are too many streams at once"),
+                // What still arrives on a stream that is over is no request.
+                Reason::STREAM_CLOSED | Reason::CANCEL | Reason::NO_ERROR => return,
+                _ => (
+                    RefusalReason::Malformed,
+                    "the HTTP/2 request is malformed (RFC 9113 section 8.1.1)",
+                ),
+            },
         };
         if !self.streams.lock().is_news(stream) {
             return;

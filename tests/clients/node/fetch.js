@@ -70,7 +70,10 @@ const http2 = async () => {
     // One text frame under a mask of zeros.
     stream.write(Buffer.concat([Buffer.from([0x81, 0x85, 0, 0, 0, 0]), Buffer.from('hello')]));
     let frame = Buffer.alloc(0);
-    while (frame.length < 7) frame = Buffer.concat([frame, ...(await once(stream, 'data'))]);
+    for await (const part of stream) {
+      frame = Buffer.concat([frame, part]);
+      if (frame.length >= 7) break;
+    }
     return frame.subarray(2).toString() === 'hello' ? 200 : 'no echo';
   }
   const [socket, status] = await ask({ ':method': 'CONNECT', ':authority': `${target.hostname}:443` });
