@@ -272,3 +272,42 @@ async fn refuse_unknown(core: &Arc<Core>, mut client: Client) {
         client.farewell().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a header reader makes of `bytes`, and what it leaves behind.
+    async fn read(bytes: &[u8]) -> (Result<Option<Origin>, String>, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        peer.write_all(bytes).await.unwrap();
+        drop(peer);
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let read = read_header(&mut socket, &mut Vec::new()).await;
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        (read, rest)
+    }
+
+    #[tokio::test]
+    async fn a_header_before_tls_is_read_to_its_last_byte_and_no_further() {
+        let header =
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0f\xcb\x00\x71\x05\x0a\0\0\x01\x12\x67\x0c\x38\x04\0\0";
+        let (origin, rest) = read(&[&header[..], b"\x16\x03\x01 hello"].concat()).await;
+        let source = "203.0.113.5:4711".parse().unwrap();
+        assert_eq!(origin, Ok(Some(Origin::Network(source))));
+        assert_eq!(rest, b"\x16\x03\x01 hello");
+        assert_eq!(read(&header[..20]).await.0, Ok(None));
+        assert_eq!(read(b"").await.0, Ok(None));
+        for unwelcome in [
+            &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\0\0\0\0\0\0\0"[..],
+            b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n",
+        ] {
+            assert!(read(unwelcome).await.0.is_err());
+        }
+    }
+}
