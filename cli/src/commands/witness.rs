@@ -39,7 +39,7 @@ How to become a witness:
        [evidence]
        witnesses = [{ url = \"http://HOST:7380\", key = \"<the line in STATE/witness.vkey>\" }]
 
-It speaks C2SP tlog-witness, so other logs and other witnesses will do as well. Everything said is signed;
+It speaks C2SP tlog-witness, as other witnesses do, which will do as well. Everything said is signed;
 put TLS in front of it if you like. Its folder keeps, for each log, the newest cosigned checkpoint as a file,
 also served at /checkpoint/<site>/<gateway>; hold it against a copy of the log whenever you want:
 
