@@ -512,6 +512,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn under_strict_a_flush_that_fails_refuses_whoever_waits_for_it_and_a_later_one_mends_it() {
+        let sink = MemorySink::new();
+        let settings = EvidenceSettings {
+            durability: Durability::Strict,
+            ..settings()
+        };
+        let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
+        sink.stall();
+        let open = recorder.record_and_wait(event(EventKind::Open));
+        let fail = async {
+            let written = sink.clone();
+            let is_there =
+                move || written.wait_for(Duration::from_secs(60), |events| events.first().map(drop));
+            tokio::task::spawn_blocking(is_there).await.unwrap().unwrap();
+            sink.break_with("I/O error");
+        };
+        let (answer, ()) = tokio::join!(open, fail);
+        assert_eq!(answer, Err(EvidenceUnavailable));
+        assert!(!recorder.is_ready());
+        sink.mend();
+        recorder.record_and_wait(event(EventKind::Open)).await.unwrap();
+        recorder.checkpoint().await.unwrap();
+        assert!(recorder.is_ready());
+        recorder.close().await;
+        assert_eq!(sink.checkpointed(), sink.events().len() as u64);
+    }
+
+    #[tokio::test]
     async fn an_event_that_no_log_could_take_keeps_no_other_out() {
         let sink = MemorySink::new();
         let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();

@@ -233,9 +233,12 @@ impl MemorySink {
         self.shared.0.lock().syncs
     }
 
-    /// From now on every operation fails with `message`.
+    /// From now on every operation fails with `message`, those that were stalled included.
     pub fn break_with(&self, message: &str) {
-        self.shared.0.lock().broken = Some(message.to_owned());
+        let mut memory = self.shared.0.lock();
+        memory.broken = Some(message.to_owned());
+        memory.stalled = false;
+        self.shared.1.notify_all();
     }
 
     /// From now on the disk takes its time: flushes and seals that were begun do not end.
