@@ -582,6 +582,32 @@ fn statuses() -> Result<()> {
         let (found, answer) = status(&body)?;
         ensure!(found == expected, "{expected}: {body:?}\n{answer}");
     }
+    // What it keeps it also shows, to whoever wants to hold it against the log.
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(witness.address())?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: w\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, anyhow::Error>(answer)
+    };
+    let origin = kept.lines().next().context("an origin")?;
+    let (shown, now) = (
+        get(&format!("/checkpoint/{origin}"))?,
+        std::fs::read_to_string(witness.kept())?,
+    );
+    ensure!(shown.ends_with(&format!("\r\n\r\n{now}")), "{shown}");
+    for path in [
+        "/checkpoint/acme/other",
+        "/checkpoint/../lock",
+        "/checkpoint/%2e%2e%2flock",
+    ] {
+        let answer = get(path)?;
+        ensure!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
     let long = vec![b'x'; 4 << 20];
     let (found, answer) = post(&witness, &long)?;
     ensure!(found == 413, "{answer}");
