@@ -387,10 +387,36 @@ struct JournalTail {
     torn_bytes: u64,
     /// The journal begins further on than the checkpoint ends.
     continues_at: Option<u64>,
+    hole: Option<Hole>,
 }
 
 impl JournalTail {
     fn read(folder: &Folder, checkpoint: &Checkpoint, signed: &[u8]) -> Result<Self, Unreadable> {
+        let tail = Self::read_once(folder, checkpoint)?;
+        if tail.hole.is_none() {
+            return Ok(tail);
+        }
+        // A writer at work may have gone on between the reading of one file and the next.
+        let again = Self::read_once(folder, checkpoint)?;
+        if folder.checkpoint()?.as_deref() != Some(signed) {
+            return Ok(Self {
+                torn_bytes: 0,
+                hole: None,
+                ..again
+            });
+        }
+        Ok(Self {
+            // The other journal may not have survived a loss of power, which the next writer declares;
+            // otherwise an older checkpoint was put back.
+            continues_at: again
+                .hole
+                .filter(|hole| hole.is_after_later_checkpoint)
+                .map(|hole| hole.seq),
+            ..again
+        })
+    }
+
+    fn read_once(folder: &Folder, checkpoint: &Checkpoint) -> Result<Self, Unreadable> {
         let mut tail = Self::default();
         let mut next = checkpoint.size();
         for bytes in folder.journals()? {
@@ -400,25 +426,36 @@ impl JournalTail {
             };
             let marked = records.marked();
             let mut whole = records.read_bytes();
-            while let Some(seq) = records.next().and_then(|record| record.seq()) {
-                if seq > next {
-                    // A writer at work may have made a checkpoint since ours was read; and the other
-                    // journal may not have survived a loss of power, which the next writer declares.
-                    let is_newer = marked.is_none_or(|marked| marked > checkpoint.size());
-                    if is_newer && folder.checkpoint()?.as_deref() == Some(signed) {
-                        tail.continues_at = Some(seq);
-                    }
+            loop {
+                let Some(record) = records.next() else {
+                    // Marks may have followed.
+                    whole = records.read_bytes();
                     break;
+                };
+                match record.seq() {
+                    Some(seq) if seq <= next => next += u64::from(seq == next),
+                    Some(seq) => {
+                        tail.hole = Some(Hole {
+                            seq,
+                            is_after_later_checkpoint: marked.is_none_or(|marked| marked > checkpoint.size()),
+                        });
+                        break;
+                    }
+                    None => break,
                 }
-                next += u64::from(seq == next);
                 whole = records.read_bytes();
             }
             tail.torn_bytes += (bytes.len() - whole) as u64;
         }
-        if tail.continues_at.is_some() {
-            tail.torn_bytes = 0;
-        }
         tail.unsigned = next - checkpoint.size();
         Ok(tail)
     }
+}
+
+/// A journal goes on where nothing leads.
+#[derive(Clone, Copy)]
+struct Hole {
+    seq: u64,
+    /// It was written when more was signed than the checkpoint says.
+    is_after_later_checkpoint: bool,
 }

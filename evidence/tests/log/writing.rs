@@ -345,3 +345,41 @@ fn a_journal_that_grows_while_it_is_read_is_no_damage() {
     assert_eq!(found.integrity, Integrity::Whole);
     assert_eq!((found.unsigned, found.torn_bytes), (1, 3));
 }
+
+#[test]
+fn a_log_is_whole_at_every_moment_of_a_seal_that_is_under_way() {
+    let log = Log::of(300);
+    let mut writer = log.writer();
+    let looks_whole = |unsigned, moment: &str| {
+        let found = log.verify();
+        assert_eq!(found.integrity, Integrity::Whole, "{moment}");
+        assert_eq!((found.unsigned, found.torn_bytes), (unsigned, 0), "{moment}");
+        assert!(!found.is_tampered(), "{moment}: {}", found.completeness);
+    };
+    for _ in 0..3 {
+        writer.append(&mut events(0..5)).unwrap();
+        let seal = writer.start_seal().unwrap().unwrap();
+        looks_whole(5, "begun");
+        writer.append(&mut events(0..2)).unwrap();
+        looks_whole(7, "appended to meanwhile");
+        let sealed = seal.run();
+        looks_whole(2, "signed");
+        writer.finish_seal(sealed).unwrap();
+        looks_whole(2, "finished");
+        writer.checkpoint().unwrap();
+        looks_whole(0, "all signed");
+    }
+    let mut follower = evidence::UnverifiedReader::new(&log.path(), 300);
+    writer.append(&mut events(0..5)).unwrap();
+    let seal = writer.start_seal().unwrap().unwrap();
+    writer.append(&mut events(0..2)).unwrap();
+    let mut seen = Vec::new();
+    while let Some(last) = follower.read_on().unwrap().last().map(|(index, _)| *index) {
+        seen.push(last);
+    }
+    assert_eq!(seen, [320, 327]);
+    assert_eq!(follower.claimed_size().unwrap(), 328);
+    drop((writer, seal));
+    let (writer, recovery) = log.open();
+    assert_eq!((writer.size(), recovery.reintegrated, recovery.lost), (328, 7, 0));
+}
