@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 /// Descriptors below which a gateway soon turns clients away: two for every tunnel.
 const FEW_FILES: u64 = 4096;
 
-/// Raises the limit of open files as far as it goes, and says so. How many there may be.
+/// Raises the limit of open files as far as it goes. How many there may be.
 pub fn raise_open_files() -> Option<u64> {
     let before = getrlimit(Resource::Nofile);
     let hard = before.maximum?;
@@ -19,19 +19,22 @@ pub fn raise_open_files() -> Option<u64> {
         current: Some(hard),
         maximum: Some(hard),
     };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => hard,
-        Err(_) => before.current.unwrap_or(hard),
-    };
-    if now < FEW_FILES {
-        tracing::warn!(
-            open_files = now,
-            "few files may be open, and every tunnel needs two; raise LimitNOFILE or ulimit -n"
-        );
-    } else {
-        tracing::info!(open_files = now, "limit of open files");
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => Some(hard),
+        Err(_) => before.current,
     }
-    Some(now)
+}
+
+/// Says how many files may be open.
+pub fn tell_open_files(open_files: Option<u64>) {
+    match open_files {
+        Some(open_files) if open_files < FEW_FILES => tracing::warn!(
+            open_files,
+            "few files may be open, and every tunnel needs two; raise LimitNOFILE or ulimit -n"
+        ),
+        Some(open_files) => tracing::info!(open_files, "limit of open files"),
+        None => tracing::info!("open files are not limited"),
+    }
 }
 
 /// Says that the service is up.

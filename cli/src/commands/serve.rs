@@ -21,7 +21,7 @@ pub struct ServeArgs {}
 pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    service::raise_open_files();
+    let open_files = service::raise_open_files();
     let mut hang_up = signal(SignalKind::hangup())?;
     let (house, addresses) = House::serve(config).await?;
     output::print(format, &addresses, || {
@@ -33,6 +33,7 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
             addresses.control
         )
     })?;
+    service::tell_open_files(open_files);
     service::ready("serving");
     loop {
         tokio::select! {
