@@ -111,9 +111,9 @@ impl<S: EventSink> Clerk<S> {
         let due = self.next_due(now);
         let linger = self.worked.then(|| now + LINGER);
         let mut queue = self.shared.queue.lock();
-        while may_wait {
+        loop {
             let is_news = queue.closed && !self.closing;
-            if queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
+            if !may_wait || queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
                 break;
             }
             let now = Instant::now();
