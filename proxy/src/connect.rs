@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use base::Outcome;
 
-use crate::attempt::{Attempt, Ending, refuse_identity};
+use crate::attempt::{Attempt, Ending};
 use crate::core::Core;
 use crate::http1::{Next, Session};
+use crate::refused::refuse_identity;
 use crate::request::Request;
 use crate::tunnel::Tunnel;
 

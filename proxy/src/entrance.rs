@@ -13,11 +13,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::attempt::{refuse_peer, refuse_unread, refuse_unsupported};
 use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::proxy_header::{self, Origin, Preface, preface};
+use crate::refused::{refuse_peer, refuse_unread, refuse_unsupported};
 use crate::request::BadRequest;
 use crate::stream::Stream;
 use crate::{http1, http2, socks5, tls};

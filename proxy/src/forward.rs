@@ -13,13 +13,14 @@ use bytes::BytesMut;
 use evidence::Timeout;
 use tokio::net::TcpStream;
 
-use crate::attempt::{Attempt, Ending, Route, refuse_identity};
+use crate::attempt::{Attempt, Ending, Route};
 use crate::core::Core;
 use crate::exchange::{Exchange, ExchangeEnd, Traffic};
 use crate::http1::{Next, Session};
 use crate::identity::Identity;
 use crate::live::Live;
 use crate::refusal::{Failure, Refusal};
+use crate::refused::refuse_identity;
 use crate::request::Request;
 use crate::sniff::{Seen, Sniffer};
 use crate::stream::abort;

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::attempt::record_untold;
 use crate::core::{ConnectionIds, Core};
 use crate::floor::Floor;
 use crate::identity::{Identity, Runs};
@@ -27,6 +26,7 @@ use crate::metrics::{Metrics, Witnessed};
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
+use crate::refused::record_untold;
 use crate::ruling::Rulings;
 use crate::settings::Settings;
 use crate::socket_file::Permission;

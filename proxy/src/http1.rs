@@ -10,7 +10,6 @@ use base::RefusalReason;
 use evidence::Timeout;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::attempt::refuse_unread;
 use crate::client::Client;
 use crate::connect;
 use crate::core::Core;
@@ -18,6 +17,7 @@ use crate::forward::{self, Kept};
 use crate::framing::Framing;
 use crate::head::{Head, HeadError, HeadScan, target_of_broken_head};
 use crate::refusal::Refusal;
+use crate::refused::refuse_unread;
 use crate::request::{BadRequest, Form, Request, presentable};
 use crate::tunnel::Tunnel;
 

@@ -27,12 +27,12 @@ use http::Request as Http2Request;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::attempt::refuse_unread;
 use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::head::{Head, HeadScan};
 use crate::http1::{self, Next, Session};
+use crate::refused::refuse_unread;
 use crate::request::{BadRequest, Request};
 use crate::stream::Stream;
 use crate::tunnel::Tunnel;

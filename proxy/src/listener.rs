@@ -12,12 +12,12 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::attempt::refuse_peer;
 use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
+use crate::refused::refuse_peer;
 use crate::socket_file::{self, Permission, SocketFile};
 use crate::stream::Stream;
 

@@ -12,12 +12,13 @@ use base::{DnsResult, Outcome, RefusalReason, Target, Transport};
 use bytes::Buf as _;
 use tokio::time::timeout;
 
-use crate::attempt::{Attempt, Ending, refuse_identity, refuse_unread, refuse_unsupported};
+use crate::attempt::{Attempt, Ending};
 use crate::client::Client;
 use crate::core::Core;
 use crate::identity::{Identity, IdentityRefusal};
 use crate::live::CutCause;
 use crate::refusal::{Failure, Refusal, RefusalKind};
+use crate::refused::{refuse_identity, refuse_unread, refuse_unsupported};
 use crate::request::{BadRequest, Notes, Proof, presentable};
 use crate::tunnel::Tunnel;
 

@@ -15,11 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::{TlsKeeper, TlsStream};
-use crate::attempt::refuse_unread;
 use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::identity::Identity;
+use crate::refused::refuse_unread;
 use crate::request::BadRequest;
 use crate::stream::Stream;
 
