@@ -128,6 +128,21 @@ impl Attempt {
         })
     }
 
+    /// Admits and reaches, for a connection of its own.
+    ///
+    /// # Errors
+    /// The refusal, which is on record.
+    pub(crate) async fn make(
+        core: &Arc<Core>,
+        live: &Live,
+        target: &Target,
+        notes: Notes,
+    ) -> Result<(Self, TcpStream), Refusal> {
+        let attempt = Self::admit(core, live, target, notes).await?;
+        let (attempt, server, _) = attempt.reach(live.cut()).await?;
+        Ok((attempt, server))
+    }
+
     /// Looks the name up, holds the answers against the floor and dials what is left. On failure the
     /// attempt is closed and the answer for the client comes back.
     pub(crate) async fn reach(mut self, cut: &Cut) -> Result<(Self, TcpStream, Route), Refusal> {

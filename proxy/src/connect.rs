@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use base::Outcome;
-
-use crate::attempt::{Attempt, Ending};
+use crate::attempt::Attempt;
 use crate::core::Core;
 use crate::http1::{Next, Session};
 use crate::refused::refuse_identity;
@@ -24,26 +22,12 @@ pub(crate) async fn serve(core: &Arc<Core>, mut session: Session, request: Reque
         }
     };
     let live = core.live.enter(identity);
-    let admitted = Attempt::admit(core, &live, &request.target, request.notes.clone()).await;
-    let reached = match admitted {
-        Ok(attempt) => attempt.reach(live.cut()).await,
-        Err(refusal) => Err(refusal),
-    };
-    match reached {
-        Ok((attempt, server, _)) => {
+    match Attempt::make(core, &live, &request.target, request.notes.clone()).await {
+        Ok((attempt, server)) => {
             drop(session.kept);
-            let mut client = session.client;
-            if !client.answer(ESTABLISHED).await {
-                attempt.close(Ending {
-                    outcome: Some(Outcome::ClientReset),
-                    ..Ending::default()
-                });
-                // Both sockets before the place in the live table.
-                drop((client, server));
-                drop(live);
-                return Next::Nothing;
-            }
-            Next::Tunnel(Box::new(Tunnel::new(client, server, live, attempt)))
+            Tunnel::establish(session.client, ESTABLISHED, server, live, attempt)
+                .await
+                .map_or(Next::Nothing, Next::Tunnel)
         }
         Err(refusal) if refusal.is_cut() => {
             session.client.answer_at_once(&refusal.to_http(false, false));

@@ -8,11 +8,11 @@ mod messages;
 use std::io;
 use std::sync::Arc;
 
-use base::{DnsResult, Outcome, RefusalReason, Target, Transport};
+use base::{DnsResult, RefusalReason, Target, Transport};
 use bytes::Buf as _;
 use tokio::time::timeout;
 
-use crate::attempt::{Attempt, Ending};
+use crate::attempt::Attempt;
 use crate::client::Client;
 use crate::core::Core;
 use crate::identity::{Identity, IdentityRefusal};
@@ -136,23 +136,8 @@ impl Talk<'_> {
             raw_target: (raw_host != canonical).then_some(raw_host),
             ..Notes::default()
         };
-        let reached = match Attempt::admit(core, &live, &target, notes).await {
-            Ok(attempt) => attempt.reach(live.cut()).await,
-            Err(refusal) => Err(refusal),
-        };
-        match reached {
-            Ok((attempt, server, _)) => {
-                if !self.client.answer(&reply(0)).await {
-                    attempt.close(Ending {
-                        outcome: Some(Outcome::ClientReset),
-                        ..Ending::default()
-                    });
-                    drop((self.client, server));
-                    drop(live);
-                    return None;
-                }
-                Some(Box::new(Tunnel::new(self.client, server, live, attempt)))
-            }
+        match Attempt::make(core, &live, &target, notes).await {
+            Ok((attempt, server)) => Tunnel::establish(self.client, &reply(0), server, live, attempt).await,
             Err(refusal) if refusal.is_cut() => {
                 self.client.answer_at_once(&reply(reply_code(&refusal)));
                 drop(self.client);

@@ -42,8 +42,30 @@ enum TunnelEnd {
 }
 
 impl Tunnel {
+    /// Tells the client that its connection stands, which makes it a tunnel. A client that is gone by
+    /// then leaves a record and no tunnel.
+    pub(crate) async fn establish(
+        mut client: Client,
+        answer: &[u8],
+        server: TcpStream,
+        live: Live,
+        attempt: Attempt,
+    ) -> Option<Box<Self>> {
+        if client.answer(answer).await {
+            return Some(Box::new(Self::new(client, server, live, attempt)));
+        }
+        attempt.close(Ending {
+            outcome: Some(Outcome::ClientReset),
+            ..Ending::default()
+        });
+        // Both sockets before the place in the live table.
+        drop((client, server));
+        drop(live);
+        None
+    }
+
     /// A tunnel of which nothing is known yet. What the client sent ahead belongs into it.
-    pub(crate) fn new(client: Client, server: TcpStream, live: Live, mut attempt: Attempt) -> Self {
+    fn new(client: Client, server: TcpStream, live: Live, mut attempt: Attempt) -> Self {
         Self {
             from_client: client.buffer.to_vec(),
             from_server: attempt.take_early(),
