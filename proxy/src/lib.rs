@@ -5,14 +5,19 @@
 //! | step | module |
 //! |---|---|
 //! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
-//! | its request is **read once**, strictly | `head`, `request` (HTTP/1), `http2`, `socks5` |
+//! | its request is **read once**, strictly | `http1` with `head`, `framing`, `headers` and `request`; `http2`, which hands on to them; `socks5` |
 //! | it is **named** | [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
-//! | it is **written down**, before a byte leaves | `attempt`, [`recorder`] with its `queue`, `clerk` and `hands` |
-//! | its name is looked up, the answers are held against the floor, one is dialled | `names`, `floor`, `dial`, or `parent` |
-//! | it is **relayed**, and watched without being held back | `connect`, `forward` and `exchange`, `tunnel`, `relay` and `splice`, `sniff` with `client_hello` and `inner_http` |
+//! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`] |
+//! | its name is looked up, the answers are held against the floor, one is dialled | `names` with `name_transport` and `turnstile`, `floor`, `dial`, or `parent` |
+//! | it is **relayed**, and watched without being held back | `connect`, `tunnel`, `relay` and `splice`; plain HTTP in `forward`, `exchange` and `response`; `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
+//! | or it is **refused** on the way, answered and written down all the same | `refusal` (what the client is told), `refused` (what the record says) |
+//!
+//! Around it: [`Gateway`] starts, steers and stops everything, from [`settings`] and the places in
+//! `listen_address`; `core` is what all connections share, `client` the near end of one; `admin` and
+//! `metrics` say how it goes.
 //!
 //! This crate judges nobody. It asks two questions through traits that it owns, [`Runs`] (whose run
 //! is this?) and [`Rulings`] (may it connect?), and writes the answers into the evidence log. It
