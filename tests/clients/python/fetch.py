@@ -1,6 +1,7 @@
 """Reaches the URL given with the library named first, the way that library's manual begins.
 
-Without a URL it prints the library's version. It knows nothing of Bailiwick.
+Without a URL it prints the library's version. It knows nothing of Bailiwick, but for the
+files of a client certificate where one is what it comes in with.
 """
 
 import asyncio
@@ -58,6 +59,15 @@ def with_urllib3_proxy_manager(url):
         proxy_headers=urllib3.make_headers(proxy_basic_auth=f"{proxy.username}:{proxy.password}"),
         retries=False,
     )
+    return manager.request("GET", url).status
+
+
+def with_urllib3_tls(url):
+    import urllib3
+
+    gateway = ssl.create_default_context(cafile=os.environ["BAILIWICK_PROXY_CA"])
+    gateway.load_cert_chain(os.environ["BAILIWICK_PROXY_CERT"], os.environ["BAILIWICK_PROXY_KEY"])
+    manager = urllib3.ProxyManager(os.environ["HTTPS_PROXY"], proxy_ssl_context=gateway, retries=False)
     return manager.request("GET", url).status
 
 

@@ -1,7 +1,7 @@
 //! The compatibility matrix: clients that people really use, unchanged, under `bailiwick run`.
 //!
 //! A cell is one run. It holds when the client itself succeeded, its origin saw it, and the gateway's
-//! events attribute it by its token to that run of that plugin. For a client that is known to ignore its
+//! events attribute it, by the means of its row, to that run of that plugin. For a client that is known to ignore its
 //! environment it holds when the client reached its origin and the gateway saw nothing: only the
 //! network around a plugin closes that gap, so the matrix names it.
 

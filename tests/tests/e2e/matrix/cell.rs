@@ -111,7 +111,11 @@ impl Cell<'_> {
             "echo \"$BAILIWICK_RUN_ID\" >run-id\n{steer}\n{}",
             self.client.line
         );
-        let mut command = self.stage.world.plugin_command(&self.plugin, ["sh", "-c", &line]);
+        let mut command = self.stage.world.command(["run", "--artifact"]);
+        command
+            .arg(&self.plugin.artifact)
+            .args(self.client.way.options())
+            .args(["--", "sh", "-c", &line]);
         self.stage.tell(&mut command);
         run(command
             .current_dir(self.folder())
@@ -154,7 +158,7 @@ impl Cell<'_> {
         for event in of_run {
             let right = event["plugin_id"] == self.plugin.id
                 && event["artifact_digest"] == self.plugin.digest
-                && event["attribution"] == "token"
+                && event["attribution"] == self.client.way.attribution()
                 && event["decision"] == "allow"
                 && event["destination_host"] == host
                 && event["port"] == port;

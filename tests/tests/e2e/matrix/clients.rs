@@ -17,6 +17,8 @@ pub struct Client {
     pub line: &'static str,
     /// The folder that is served under `$URL`; without one, a file is.
     pub serves: Option<&'static str>,
+    /// How it comes in, and with that, what names it.
+    pub way: Way,
     /// What it does through the gateway.
     pub through: &'static [Column],
     /// What it does past the gateway, whatever its environment says.
@@ -28,6 +30,40 @@ pub struct Client {
     pub learnt: Option<&'static str>,
 }
 
+/// A way into the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The port that everybody uses, with the run's token.
+    Token,
+    /// TLS, with the run's certificate.
+    Certificate,
+    /// A port of the run's own, with nothing.
+    OwnPort,
+    /// A socket of the run's own, with nothing.
+    OwnSocket,
+}
+
+impl Way {
+    /// What `bailiwick run` is asked for.
+    pub const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Token => &[],
+            Self::Certificate => &["--mtls"],
+            Self::OwnPort => &["--listener", "tcp"],
+            Self::OwnSocket => &["--listener", "unix"],
+        }
+    }
+
+    /// What every event of the run has to name.
+    pub const fn attribution(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Certificate => "mtls",
+            Self::OwnPort | Self::OwnSocket => "listener",
+        }
+    }
+}
+
 const CLIENT: Client = Client {
     id: "",
     name: "",
@@ -35,6 +71,7 @@ const CLIENT: Client = Client {
     build: None,
     line: "",
     serves: None,
+    way: Way::Token,
     through: &[],
     bypasses: &[],
     leaks: &[],
@@ -80,6 +117,10 @@ const JAVA_BUILD: &str = r#"[ -f "$BUILT/trust.p12" ] ||
     keytool -importcert -noprompt -alias tests -file "$SSL_CERT_FILE" -keystore "$BUILT/trust.p12" \
         -storetype PKCS12 -storepass changeit
     javac -d "$BUILT" "$CLIENTS/java/Fetch.java""#;
+
+/// Built aside and put into place whole, because two rows build it, perhaps at once.
+const GO_BUILD: &str = r#"GO111MODULE=off GOTOOLCHAIN=local GOCACHE="$BUILT/go-cache" \
+    go build -o "$BUILT/fetch-go.$$" "$CLIENTS/go/fetch.go" && mv "$BUILT/fetch-go.$$" "$BUILT/fetch-go""#;
 
 macro_rules! java {
     ($id:literal, $class:literal) => {
@@ -189,6 +230,66 @@ end
         through: &[Http],
         ..CLIENT
     },
+    Client {
+        id: "curl-tls",
+        name: "curl, certificate",
+        version: "curl --version",
+        line: r#"curl -fsS --max-time 60 --proxy-cacert "$BAILIWICK_PROXY_CA" --proxy-cert "$BAILIWICK_PROXY_CERT" \
+            --proxy-key "$BAILIWICK_PROXY_KEY" -o got "$URL""#,
+        way: Way::Certificate,
+        through: &[Http, Https, Loopback],
+        ..CLIENT
+    },
+    Client {
+        way: Way::Certificate,
+        ..python!("urllib3-tls", "urllib3, certificate", [Http, Https, Loopback], [])
+    },
+    Client {
+        id: "go-tls",
+        name: "Go net/http, certificate",
+        version: "go version",
+        build: Some(GO_BUILD),
+        line: r#""$BUILT/fetch-go" "$URL""#,
+        way: Way::Certificate,
+        through: &[Http, Https],
+        ..CLIENT
+    },
+    Client {
+        id: "curl-own-port",
+        name: "curl, own port",
+        version: "curl --version",
+        line: r#"curl -fsS --max-time 60 -o got "$URL""#,
+        way: Way::OwnPort,
+        through: &[Http, Https, Socks, Loopback],
+        ..CLIENT
+    },
+    Client {
+        id: "ncat-own-port",
+        name: "ncat, socks5, own port",
+        version: "ncat --version 2>&1",
+        // As `ProxyCommand` of ssh has it: no credentials, and a name for the proxy to look up.
+        line: r#"printf 'GET /%s HTTP/1.0\r\n\r\n' "${URL##*/}" |
+            ncat --no-shutdown --proxy "$BAILIWICK_PROXY" --proxy-type socks5 --proxy-dns remote plain.matrix.example 80 |
+            grep -q '^HTTP/1.. 200'"#,
+        way: Way::OwnPort,
+        through: &[Http],
+        ..CLIENT
+    },
+    Client {
+        id: "curl-own-socket",
+        name: "curl, own socket",
+        // SOCKS5 over a Unix socket came with 7.84. HTTP needs no proxy for it: the URL is the target.
+        version: r#"minor=$(curl --version | sed -n '1s/^curl 7\.\([0-9]*\)\..*/\1/p') &&
+            [ "${minor:-84}" -ge 84 ] && curl --version"#,
+        line: r#"case $URL in
+            https:*) curl -fsS --max-time 60 --proxy "socks5h://localhost$BAILIWICK_PROXY_SOCKET" -o got "$URL" ;;
+            *) curl -fsS --max-time 60 --noproxy '*' --unix-socket "$BAILIWICK_PROXY_SOCKET" \
+                --request-target "$URL" -o got "$URL" ;;
+            esac"#,
+        way: Way::OwnSocket,
+        through: &[Http, Socks],
+        ..CLIENT
+    },
     // PySocks writes the length of a password as a letter in UTF-8, which from 128 on is two bytes.
     python!("requests", "requests", [Http, Https, Socks, Loopback], []),
     python!("urllib", "urllib.request", [Http, Https, Loopback], []),
@@ -246,10 +347,7 @@ end
         id: "go",
         name: "Go net/http",
         version: "go version",
-        build: Some(
-            r#"GO111MODULE=off GOTOOLCHAIN=local GOCACHE="$BUILT/go-cache" \
-            go build -o "$BUILT/fetch-go" "$CLIENTS/go/fetch.go""#,
-        ),
+        build: Some(GO_BUILD),
         // It knows no ALL_PROXY and no socks5h; its socks5 resolves no names either.
         line: r#"HTTPS_PROXY=${HTTPS_PROXY:-socks5${ALL_PROXY#socks5h}} "$BUILT/fetch-go" "$URL""#,
         through: &[Http, Https, Socks],

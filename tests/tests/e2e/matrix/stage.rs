@@ -43,6 +43,7 @@ impl Stage {
         for folder in ["built", "cells"] {
             std::fs::create_dir(world.path(folder))?;
         }
+        crate::tls::listen(&world, "tls://127.0.0.1:0", "optional")?;
         world.serve()?;
         Ok(Self { world, secure, plain })
     }

@@ -69,7 +69,8 @@ pub fn print(rows: &[Row]) {
     };
     let missing: Vec<_> = rows.iter().filter(|row| row.version.is_none()).collect();
     text.push_str(
-        "through:  the client succeeded, and the gateway attributed it to its run by token\n\
+        "through:  the client succeeded, and the gateway attributed it to its run: by its token, or by what\n\
+         \u{20}         the row says (its certificate, a port or a socket of its own)\n\
          leaks:    the same, but inside TLS the client showed its origin the proxy's credentials\n\
          bypasses: the client succeeded, and the gateway saw nothing\n",
     );

@@ -72,7 +72,8 @@ fn site(client_auth: &str) -> Result<World> {
     Ok(world)
 }
 
-fn listen(world: &World, address: &str, client_auth: &str) -> Result<()> {
+/// Adds a TLS listener to a site.
+pub fn listen(world: &World, address: &str, client_auth: &str) -> Result<()> {
     world.configure(|config| {
         let gateway = config["gateway"].as_table_mut().context("gateway")?;
         let listen = gateway["listen"].as_array_mut().context("listen")?;
