@@ -116,6 +116,14 @@ impl Talk<'_> {
     }
 
     async fn connect(mut self, identity: Option<Arc<Identity>>, ask: Ask) -> Option<Box<Tunnel>> {
+        // First, because who asks for another thing than a connection need not name where to: a client of
+        // UDP ASSOCIATE that does not know yet says port 0 (RFC 1928 §7).
+        if ask.command != CONNECT {
+            let target = ask.target.ok();
+            self.refuse_command(identity.as_deref(), ask.command, target.as_ref())
+                .await;
+            return None;
+        }
         let raw_host = presentable(&ask.raw_host);
         let target = match ask.target {
             Ok(target) => target,
@@ -124,11 +132,6 @@ impl Talk<'_> {
                 return None;
             }
         };
-        if ask.command != CONNECT {
-            self.refuse_command(identity.as_deref(), ask.command, &target)
-                .await;
-            return None;
-        }
         let core = self.core;
         let live = core.live.enter(identity);
         let canonical = target.host.to_string();
@@ -170,14 +173,14 @@ impl Talk<'_> {
         self.answer_and_close(code).await;
     }
 
-    async fn refuse_command(self, identity: Option<&Identity>, command: u8, target: &Target) {
+    async fn refuse_command(self, identity: Option<&Identity>, command: u8, target: Option<&Target>) {
         let transport = if command == UDP_ASSOCIATE {
             Transport::Udp
         } else {
             Transport::Tcp
         };
         let why = "only CONNECT is served";
-        refuse_unsupported(self.core, identity, Some(target), transport, why).await;
+        refuse_unsupported(self.core, identity, target, transport, why).await;
         self.answer_and_close(7).await;
     }
 

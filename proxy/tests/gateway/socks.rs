@@ -87,6 +87,8 @@ async fn what_socks_asks_for_and_does_not_get_is_answered_and_recorded() {
     for (message, code, reason) in [
         (ask(3, b"ok.com", 53), 7, RefusalReason::Unsupported),
         (ask(2, b"ok.com", 80), 7, RefusalReason::Unsupported),
+        // As clients of UDP say it that do not know yet where they will send from (RFC 1928 §7).
+        (vec![5, 3, 0, 1, 0, 0, 0, 0, 0, 0], 7, RefusalReason::Unsupported),
         (ask(1, b"evil.com\0.ok.com", 443), 1, RefusalReason::Malformed),
         (ask(1, b"", 443), 1, RefusalReason::Malformed),
         (ask(1, &[b'a'; 255], 443), 1, RefusalReason::Malformed),
