@@ -115,6 +115,7 @@ pub(crate) struct Story {
 const LIMITS: &[&str] = &[
     "Only connections that went through a gateway are seen. Traffic that goes around it (UDP, another network, a client that ignores its proxy settings) is not in this report.",
     "Inside TLS nothing is read: names, sizes and times are known; paths, methods and contents are not.",
+    "A host is seen, not what it serves: name lookups over HTTPS or TLS, and whatever a shared host passes on, show as connections to that host.",
     "What a plugin relays through another plugin is seen as the other plugin's traffic.",
 ];
 
