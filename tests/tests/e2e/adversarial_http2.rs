@@ -260,8 +260,9 @@ fn continuation_flood() -> Result<()> {
             .bytes()
             .repeat(100);
         // Four hundred thousand frames, if somebody takes them.
-        let hung_up = (0..4_000).any(|_| client.send_bytes(&more).is_err());
-        ensure!(hung_up, "the gateway took a head without an end");
+        let _ = (0..4_000).try_for_each(|_| client.send_bytes(&more));
+        // All of it may fit between two sockets; that the connection ends is the point.
+        client.drain();
         let refused = stage.wait_for("refused", before + 1)?;
         let reason = refused.last().context("an event")?["reason"].clone();
         ensure!(reason == "limit" || reason == "malformed", "{reason}");

@@ -1,14 +1,15 @@
 //! Whose connection it is: claims that are no proof, proofs of somebody else, proofs that leak.
 
 use std::io::Write as _;
+use std::net::TcpStream;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{Answer, ProxyCredentials, RawClient, Scenario, wait_until};
+use bailiwick_tests::{Answer, ProxyCredentials, RawClient, RawServer, Scenario, wait_until};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::demo::files;
-use crate::stage::{Stage, has_ended, head};
+use crate::stage::{Stage, exactly, has_ended, head};
 use crate::tokens::{LiveRun, ask};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -26,6 +27,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "whoever_proves_nothing_is_nobody_even_where_one_plugin_runs",
         needs: &[],
         run: observed,
+    },
+    Scenario {
+        name: "what_goes_through_another_plugin_is_the_other_ones_and_the_report_says_so",
+        needs: &[],
+        run: through_another,
+    },
+    Scenario {
+        name: "what_goes_around_the_gateway_is_never_called_conforming",
+        needs: &[],
+        run: goes_around,
     },
     Scenario {
         name: "the_end_of_a_run_ends_its_tunnels_and_its_token",
@@ -204,6 +215,94 @@ fn observed() -> Result<()> {
     forged.password = "A".repeat(forged.password.len());
     let answer = ask(&stage.world, TARGET, Some(&forged))?;
     is_refused(&stage, &answer, "credentials_invalid", &forged.password)?;
+    // The audit has a place of its own for both: they are told, and stand against no plugin.
+    let audit = stage.world.cli(["audit", "--dry-run"])?.json()?;
+    let notices: Vec<_> = audit["notices"].as_array().into_iter().flatten().collect();
+    for told in [
+        "to ok.example:443 that belong to no run, relayed without identity".to_owned(),
+        format!(
+            "finding credentials_replayed: token {}",
+            fingerprint(&forged.password)
+        ),
+    ] {
+        ensure!(
+            notices.iter().any(|notice| notice.to_string().contains(&told)),
+            "{told}: {notices:#?}"
+        );
+    }
+    assert_eq!(stage.findings()?, []);
+    Ok(())
+}
+
+fn through_another() -> Result<()> {
+    let stage = Stage::new(&["ok.example", "evil.example"], &["ok.example"])?;
+    let other = stage
+        .world
+        .plugin("acme.other")
+        .declares(&["ok.example"])
+        .admit("high")?;
+    let others = LiveRun::start(&stage.world, &other, &[])?;
+    // The other plugin offers a service of its own on this machine; whoever asks there, it asks for.
+    let service = RawServer::start()?;
+    let mut ours = TcpStream::connect(service.address())?;
+    ours.write_all(b"please fetch evil.example")?;
+    let mut asked = service.accept()?;
+    ensure!(exactly(&mut asked, 25)? == b"please fetch evil.example");
+    let mut fetching = RawClient::connect(stage.world.gateway()?)?;
+    let answer = fetching.tunnel("evil.example:443", Some(&others.credentials))?;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut server = stage.server.accept()?;
+    server.write_all(b"for the other")?;
+    asked.write_all(&fetching.exactly(13)?)?;
+    ensure!(exactly(&mut ours, 13)? == b"for the other");
+    drop((ours, asked, fetching, server));
+    let close = &stage.wait_for("close", 1)?[0];
+    assert_eq!(
+        (&close["plugin_id"], &close["run_id"]),
+        (&json!("acme.other"), &json!(others.credentials.user)),
+        "{close:#}"
+    );
+    let audit = stage.world.cli(["audit", "--dry-run"])?.json()?;
+    let report = crate::story::artifact_report(&audit, &other)?;
+    assert_eq!(
+        crate::story::findings(report),
+        [("undeclared_host".to_owned(), "evil.example".to_owned(), 443)]
+    );
+    let report = crate::story::artifact_report(&audit, &stage.plugin)?;
+    assert_eq!(report["verdict"], "no_traffic", "{report:#}");
+    let report = stage.report()?;
+    ensure!(
+        report.contains("What a plugin relays through another plugin is seen as the other plugin's traffic."),
+        "{report}"
+    );
+    Ok(())
+}
+
+fn goes_around() -> Result<()> {
+    let stage = Stage::new(&["ok.example"], &["ok.example"])?;
+    let mut direct = TcpStream::connect(stage.server.address())?;
+    direct.write_all(b"past the gateway")?;
+    ensure!(exactly(&mut stage.server.accept()?, 16)? == b"past the gateway");
+    ensure!(
+        stage.events("open")?.is_empty(),
+        "a gateway saw what did not come to it"
+    );
+    let audit = stage.world.cli(["audit"])?.json()?;
+    let report = crate::story::artifact_report(&audit, &stage.plugin)?;
+    assert_eq!(report["verdict"], "no_traffic", "{report:#}");
+    let signed = report["report"].as_str().context("the report's file")?.to_owned();
+    let shown = stage.world.ok(["report", "show", &signed])?;
+    ensure!(shown.to_string().contains("proxied-only"), "{shown:#}");
+    let text = stage.report()?;
+    ensure!(
+        text.contains("Only connections that went through a gateway are seen."),
+        "{text}"
+    );
+    // Nor is it once something did come to the gateway and was in order: the limit still stands there.
+    stage.is_well(TARGET)?;
+    stage.wait_for("close", 1)?;
+    let text = stage.report()?;
+    ensure!(text.contains("proxied-only"), "{text}");
     Ok(())
 }
 

@@ -42,6 +42,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: second_proxy,
     },
     Scenario {
+        name: "a_lookup_over_https_is_seen_as_its_host_and_the_report_says_so",
+        needs: &[],
+        run: lookups_inside,
+    },
+    Scenario {
         name: "a_client_hello_in_pieces_is_read_and_relayed_byte_for_byte",
         needs: &[],
         run: hello_in_pieces,
@@ -329,14 +334,22 @@ fn plain_http_inside() -> Result<()> {
 }
 
 fn second_proxy() -> Result<()> {
-    let stage = Stage::new(&["proxy.example"], &["http://proxy.example:3128"])?;
-    let target = "proxy.example:3128";
-    for (request, inner) in [
+    let declared = ["http://proxy.example:3128", "http://proxy.example:9999"];
+    let stage = Stage::new(&["proxy.example"], &declared)?;
+    let (usual, unusual) = ("proxy.example:3128", "proxy.example:9999");
+    for (target, request, inner) in [
         (
+            usual,
             "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
             "evil.example:443",
         ),
         (
+            unusual,
+            "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+            "evil.example:443",
+        ),
+        (
+            usual,
             "GET http://evil.example/path HTTP/1.1\r\nHost: evil.example\r\n\r\n",
             "evil.example:80",
         ),
@@ -362,10 +375,59 @@ fn second_proxy() -> Result<()> {
     }
     // Only the first hop can be judged; what it was asked to do is said beside.
     let findings = stage.findings()?;
-    ensure!(
-        findings.contains(&("no_coverage".to_owned(), target.to_owned())),
-        "{findings:?}"
+    for target in [usual, unusual] {
+        ensure!(
+            findings.contains(&("no_coverage".to_owned(), target.to_owned())),
+            "{findings:?}"
+        );
+    }
+    let report = stage.report()?;
+    for words in [
+        "proxy.example:3128 is a proxy-like destination",
+        "the destination is a proxy: where connections went from there is not seen",
+    ] {
+        ensure!(report.contains(words), "{words}: {report}");
+    }
+    Ok(())
+}
+
+fn lookups_inside() -> Result<()> {
+    let stage = Stage::new(&["cdn.example"], &["cdn.example", "tls://cdn.example:853"])?;
+    let hello = records(&hello_message(Some("cdn.example"), 16), 1 << 14);
+    for port in [443, 853] {
+        relay(&stage, &format!("cdn.example:{port}"), &hello, 1 << 14)?;
+    }
+    // In clear, a lookup that HTTP carries is a request to that host, and its question is not kept.
+    let question =
+        "GET /dns-query?dns=AAABAAABAAAAAAAABGV2aWwHZXhhbXBsZQAAAQAB HTTP/1.1\r\nHost: cdn.example\r\n\r\n";
+    let (mut client, mut server) = stage.tunnel("cdn.example:443")?;
+    client.send(question.as_bytes())?;
+    assert_eq!(head(&mut server)?, question);
+    drop((client, server));
+    let closes = stage.wait_for("close", 3)?;
+    let told: Vec<_> = closes
+        .iter()
+        .map(|close| (&close["destination_host"], &close["port"], &close["scheme"]))
+        .collect();
+    let host = &json!("cdn.example");
+    assert_eq!(
+        told,
+        [
+            (host, &json!(443), &json!("tls")),
+            (host, &json!(853), &json!("tls")),
+            (host, &json!(443), &json!("http")),
+        ]
     );
+    let record = serde_json::to_string(&stage.world.events()?)?;
+    ensure!(!record.contains("dns-query") && !record.contains("AAABAAAB"));
+    // Lookups inside TLS are no finding, and no silence either.
+    let findings = stage.findings()?;
+    assert_eq!(
+        findings,
+        [("undeclared_scheme".to_owned(), "cdn.example:443".to_owned())]
+    );
+    let report = stage.report()?;
+    ensure!(report.contains("name lookups over HTTPS or TLS"), "{report}");
     Ok(())
 }
 
@@ -386,6 +448,22 @@ fn hello_in_pieces() -> Result<()> {
     for (bytes, piece) in &cases {
         relay(&stage, TARGET, bytes, *piece)?;
     }
+    // However long a client takes for the rest, what it has sent is at the server meanwhile.
+    let slow = records(&short, 1 << 14);
+    let (mut client, mut server) = stage.tunnel(TARGET)?;
+    for byte in &slow {
+        client.send(&[*byte])?;
+        ensure!(exactly(&mut server, 1)? == [*byte]);
+    }
+    drop((client, server));
+    let slow = stage
+        .wait_for("close", cases.len() + 1)?
+        .pop()
+        .unwrap_or_default();
+    assert_eq!(
+        (&slow["sni"], &slow["sni_visibility"]),
+        (&json!("ok.example"), &json!("clear"))
+    );
     for (close, (bytes, _)) in stage.wait_for("close", cases.len())?.iter().zip(&cases) {
         assert_eq!(close["sni"], "ok.example", "{close:#}");
         assert_eq!(close["alpn"], "h2", "{close:#}");

@@ -5,6 +5,7 @@ use bailiwick_tests::{NameServer, RawServer, Reply, Scenario};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
+use crate::tokens::LiveRun;
 
 pub const SCENARIOS: &[Scenario] = &[
     // First, because it waits for the gateway's own patience to end.
@@ -37,6 +38,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "two_families_are_one_attempt",
         needs: &[],
         run: two_families,
+    },
+    Scenario {
+        name: "a_name_is_not_excused_by_the_address_that_it_shares",
+        needs: &[],
+        run: shared_address,
     },
 ];
 
@@ -278,6 +284,76 @@ fn embedded_addresses() -> Result<()> {
     }
     // And a name is not refused for what it spells.
     stage.tunnel(&format!("10.0.0.2.nip.example:{port}"))?;
+    Ok(())
+}
+
+fn shared_address() -> Result<()> {
+    let names = NameServer::start(["ok.example", "evil.example", "blocked.example"].map(|name| {
+        // All of them on one address, as behind a CDN.
+        (name, vec![Reply::of(&["127.0.0.1"])])
+    }))?;
+    let stage = Stage::prepared(&[], |world, _| {
+        world.resolve_with(names.address())?;
+        world.allow_private(&["127.0.0.0/8"])
+    })?;
+    let port = stage.server.address().port();
+    let at = |name: &str| format!("{name}:{port}");
+    let entry = format!("tcp://{}", at("ok.example"));
+    let watched = stage
+        .world
+        .plugin("acme.watched")
+        .declares(&[&entry])
+        .admit("high")?;
+    let run = LiveRun::start(&stage.world, &watched, &[])?;
+    let ask = |run: &LiveRun, target: &str| {
+        let answer = crate::tokens::ask(&stage.world, target, Some(&run.credentials))?;
+        if answer.status == 200 {
+            drop(stage.server.accept()?);
+        }
+        Ok::<_, anyhow::Error>((answer.status, answer.reason().to_owned()))
+    };
+    // What the first name's lookup taught excuses neither the second name nor the bare address; and
+    // having gone to an undeclared name first makes nothing of the declared one.
+    for target in [
+        at("ok.example"),
+        at("evil.example"),
+        at("127.0.0.1"),
+        at("ok.example"),
+    ] {
+        assert_eq!(ask(&run, &target)?.0, 200, "{target}");
+    }
+    let closes = stage.wait_for("close", 4)?;
+    let told: Vec<_> = closes
+        .iter()
+        .map(|close| (close["dialed_ip"].as_str(), close["matched_entry"].is_string()))
+        .collect();
+    let there = Some("127.0.0.1");
+    assert_eq!(
+        told,
+        [(there, true), (there, false), (there, false), (there, true)]
+    );
+    let audit = stage.world.cli(["audit", "--dry-run"])?.json()?;
+    let report = crate::story::artifact_report(&audit, &watched)?;
+    let mut findings = crate::story::findings(report);
+    findings.sort();
+    assert_eq!(
+        findings,
+        [
+            ("ip_literal".to_owned(), "127.0.0.1".to_owned(), u64::from(port)),
+            (
+                "undeclared_host".to_owned(),
+                "evil.example".to_owned(),
+                u64::from(port)
+            ),
+        ]
+    );
+    // Where a list decides, it decides by name as well: nothing is let in by an address learnt before.
+    let low = stage.world.plugin("acme.low").declares(&[&entry]).admit("low")?;
+    let run = LiveRun::start(&stage.world, &low, &[])?;
+    for target in [at("blocked.example"), at("127.0.0.1")] {
+        assert_eq!(ask(&run, &target)?.0, 403, "{target}");
+    }
+    assert_eq!(names.asked("blocked.example"), 0, "not even looked up");
     Ok(())
 }
 

@@ -30,6 +30,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: socks_addresses,
     },
     Scenario {
+        name: "what_socks_could_do_and_is_not_served_is_answered_and_recorded_as_that",
+        needs: &[],
+        run: other_socks,
+    },
+    Scenario {
         name: "case_and_one_trailing_dot_do_not_make_another_host",
         needs: &[],
         run: same_host,
@@ -402,6 +407,8 @@ fn ambiguous_socks() -> Result<()> {
             escaped(name)
         );
     }
+    let record = serde_json::to_string(&stage.world.events()?)?;
+    ensure!(!record.contains("pw-secret"), "a secret was written down");
     ensure!(stage.events("open")?.is_empty() && !stage.server.was_dialled());
     stage.is_well("ok.com:443")
 }
@@ -455,6 +462,54 @@ fn socks_addresses() -> Result<()> {
     Ok(())
 }
 
+fn other_socks() -> Result<()> {
+    let stage = Stage::new(&["ok.com"], &["ok.com"])?;
+    let named = socks_name(b"ok.com");
+    let port = 443_u16.to_be_bytes();
+    // UDP ASSOCIATE as clients send it before they know from where, as they send it afterwards, and
+    // with a name; BIND; a command that nobody defined. 7: "Command not supported".
+    let asked = [
+        (3, [&[1, 0, 0, 0, 0][..], &[0, 0]].concat()),
+        (3, [&[1, 127, 0, 0, 1][..], &port].concat()),
+        (3, [&[3][..], &named, &port].concat()),
+        (2, [&[3][..], &named, &port].concat()),
+        (9, [&[3][..], &named, &port].concat()),
+    ];
+    for (command, rest) in &asked {
+        let mut client = socks(&stage)?;
+        client.send(&[&[5, *command, 0][..], rest].concat())?;
+        assert_eq!(client.exactly(10)?[..2], [5, 7], "command {command}");
+        client.drain();
+    }
+    // SOCKS4, and 4a with a name: rejected in their own words.
+    for rest in [&[127, 0, 0, 1, 0][..], b"\0\0\0\x01user\0ok.com\0"] {
+        let mut client = stage.client()?;
+        client.send(&[&[4, 1][..], &port, rest].concat())?;
+        assert_eq!(client.exactly(8)?[..2], [0, 91]);
+        client.drain();
+    }
+    let refused = stage.wait_for("refused", asked.len() + 2)?;
+    let told: Vec<_> = refused
+        .iter()
+        .map(|event| (event["reason"].as_str(), event["transport"].as_str()))
+        .collect();
+    let (udp, tcp) = (
+        (Some("unsupported"), Some("udp")),
+        (Some("unsupported"), Some("tcp")),
+    );
+    assert_eq!(told, [udp, udp, udp, tcp, tcp, tcp, tcp]);
+    for event in &refused[..asked.len()] {
+        assert_eq!(
+            event["plugin_id"], "acme.weather",
+            "whose it was is known: {event:#}"
+        );
+    }
+    assert_eq!(refused[0].get("destination_host"), None);
+    assert_eq!(refused[2]["destination_host"], "ok.com");
+    ensure!(stage.events("open")?.is_empty() && !stage.server.was_dialled());
+    stage.is_well("ok.com:443")
+}
+
 fn same_host() -> Result<()> {
     let stage = Stage::new(&["example.com"], &["example.com"])?;
     let written = [
@@ -491,6 +546,12 @@ fn international() -> Result<()> {
     assert_eq!(
         stage.findings()?,
         [("undeclared_host".to_owned(), "xn--exmple-cua.com:443".to_owned())]
+    );
+    // Whoever reads the report sees what the name looks like, beside what it is.
+    let report = stage.report()?;
+    ensure!(
+        report.contains("xn--exmple-cua.com") && report.contains("ex\u{e4}mple.com"),
+        "{report}"
     );
     Ok(())
 }

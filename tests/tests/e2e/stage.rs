@@ -89,9 +89,18 @@ impl Stage {
         Ok((client, self.server.accept()?))
     }
 
-    /// Every event of one kind, in order.
+    /// Every event of one kind, in order; that of their connections where they end one, because two
+    /// that end at once may do so in any order.
     pub fn events(&self, kind: &str) -> Result<Vec<Value>> {
         let mut events = self.world.events()?;
+        if kind == "close" {
+            let opened: Vec<_> = events
+                .iter()
+                .filter(|event| event["kind"] == "open")
+                .map(|event| event["connection_id"].clone())
+                .collect();
+            events.sort_by_key(|event| opened.iter().position(|id| *id == event["connection_id"]));
+        }
         events.retain(|event| event["kind"] == kind);
         Ok(events)
     }
@@ -116,6 +125,15 @@ impl Stage {
         server.write_all(b"pong")?;
         ensure!(client.exactly(4)? == b"pong");
         Ok(())
+    }
+
+    /// What an audit now reports on the plugin's artifact, as people read it, on one line.
+    pub fn report(&self) -> Result<String> {
+        let audit = self.world.cli(["audit"])?.json()?;
+        let report = crate::story::artifact_report(&audit, &self.plugin)?;
+        let path = report["text"].as_str().context("the report's text")?;
+        let text = std::fs::read_to_string(path)?;
+        Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
     /// The findings of an audit now: reason and `host:port`.
