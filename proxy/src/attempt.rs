@@ -20,10 +20,10 @@ use crate::facts::{
 };
 use crate::identity::IdentityRefusal;
 use crate::live::{Cut, Live};
+use crate::notes::Notes;
 use crate::parent::{Parent, ParentFailure, ParentRule};
 use crate::refusal::{Failure, Refusal};
 use crate::refused::{record_excess, record_refusal, refused};
-use crate::request::Notes;
 use crate::sniff::Seen;
 
 /// A connection that was ruled on and recorded as open.

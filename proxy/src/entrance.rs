@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
+use crate::notes::BadRequest;
 use crate::proxy_header::{self, Origin, Preface, preface};
 use crate::refused::{refuse_peer, refuse_unread, refuse_unsupported};
-use crate::request::BadRequest;
 use crate::stream::Stream;
 use crate::{http1, http2, socks5, tls};
 

@@ -12,7 +12,7 @@ use evidence::{Event, MAX_EVENT_BYTES};
 use crate::attempt::Ending;
 use crate::identity::Identity;
 use crate::names::Lookup;
-use crate::request::{MAX_RAW, Notes};
+use crate::notes::{MAX_RAW, Notes};
 use crate::ruling::Ruling;
 use crate::sniff::Seen;
 

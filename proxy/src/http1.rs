@@ -16,9 +16,10 @@ use crate::core::Core;
 use crate::forward::{self, Kept};
 use crate::framing::Framing;
 use crate::head::{Head, HeadError, HeadScan, target_of_broken_head};
+use crate::notes::{BadRequest, presentable};
 use crate::refusal::Refusal;
 use crate::refused::refuse_unread;
-use crate::request::{BadRequest, Form, Request, presentable};
+use crate::request::{Form, Request};
 use crate::tunnel::Tunnel;
 
 /// The body of a refused request that is read and thrown away to keep the connection.

@@ -32,8 +32,9 @@ use crate::core::Core;
 use crate::entry::Entry;
 use crate::head::{Head, HeadScan};
 use crate::http1::{self, Next, Session};
+use crate::notes::BadRequest;
 use crate::refused::refuse_unread;
-use crate::request::{BadRequest, Request};
+use crate::request::Request;
 use crate::stream::Stream;
 use crate::tunnel::Tunnel;
 

@@ -5,8 +5,8 @@
 //! | step | module |
 //! |---|---|
 //! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
-//! | its request is **read once**, strictly | `http1` with `head`, `framing`, `headers` and `request`; `http2`, which hands on to them; `socks5` |
-//! | it is **named** | [`identity`], [`token_runs`] |
+//! | its request is **read once**, strictly | `http1` with `head`, `framing`, `headers` and `request`; `http2`, which hands on to them; `socks5`; what they say besides is in `notes` |
+//! | it is **named**, by what it shows and by the way it came | `proof`, [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`] |
@@ -52,7 +52,9 @@ mod live;
 mod metrics;
 mod name_transport;
 mod names;
+mod notes;
 mod parent;
+mod proof;
 mod proxy_header;
 mod queue;
 pub mod quota;

@@ -9,9 +9,10 @@ use crate::core::Core;
 use crate::entry::Entry;
 use crate::facts::{describe_identity, describe_target};
 use crate::identity::{Identity, IdentityRefusal};
+use crate::notes::{BadRequest, Notes};
+use crate::proof::Proof;
 use crate::quota::{Excess, Untold};
 use crate::refusal::Refusal;
-use crate::request::{BadRequest, Notes, Proof};
 
 /// Records a request that was refused before it could be understood, and gives the answer.
 pub(crate) async fn refuse_unread(core: &Arc<Core>, bad: BadRequest, timeout: Option<Timeout>) -> Refusal {

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use base::{Port, RefusalReason, Target, escape_untrusted};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use crate::framing::Framing;
-use crate::head::{Head, HeadError, Version, span_within};
+use crate::head::{Head, Version, span_within};
 use crate::headers::{is_identity_header, push_field, travels};
+use crate::notes::{BadRequest, MAX_RAW, Notes, presentable};
+use crate::proof::Proof;
 
 /// A request that can be understood in one way only.
 #[derive(Debug)]
@@ -53,39 +53,6 @@ pub(crate) enum Form {
     Absolute { path: Range<usize> },
 }
 
-/// What was presented in `Proxy-Authorization`.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Proof {
-    None,
-    Basic {
-        user: Vec<u8>,
-        password: Vec<u8>,
-    },
-    /// Another scheme, or not base64.
-    Unreadable,
-}
-
-/// What a request said besides, for the record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Notes {
-    /// The target as written, where it differs from the canonical one; escaped.
-    pub(crate) raw_target: Option<String>,
-    /// The Host header, where it names another target; escaped.
-    pub(crate) host_header: Option<String>,
-    /// Headers in which the client names itself.
-    pub(crate) stripped_headers: Vec<String>,
-}
-
-/// Why a request is refused before anybody is asked about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BadRequest {
-    pub(crate) reason: RefusalReason,
-    pub(crate) why: String,
-    pub(crate) raw_target: Option<String>,
-}
-
-/// Longest escaped target and header value in an event.
-pub(crate) const MAX_RAW: usize = 512;
 const MAX_STRIPPED: usize = 12;
 
 impl Request {
@@ -97,7 +64,7 @@ impl Request {
         let reading = Self::read(&head);
         match reading {
             Ok((form, target, framing)) => Ok(Self {
-                proof: proof(&head),
+                proof: Proof::in_head(&head),
                 persistent: is_persistent(&head),
                 upgrade: head
                     .list("connection")
@@ -224,32 +191,6 @@ impl Request {
     }
 }
 
-impl BadRequest {
-    /// What a head that could not even be read is refused with.
-    pub(crate) fn from_head_error(error: HeadError, raw_target: Option<&[u8]>) -> Self {
-        let reason = match error {
-            HeadError::TooLarge | HeadError::TooManyHeaders => RefusalReason::Limit,
-            HeadError::Version => RefusalReason::Unsupported,
-            _ => RefusalReason::Malformed,
-        };
-        Self {
-            reason,
-            why: error.to_string(),
-            raw_target: raw_target.map(presentable),
-        }
-    }
-}
-
-impl std::fmt::Debug for Proof {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Basic { .. } => "Basic",
-            Self::Unreadable => "Unreadable",
-        })
-    }
-}
-
 /// `http://authority/path`, split by hand: the authority is what [`Target`] reads, all of it.
 fn absolute(head: &Head) -> Result<(Form, Target), (RefusalReason, String)> {
     let raw = head.target();
@@ -343,28 +284,6 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-fn proof(head: &Head) -> Proof {
-    let Some(value) = head.values("proxy-authorization").next() else {
-        return Proof::None;
-    };
-    let Some((scheme, encoded)) = value.split_first_chunk::<6>() else {
-        return Proof::Unreadable;
-    };
-    if !scheme.eq_ignore_ascii_case(b"basic ") {
-        return Proof::Unreadable;
-    }
-    let Ok(pair) = STANDARD.decode(encoded.trim_ascii()) else {
-        return Proof::Unreadable;
-    };
-    match pair.iter().position(|&byte| byte == b':') {
-        Some(colon) => Proof::Basic {
-            user: pair[..colon].to_vec(),
-            password: pair[colon + 1..].to_vec(),
-        },
-        None => Proof::Unreadable,
-    }
-}
-
 fn is_persistent(head: &Head) -> bool {
     let says = |word: &[u8]| {
         head.list("connection")
@@ -415,38 +334,6 @@ fn host_for(target: &Target) -> String {
         Some(host) if target.port == Port::HTTP => host.to_owned(),
         _ => text,
     }
-}
-
-/// A refused target as it may be written down: escaped, without path and query, and without user
-/// information, both of which may hold secrets. `\~` stands where something was left out.
-pub(crate) fn presentable(raw: &[u8]) -> String {
-    let start = raw
-        .windows(3)
-        .position(|window| window == b"://")
-        .map_or(0, |at| at + 3);
-    let (scheme, rest) = raw.split_at(start);
-    let delimiter = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
-    let authority = &rest[..delimiter.unwrap_or(rest.len())];
-    let tail = &rest[authority.len()..];
-    let (hidden, shown) = match authority.iter().rposition(|&byte| byte == b'@') {
-        Some(at) => (true, &authority[at..]),
-        // `user:pass/word@host`: what looks like a port may be the beginning of a password.
-        None if tail.contains(&b'@') => {
-            let colon = authority.iter().position(|&byte| byte == b':');
-            (false, &authority[..colon.unwrap_or(authority.len())])
-        }
-        None => (false, authority),
-    };
-    let mut text = escape_untrusted(scheme, 32);
-    if hidden {
-        text.push_str("\\~");
-    }
-    text.push_str(&escape_untrusted(shown, MAX_RAW - 64));
-    if !tail.is_empty() {
-        text.push_str(&escape_untrusted(&tail[..1], 8));
-        text.push_str("\\~");
-    }
-    text
 }
 
 #[cfg(test)]
@@ -603,30 +490,5 @@ mod tests {
         assert_eq!(refused(raw).reason, RefusalReason::Unsupported);
         let raw = "POST http://a.example/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(refused(raw).reason, RefusalReason::Malformed);
-    }
-
-    #[test]
-    fn a_refused_target_is_written_down_without_its_secrets() {
-        for (raw, shown) in [
-            ("/secret/path?token=1", "/\\~"),
-            ("http://user:pw@host.example/p", "http://\\~@host.example/\\~"),
-            ("http://user:p/w@host/", "http://user/\\~"),
-            ("ok.com@evil.com:443", "\\~@evil.com:443"),
-            ("a\\b\0:443", "a\\x5cb\\x00:443"),
-            ("https://host.example/secret", "https://host.example/\\~"),
-            ("host.example:443?key=1", "host.example:443?\\~"),
-        ] {
-            assert_eq!(presentable(raw.as_bytes()), shown);
-        }
-        assert!(presentable(&[0; 4000]).len() <= MAX_RAW);
-        assert!(presentable(&b"@".repeat(4000)).len() <= MAX_RAW);
-    }
-
-    #[test]
-    fn credentials_that_are_no_basic_credentials_are_not_absent() {
-        for value in ["Bearer x", "Basic", "Basic !!!", "Basic YWI="] {
-            let raw = format!("CONNECT a.example:443 HTTP/1.1\r\nProxy-Authorization: {value}\r\n\r\n");
-            assert_eq!(request(&raw).unwrap().proof, Proof::Unreadable, "{value}");
-        }
     }
 }

@@ -17,9 +17,10 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::identity::{Identity, IdentityRefusal};
 use crate::live::CutCause;
+use crate::notes::{BadRequest, Notes, presentable};
+use crate::proof::Proof;
 use crate::refusal::{Failure, Refusal, RefusalKind};
 use crate::refused::{refuse_identity, refuse_unread, refuse_unsupported};
-use crate::request::{BadRequest, Notes, Proof, presentable};
 use crate::tunnel::Tunnel;
 
 use messages::{

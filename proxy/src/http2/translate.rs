@@ -12,7 +12,8 @@ use http::{HeaderMap, Method, header};
 use sha1::{Digest as _, Sha1};
 
 use crate::headers::push_field;
-use crate::request::{BadRequest, Carrier, presentable};
+use crate::notes::{BadRequest, presentable};
+use crate::request::Carrier;
 
 /// A request as HTTP/1.1.
 #[derive(Debug)]

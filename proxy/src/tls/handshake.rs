@@ -19,8 +19,8 @@ use crate::client::Client;
 use crate::core::Core;
 use crate::entry::Entry;
 use crate::identity::Identity;
+use crate::notes::BadRequest;
 use crate::refused::refuse_unread;
-use crate::request::BadRequest;
 use crate::stream::Stream;
 
 /// The first byte of a handshake record (RFC 8446 §5.1).
