@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +101,25 @@ impl Listener {
             }
         }
     }
+
+    /// A client that the kernel holds for us already; the end of waiting is an error.
+    fn accept_waiting(&self) -> io::Result<(Stream, Entry)> {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener) => {
+                let (socket, source) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                let source = source.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let stream = TcpStream::from_std(socket.into())?;
+                Ok((Stream::Tcp(stream), Entry::from_source(source)))
+            }
+            Self::Unix { listener, .. } => {
+                let (socket, _) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                let stream = UnixStream::from_std(socket.into())?;
+                Ok((Stream::Unix(stream), Entry::default()))
+            }
+        }
+    }
 }
 
 pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
@@ -148,24 +167,33 @@ impl Audience {
 /// Accepts clients until the gateway drains or the run is over. `places` bounds how many there are at
 /// once.
 pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience, places: Arc<Semaphore>) {
+    let let_in = |(stream, mut entry): (Stream, Entry)| {
+        entry.listener = audience.identity();
+        let objection = audience.objects_to(&stream);
+        admit(&core, listener.is_tls(), stream, entry, objection, &places);
+    };
     loop {
         let accepted = tokio::select! {
             biased;
             () = core.draining.cancelled() => return,
-            () = audience.closed() => return,
+            () = audience.closed() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, mut entry)) => {
-                entry.listener = audience.identity();
-                let objection = audience.objects_to(&stream);
-                admit(&core, listener.is_tls(), stream, entry, objection, &places);
-            }
+            Ok(client) => let_in(client),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
                 sleep(EXHAUSTED).await;
             }
+        }
+    }
+    // Whoever had connected before the run was over is told that it is, and not reset by the kernel.
+    for _ in 0..BACKLOG {
+        match listener.accept_waiting() {
+            Ok(client) => let_in(client),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return,
         }
     }
 }
