@@ -6,10 +6,10 @@
 //! earlier than the one before it. So every entry falls into exactly one of two adjoining periods,
 //! also where a clock was set back, and no entry hides from every night by its date.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
-use base::Timestamp;
+use base::{PluginId, Timestamp};
 use evidence::{Event, EventKind};
 use reports::predicate::Period;
 
@@ -20,6 +20,9 @@ use crate::tally::{Cited, Tally};
 
 /// How far ahead of the auditor a gateway's clock may be before its time is not believed.
 const CLOCK_TOLERANCE_S: i64 = 300;
+/// Why the ends of connections are missing, counted by [`Gap::count`].
+const CUT_SHORT: &str =
+    "the gateway ended without stopping, and the ends of connections that stood then are not on record";
 
 /// Folds the logs of one period.
 #[derive(Debug)]
@@ -104,6 +107,12 @@ impl LogFold<'_> {
 
     /// No more entries concern the period: what is open now was open when it ended.
     pub fn finish(mut self) {
+        self.count_open(true);
+        self.fold.observations.logs.push(self.stretch);
+    }
+
+    /// Counts what was open when the period ended, as far as anybody knows.
+    fn count_open(&mut self, alive: bool) {
         let Period { from, to } = self.fold.period;
         for mut connection in self.take_open() {
             connection.outlives(from, to);
@@ -111,9 +120,8 @@ impl LogFold<'_> {
                 // Nothing was said since; the entry that opened it was read for this period too.
                 self.fold.observations.count_event(who);
             }
-            self.count(connection, true);
+            self.count(connection, alive);
         }
-        self.fold.observations.logs.push(self.stretch);
     }
 
     fn handle_before(&mut self, entry: Cited, event: &Event) {
@@ -155,6 +163,9 @@ impl LogFold<'_> {
             EventKind::Gap => self.note_gap(entry, event),
             // One process writes a log. When it starts or stops, no connection of an earlier one lives.
             EventKind::Start | EventKind::Stop => {
+                if event.kind == EventKind::Start {
+                    self.note_cut_short(entry);
+                }
                 for connection in self.take_open() {
                     self.count(connection, false);
                 }
@@ -167,7 +178,11 @@ impl LogFold<'_> {
     /// a gateway that died within the period says when it comes back.
     fn handle_after(&mut self, entry: Cited, event: &Event) -> ControlFlow<()> {
         match event.kind {
-            EventKind::Start => ControlFlow::Continue(()),
+            EventKind::Start => {
+                self.note_cut_short(entry);
+                self.count_open(false);
+                ControlFlow::Continue(())
+            }
             EventKind::Gap => {
                 self.note_gap(entry, event);
                 ControlFlow::Continue(())
@@ -195,6 +210,25 @@ impl LogFold<'_> {
             count: event.count,
             plugin_id: event.plugin_id.clone(),
         });
+    }
+
+    /// The gateway came back without having stopped. Whatever was open died with it, nobody can tell
+    /// when; how much went over it since it last spoke, and what was spoken in it, is missing.
+    fn note_cut_short(&mut self, start: Cited) {
+        let mut cut_short: BTreeMap<PluginId, u64> = BTreeMap::new();
+        for who in self.open.values().filter_map(Connection::who) {
+            *cut_short.entry(who.plugin_id.clone()).or_default() += 1;
+        }
+        for (plugin_id, connections) in cut_short {
+            self.fold.observations.gaps.push(Gap {
+                cited: start,
+                from: self.whole_until,
+                to: self.clock,
+                cause: CUT_SHORT.to_owned(),
+                count: Some(connections),
+                plugin_id: Some(plugin_id),
+            });
+        }
     }
 
     /// In the order of the log, so that nothing depends on how a table hashes.

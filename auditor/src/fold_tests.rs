@@ -421,6 +421,58 @@ fn a_gap_reaches_back_to_the_last_sign_of_life() {
     assert!(fold(later, &[&died_today]).gaps.is_empty());
 }
 
+#[test]
+fn what_a_crash_cut_short_is_missing_for_its_plugin_and_not_alive() {
+    let lines = [
+        about(Open, 100, "a", "weather", "api.example:443"),
+        about(Open, 110, "b", "weather", "api.example:443"),
+        about(Open, 120, "c", "clock", "time.example:443"),
+        about(Close, 130, "c", "clock", "time.example:443").reached(1, 1),
+        event(Start, 200),
+        event(Start, 210),
+    ];
+    let observations = fold(today(), &[&lines]);
+    let [gap] = observations.gaps.as_slice() else {
+        panic!("{:#?}", observations.gaps);
+    };
+    assert_eq!(
+        gap.plugin_id.as_ref().map(base::PluginId::as_str),
+        Some("weather")
+    );
+    assert_eq!((gap.count, gap.cited.index), (Some(2), 4));
+    assert_eq!((gap.from, gap.to), (at(130), at(200)));
+    assert_eq!(only(&observations, "weather", "api.example:443").alive_at_end, 0);
+    // A gateway that stops has said how its connections ended.
+    let stopped = [lines[0].clone(), event(Stop, 190), event(Start, 200)];
+    assert!(fold(today(), &[&stopped]).gaps.is_empty());
+}
+
+#[test]
+fn a_crash_that_shows_only_after_the_period_is_missing_in_it_too() {
+    let lines = [
+        about(Open, -100, "a", "weather", "api.example:443").bytes(7, 7),
+        event(Start, NIGHT + 100),
+        event(Start, NIGHT + 200),
+    ];
+    let observations = fold(today(), &[&lines]);
+    assert_eq!(observations.gaps.len(), 1);
+    let observation = only(&observations, "weather", "api.example:443");
+    assert_eq!(
+        (observation.tally().connections, observation.alive_at_end),
+        (1, 0)
+    );
+    let tomorrow = Period {
+        from: at(NIGHT),
+        to: at(2 * NIGHT),
+    };
+    assert_eq!(fold(tomorrow, &[&lines]).gaps.len(), 1);
+    let later = Period {
+        from: at(2 * NIGHT),
+        to: at(3 * NIGHT),
+    };
+    assert!(fold(later, &[&lines]).gaps.is_empty());
+}
+
 proptest! {
     /// However a day is cut in two, nothing is lost and nothing is counted twice.
     #[test]

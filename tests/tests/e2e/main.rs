@@ -15,6 +15,7 @@ mod clients;
 mod demo;
 mod golden;
 mod json;
+mod kills;
 mod life;
 mod matrix;
 mod nights;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let code = bailiwick_tests::run_scenarios(&[
         // First, because one of them waits for more than a minute.
         ("outages", outages::SCENARIOS),
+        ("kills", kills::SCENARIOS),
         ("demo", demo::SCENARIOS),
         ("golden", golden::SCENARIOS),
         ("stock", stock::SCENARIOS),
