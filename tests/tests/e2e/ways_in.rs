@@ -235,7 +235,7 @@ fn own_port() -> Result<()> {
     );
     ensure!(TcpStream::connect(port).is_err(), "the listener outlived its run");
     ensure!(!stage.server.was_dialled());
-    let close = stage.wait_for("close", 2)?.pop().context("closed")?;
+    let close = stage.wait_for("close", 2)?.remove(0);
     assert_eq!(close["outcome"], "run_ended", "{close:#}");
     assert_eq!(stage.world.ok(["status"])?["gateways"][0]["run_listeners"], 0);
     stage.is_well(TARGET)
