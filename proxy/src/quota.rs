@@ -28,9 +28,9 @@ pub struct Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
-            connections_per_run: 4_000,
-            connections_per_plugin: 8_000,
-            connections_per_second: 2_000,
+            connections_per_run: 10_000,
+            connections_per_plugin: 10_000,
+            connections_per_second: 10_000,
         }
     }
 }

@@ -177,7 +177,7 @@ impl Default for Timeouts {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            connections: 20_000,
             head_bytes: 64 << 10,
             headers: 128,
             lookups_per_plugin: 256,
