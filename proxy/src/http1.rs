@@ -102,7 +102,7 @@ pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: R
 impl Session {
     /// Waits for the next request head and reads it.
     async fn next_request(&mut self, core: &Core) -> Arrival {
-        let timeouts = &core.settings.timeouts;
+        let timeouts = core.settings().timeouts;
         let mut scan = HeadScan::default();
         let idle = self.client.buffer.is_empty();
         let patience = if idle { timeouts.keep_alive } else { timeouts.head };

@@ -54,6 +54,7 @@ mod name_transport;
 mod names;
 mod notes;
 mod parent;
+mod places;
 mod proof;
 mod proxy_header;
 mod queue;
@@ -78,7 +79,7 @@ mod tunnel;
 mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
-pub use gateway::{Gateway, KillReceipt, OpenListenerError, RunPlace, StartError};
+pub use gateway::{Gateway, KillReceipt, OpenListenerError, ReloadError, RunPlace, StartError};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;

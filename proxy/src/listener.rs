@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -164,13 +163,12 @@ impl Audience {
     }
 }
 
-/// Accepts clients until the gateway drains or the run is over. `places` bounds how many there are at
-/// once.
-pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience, places: Arc<Semaphore>) {
+/// Accepts clients until the gateway drains or the run is over.
+pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience) {
     let let_in = |(stream, mut entry): (Stream, Entry)| {
         entry.listener = audience.identity();
         let objection = audience.objects_to(&stream);
-        admit(&core, listener.is_tls(), stream, entry, objection, &places);
+        admit(&core, listener.is_tls(), stream, entry, objection);
     };
     loop {
         let accepted = tokio::select! {
@@ -198,15 +196,8 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
     }
 }
 
-fn admit(
-    core: &Arc<Core>,
-    is_tls: bool,
-    mut stream: Stream,
-    entry: Entry,
-    objection: Option<String>,
-    places: &Arc<Semaphore>,
-) {
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+fn admit(core: &Arc<Core>, is_tls: bool, mut stream: Stream, entry: Entry, objection: Option<String>) {
+    let Some(place) = core.places.take() else {
         core.metrics.turned_away.inc();
         // As much of it as the socket takes; a flood must not make us wait.
         if !is_tls {
