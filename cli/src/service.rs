@@ -42,6 +42,15 @@ pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// Says that files are read again; [`ready`] says that this is over.
+pub fn reloading() {
+    // Without the moment the service manager cannot tell this reload from an earlier one.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "the service manager was not told of a reload"),
+    }
+}
+
 /// Says that the service is going down.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining tunnels")]);

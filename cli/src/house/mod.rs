@@ -7,6 +7,7 @@ pub mod child;
 mod gateways;
 pub mod logs;
 mod nights;
+mod reload;
 pub mod rulings;
 pub mod run_folder;
 pub mod run_places;
@@ -25,6 +26,7 @@ use axum::Router;
 use control::api::types::WitnessingView;
 use control::api::{Access, OperatorToken};
 use control::clock::{Clock, SystemClock};
+use control::configuration::Configuration as _;
 use control::office::{Keys, Office, Settings};
 use control::postman::Postman;
 use control::smtp::{MailServer, ServerUrl};
@@ -45,6 +47,7 @@ use crate::service;
 use crate::tls_config;
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
+use reload::HouseConfiguration;
 use witnesses::Witnesses;
 
 /// For how long a revocation list is good.
@@ -60,8 +63,7 @@ pub struct House {
     nights: Arc<HouseNights>,
     router: Router,
     bell: Arc<Notify>,
-    /// How long tunnels may go on after the house was told to close.
-    drain: Duration,
+    configuration: Arc<HouseConfiguration>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Held for as long as the house is open: one process per data folder.
@@ -113,14 +115,24 @@ impl House {
         nights.attach(office.clone());
         let token = OperatorToken::load_or_create(&data.join("operator.token"))?;
         let access = Access::new(token, config.file.control.listen);
-        let router = control::api::router(office.clone(), Arc::clone(&nights) as _, access);
+        let configuration = Arc::new(HouseConfiguration::new(
+            config,
+            office.clone(),
+            Arc::clone(&gateways),
+        ));
+        let router = control::api::router(
+            office.clone(),
+            Arc::clone(&nights) as _,
+            Arc::clone(&configuration) as _,
+            access,
+        );
         Ok(Arc::new(Self {
             office,
             gateways,
             nights,
             router,
             bell,
-            drain: config.file.gateway.timeouts.drain(),
+            configuration,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             _lock: lock,
@@ -216,7 +228,7 @@ impl House {
             listener,
             self.router.clone(),
             self.stop.clone(),
-            self.drain,
+            self.configuration.drain(),
         ));
         self.tasks
             .spawn(self.office.clone().run_upkeep(self.stop.clone()));
@@ -246,25 +258,17 @@ impl House {
         self.nights.last_cut()
     }
 
-    /// Reads the gateway's certificate again, and says in the log what came of it.
-    pub fn reload(&self) {
-        match self.gateways.gateway().map(Gateway::reload_tls) {
-            Some(Err(error)) => {
-                let error = control::error_line(&error);
-                tracing::warn!(
-                    error,
-                    "the gateway's certificate cannot be used; the one in force stays"
-                );
-            }
-            Some(Ok(())) | None => tracing::info!("files were read again"),
-        }
+    /// Reads the configuration again, and says in the log what came of it.
+    pub async fn reload(&self, who: &str) {
+        // It said so itself.
+        let _ = self.configuration.reload(who.to_owned()).await;
     }
 
     /// Stops in good order: no new connections, tunnels drained, log signed.
     pub async fn close(&self) {
         self.stop.cancel();
         if let Some(gateway) = self.gateways.gateway() {
-            gateway.shutdown(self.drain).await;
+            gateway.shutdown(self.configuration.drain()).await;
         }
         self.tasks.close();
         self.tasks.wait().await;
