@@ -1,9 +1,11 @@
-//! The service manager: what is told to it (sd_notify(3)).
+//! The service manager: what is told to it (sd_notify(3)), and what it hands over.
 //!
 //! Without one, nothing here does anything but raise the limit of open files.
 
 use std::time::Duration;
 
+use listenfd::ListenFd;
+use proxy::HandedSockets;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,37 @@ pub fn tell_open_files(open_files: Option<u64>) {
         ),
         Some(open_files) => tracing::info!(open_files, "limit of open files"),
         None => tracing::info!("open files are not limited"),
+    }
+}
+
+/// The sockets that the service manager opened for us (sd_listen_fds(3)).
+pub fn handed_sockets() -> HandedSockets {
+    let mut handed = HandedSockets::default();
+    let mut known = ListenFd::from_env();
+    for index in 0..known.len() {
+        let tcp = known.take_tcp_listener(index);
+        let taken = match tcp {
+            Ok(Some(listener)) => handed.add_tcp(listener),
+            _ => known.take_unix_listener(index).map(|listener| {
+                if let Some(listener) = listener {
+                    handed.add_unix(listener);
+                }
+            }),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(index, %error, "a socket that was handed over is none to accept clients on");
+        }
+    }
+    handed
+}
+
+/// Says which sockets were handed over for nothing: whoever connects there is not served.
+pub fn warn_of_unused(handed: &HandedSockets) {
+    for address in handed.left() {
+        tracing::warn!(
+            address,
+            "a socket was handed over for an address that the configuration does not name; name it in gateway.listen"
+        );
     }
 }
 

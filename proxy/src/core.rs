@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use base::Timestamp;
@@ -24,6 +24,9 @@ use crate::recorder::Recorder;
 use crate::ruling::Rulings;
 use crate::settings::{Settings, Unattributed};
 use crate::tls::TlsKeeper;
+
+/// How long clients that came in before the gateway began to drain may take to begin to speak.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 pub(crate) struct Core {
     /// Replaced as a whole by a reload.
@@ -83,6 +86,15 @@ impl Core {
             recorder,
             tls,
         }
+    }
+
+    /// Waits until the gateway drains and whoever came in before has had time to say what it wants.
+    ///
+    /// A client that the kernel connected and we took cannot know that we are about to leave. Closing on
+    /// it would refuse a connection that the next process could have served.
+    pub(crate) async fn last_call(&self) {
+        self.draining.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
     }
 
     /// The settings in force. Copy what is needed rather than hold this over an `await`.

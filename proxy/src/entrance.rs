@@ -85,7 +85,7 @@ async fn serve(core: Arc<Core>, io: Stream, entry: Entry, speaks_for_others: boo
     let mut client = Client::new(io, entry);
     let arrival = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return,
+        () = core.last_call() => return,
         arrival = timeout(core.settings().timeouts.head, arrive(&mut client, speaks_for_others)) => arrival,
     };
     match arrival {
@@ -201,7 +201,7 @@ async fn header_before_tls(core: &Arc<Core>, socket: &mut TcpStream, entry: &mut
     let reading = read_header(socket, &mut header);
     let read = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return false,
+        () = core.last_call() => return false,
         read = timeout(core.settings().timeouts.head, reading) => read,
     };
     let why = match read {

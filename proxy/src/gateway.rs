@@ -16,9 +16,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::core::Core;
+use crate::handed::HandedSockets;
 use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
-use crate::listener::{self, Audience, Listener, bind_tcp};
+use crate::listener::{self, Audience, Listener, open_tcp};
 use crate::live::{CutCause, KillScope};
 use crate::metrics::Witnessed;
 use crate::names::Names;
@@ -147,6 +148,21 @@ impl Gateway {
         rulings: Arc<dyn Rulings>,
         recorder: Recorder,
     ) -> Result<Self, StartError> {
+        Self::start_on(&mut HandedSockets::default(), settings, runs, rulings, recorder).await
+    }
+
+    /// Like [`Gateway::start`], on those of the sockets `handed` to this process that are at one of its
+    /// addresses.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_on(
+        handed: &mut HandedSockets,
+        settings: Settings,
+        runs: Arc<dyn Runs>,
+        rulings: Arc<dyn Rulings>,
+        recorder: Recorder,
+    ) -> Result<Self, StartError> {
         let settings = bounded(settings);
         if recorder.gateway() != settings.name {
             return Err(StartError::OtherLog {
@@ -166,7 +182,7 @@ impl Gateway {
         let mut bound = Vec::new();
         let mut addresses = Vec::new();
         for address in &settings.listen {
-            let (listener, taken) = Listener::bind(address).map_err(|source| StartError::Listen {
+            let (listener, taken) = Listener::open(address, handed).map_err(|source| StartError::Listen {
                 address: address.clone(),
                 source,
             })?;
@@ -180,7 +196,7 @@ impl Gateway {
                     address: ListenAddress::Tcp(address),
                     source,
                 };
-                let listener = bind_tcp(address).map_err(listen)?;
+                let listener = open_tcp(address, handed).map_err(listen)?;
                 Some((listener.local_addr().map_err(listen)?, listener))
             }
         };
@@ -259,13 +275,14 @@ impl Gateway {
                 return Err(OpenListenerError::NotLoopback(*address));
             }
             RunPlace::Tcp(address) => {
-                let (listener, taken) = Listener::bind(&ListenAddress::Tcp(*address)).map_err(|source| {
-                    OpenListenerError::Listen {
+                let place = ListenAddress::Tcp(*address);
+                let nothing = &mut HandedSockets::default();
+                let (listener, taken) =
+                    Listener::open(&place, nothing).map_err(|source| OpenListenerError::Listen {
                         run_id,
                         address: ListenAddress::Tcp(*address),
                         source,
-                    }
-                })?;
+                    })?;
                 (listener, taken, None)
             }
             RunPlace::Unix { path, uid } => {

@@ -356,6 +356,8 @@ fn session(io: Http2Stream, entry: Entry) -> Session {
     Session {
         client: Client::new(Stream::Http2(Box::new(io)), entry),
         kept: None,
+        // A stream is one request, and its client is told in its own way that no more are taken.
+        served: true,
     }
 }
 

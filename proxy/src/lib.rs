@@ -39,6 +39,7 @@ mod floor;
 mod forward;
 mod framing;
 mod gateway;
+mod handed;
 mod hands;
 mod head;
 mod headers;
@@ -80,6 +81,7 @@ mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
 pub use gateway::{Gateway, KillReceipt, OpenListenerError, ReloadError, RunPlace, StartError};
+pub use handed::HandedSockets;
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
+use crate::handed::HandedSockets;
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
 use crate::refused::refuse_peer;
@@ -35,8 +36,8 @@ pub(crate) enum Listener {
     Tls(TcpListener),
     Unix {
         listener: UnixListener,
-        /// Goes with the listener.
-        _file: SocketFile,
+        /// Goes with the listener, unless somebody else opened it.
+        _file: Option<SocketFile>,
     },
 }
 
@@ -56,26 +57,40 @@ pub(crate) enum Audience {
 }
 
 impl Listener {
-    /// Binds `address`, and says what was really taken.
-    pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
+    /// Listens on `address`, on the socket that was handed to us for it if there is one, and says what
+    /// was really taken.
+    pub(crate) fn open(
+        address: &ListenAddress,
+        handed: &mut HandedSockets,
+    ) -> io::Result<(Self, ListenAddress)> {
         match address {
             ListenAddress::Tcp(address) => {
-                let listener = bind_tcp(*address)?;
+                let listener = open_tcp(*address, handed)?;
                 let taken = ListenAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), taken))
             }
             ListenAddress::Tls(address) => {
-                let listener = bind_tcp(*address)?;
+                let listener = open_tcp(*address, handed)?;
                 let taken = ListenAddress::Tls(listener.local_addr()?);
                 Ok((Self::Tls(listener), taken))
             }
-            ListenAddress::Unix(path) => Ok((Self::bind_unix(path, Permission::Group)?, address.clone())),
+            ListenAddress::Unix(path) => {
+                let listener = match handed.take_unix(path) {
+                    Some(listener) => Self::unix(listener, None)?,
+                    None => Self::bind_unix(path, Permission::Group)?,
+                };
+                Ok((listener, address.clone()))
+            }
         }
     }
 
     /// Binds a Unix socket for whoever `permission` names.
     pub(crate) fn bind_unix(path: &Path, permission: Permission) -> io::Result<Self> {
         let (listener, file) = socket_file::bind(path, permission)?;
+        Self::unix(listener, Some(file))
+    }
+
+    fn unix(listener: std::os::unix::net::UnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::Unix {
             listener: UnixListener::from_std(listener)?,
@@ -121,14 +136,25 @@ impl Listener {
     }
 }
 
-pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Restarting must not wait for the last process's connections to be forgotten.
-    socket.set_reuse_address(true)?;
+/// Listens on `address`, on the socket that was handed to us for it if there is one.
+pub(crate) fn open_tcp(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
+    match handed.take_tcp(address) {
+        Some(listener) => listen(listener.into()),
+        None => {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            // Restarting must not wait for the last process's connections to be forgotten.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            listen(socket)
+        }
+    }
+}
+
+/// Listens on a socket that has its address; one that listens already keeps who waits there.
+fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Small messages must not wait for each other (RFC 896); accepted sockets inherit it (tcp(7)).
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }

@@ -22,7 +22,7 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
     let mut interrupt = signal(SignalKind::interrupt())?;
     let open_files = service::raise_open_files();
     let mut hang_up = signal(SignalKind::hangup())?;
-    let (house, addresses) = House::serve(config).await?;
+    let (house, addresses) = House::serve(config, service::handed_sockets()).await?;
     output::print(format, &addresses, || {
         let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
         format!(

@@ -15,6 +15,7 @@ mod site;
 pub mod witnesses;
 
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -32,7 +33,9 @@ use control::postman::Postman;
 use control::smtp::{MailServer, ServerUrl};
 use control::store::Store;
 use evidence::{LogWriter, Origin};
-use proxy::{EvidenceBudget, EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
+use proxy::{
+    EvidenceBudget, EvidenceSettings, Gap, Gateway, HandedSockets, ListenAddress, OverrideAddress, Recorder,
+};
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
 use seal::note::NoteVerifier;
@@ -139,17 +142,19 @@ impl House {
         }))
     }
 
-    /// Opens the house and its ports, and starts what works by itself: upkeep, post, schedule.
+    /// Opens the house and its ports, and starts what works by itself: upkeep, post, schedule. Of the
+    /// sockets in `handed`, those at a configured address are used.
     ///
     /// # Errors
     /// As [`House::open`]; or a port cannot be had, or the evidence log cannot be opened.
-    pub async fn serve(config: &Config) -> anyhow::Result<(Arc<Self>, Addresses)> {
+    pub async fn serve(config: &Config, mut handed: HandedSockets) -> anyhow::Result<(Arc<Self>, Addresses)> {
         let house = Self::open(config).await?;
-        let listener = TcpListener::bind(config.file.control.listen)
+        let listener = control_listener(config.file.control.listen, &mut handed)
             .await
             .with_context(|| format!("cannot listen on {} (control.listen)", config.file.control.listen))?;
         let control = listener.local_addr()?;
-        let gateway = house.start_gateway(config, control).await?;
+        let gateway = house.start_gateway(config, control, &mut handed).await?;
+        service::warn_of_unused(&handed);
         let addresses = Addresses {
             gateway: gateway.addresses().to_vec(),
             admin: gateway.admin_address().unwrap_or(config.file.gateway.admin),
@@ -163,7 +168,12 @@ impl House {
         Ok((house, addresses))
     }
 
-    async fn start_gateway(&self, config: &Config, control: SocketAddr) -> anyhow::Result<Gateway> {
+    async fn start_gateway(
+        &self,
+        config: &Config,
+        control: SocketAddr,
+        handed: &mut HandedSockets,
+    ) -> anyhow::Result<Gateway> {
         let folder = config.log_dir();
         let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
         let key = key_file::read_private(&config.key_path(Role::Gateway))?;
@@ -199,7 +209,7 @@ impl House {
         if let Some(tls) = &mut settings.tls {
             tls.run_keys = self.office.facts().trust.keys(Role::Run).cloned().collect();
         }
-        Ok(Gateway::start(settings, runs, rulings, recorder).await?)
+        Ok(Gateway::start_on(handed, settings, runs, rulings, recorder).await?)
     }
 
     /// New checkpoints go to witnesses in the background; the gateway does not know of it.
@@ -275,6 +285,16 @@ impl House {
         if let Some(witnesses) = self.gateways.witnesses() {
             witnesses.finish().await;
         }
+    }
+}
+
+async fn control_listener(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
+    match handed.take_tcp(address) {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
     }
 }
 

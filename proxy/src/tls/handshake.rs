@@ -43,7 +43,7 @@ pub(crate) async fn greet(core: &Arc<Core>, socket: TcpStream, entry: Entry) -> 
     let deadline = Instant::now() + core.settings().timeouts.head;
     let first = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return None,
+        () = core.last_call() => return None,
         first = timeout_at(deadline, first_byte(&socket)) => first,
     };
     // A client that says nothing asked for nothing.

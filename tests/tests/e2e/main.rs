@@ -22,6 +22,7 @@ mod nights;
 mod outages;
 mod parents;
 mod runbooks;
+mod service;
 mod stage;
 mod stock;
 mod story;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         ("check", check::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
+        ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
