@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Descriptors below which a gateway soon turns clients away: two for every tunnel.
 const FEW_FILES: u64 = 4096;
+/// Descriptors that no client gets.
+const KEPT_BACK: u64 = 256;
 
 /// Raises the limit of open files as far as it goes. How many there may be.
 pub fn raise_open_files() -> Option<u64> {
@@ -25,6 +27,21 @@ pub fn raise_open_files() -> Option<u64> {
         Ok(()) => Some(hard),
         Err(_) => before.current,
     }
+}
+
+/// At most `connections`, and no more than leave descriptors for everything else: the log and the
+/// registry must be able to write what the clients did.
+pub fn within_open_files(connections: usize) -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(files) => connections.min(affordable(files)),
+        None => connections,
+    }
+}
+
+/// How many clients fit when so many files may be open: two descriptors each.
+fn affordable(files: u64) -> usize {
+    let kept_back = KEPT_BACK.min(files / 2);
+    usize::try_from((files - kept_back) / 2).unwrap_or(usize::MAX)
 }
 
 /// Says how many files may be open.
@@ -118,6 +135,13 @@ fn tell(states: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_for_the_log() {
+        assert_eq!(affordable(20_000), 9_872);
+        assert_eq!(affordable(128), 32);
+        assert_eq!(affordable(0), 0);
+    }
 
     #[test]
     fn the_limit_of_open_files_is_raised_to_what_may_be() {

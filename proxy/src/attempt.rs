@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::core::Core;
 use crate::dial::{DialError, dial};
+use crate::exhausted::Exhausted;
 use crate::facts::{
     describe_identity, describe_lookup, describe_ruling, describe_seen, describe_target, milliseconds,
     payload_class,
@@ -182,7 +183,10 @@ impl Attempt {
         let dialled = self.dial(&dialable).await;
         let took = started.elapsed();
         let (stream, address) = dialled.map_err(|error| match error {
-            DialError::Failed(error) => Failure::Connect(error.kind()),
+            DialError::Failed(error) => match Exhausted::of(&error) {
+                Some(exhausted) => Failure::Exhausted(exhausted),
+                None => Failure::Connect(error.kind()),
+            },
             DialError::Timeout => Failure::ConnectTimeout,
         })?;
         Ok((stream, self.established(address, took)))
@@ -284,6 +288,9 @@ impl Attempt {
     /// Closes an attempt that failed, and gives the answer for the client.
     pub(crate) fn fail(self, failure: Failure, ending: Ending) -> Refusal {
         let refusal = Refusal::failed(&self.target, failure);
+        if let Failure::Exhausted(exhausted) = failure {
+            self.core.metrics.exhausted(exhausted);
+        }
         let facts = &self.facts;
         tracing::info!(
             connection_id = facts.connection_id.as_deref(),

@@ -34,6 +34,7 @@ mod dial;
 mod entrance;
 mod entry;
 mod exchange;
+mod exhausted;
 mod facts;
 mod floor;
 mod forward;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
+use crate::exhausted::Exhausted;
 use crate::handed::HandedSockets;
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
@@ -25,6 +26,8 @@ use crate::stream::Stream;
 const BACKLOG: i32 = 4096;
 /// How long to leave a listener alone that has run out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// Between two lines in the log that say so.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The whole answer to a client above the limit: nothing was read, so there is nothing to record.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Proxy-Status: bailiwick; error=connection_limit_reached; details=\"limit\"\r\n\
@@ -196,6 +199,7 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
         let objection = audience.objects_to(&stream);
         admit(&core, listener.is_tls(), stream, entry, objection);
     };
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -207,7 +211,14 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
             Ok(client) => let_in(client),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
+                if let Some(exhausted) = Exhausted::of(&error) {
+                    core.metrics.exhausted(exhausted);
+                }
+                // Who waits in the kernel is served as soon as there is room; the log must not fill.
+                if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
+                }
                 sleep(EXHAUSTED).await;
             }
         }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::exhausted::Exhausted;
 use crate::recorder::RecorderCounters;
 use crate::tls::TlsStatus;
 
@@ -36,6 +37,7 @@ pub(crate) struct Metrics {
     certificate_expires: Gauge,
     certificate_refused: Gauge,
     reloads: Family<Reload, Counter>,
+    exhausted: Family<Resource, Counter>,
     reload_failed: Gauge,
     configured: Gauge,
     registry: Registry,
@@ -60,6 +62,11 @@ struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,6 +103,7 @@ impl Metrics {
             certificate_expires: Gauge::default(),
             certificate_refused: Gauge::default(),
             reloads: Family::default(),
+            exhausted: Family::default(),
             reload_failed: Gauge::default(),
             configured: Gauge::default(),
             registry: Registry::with_prefix("bailiwick_gateway"),
@@ -161,6 +169,11 @@ impl Metrics {
             "tls_certificate_not_replaced",
             "1 while the certificate on disk cannot be used and an older one is in force",
             self.certificate_refused.clone(),
+        );
+        registry.register(
+            "exhausted",
+            "Clients not accepted and connections not made because the gateway was out of something",
+            self.exhausted.clone(),
         );
         registry.register(
             "config_reloads",
@@ -230,6 +243,12 @@ impl Metrics {
 
     pub(crate) fn shook_hands(&self, result: &'static str) {
         self.handshakes.get_or_create(&Handshake { result }).inc();
+    }
+
+    /// Something could not be done for want of a resource.
+    pub(crate) fn exhausted(&self, exhausted: Exhausted) {
+        let resource = exhausted.word();
+        self.exhausted.get_or_create(&Resource { resource }).inc();
     }
 
     /// The configuration was read again, with effect or without.

@@ -363,6 +363,7 @@ pub fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<
         .collect();
     settings.admin = Some(own.admin);
     settings.limits = own.limits.limits();
+    settings.limits.connections = service::within_open_files(settings.limits.connections);
     settings.timeouts = own.timeouts.timeouts();
     settings.unattributed = match own.unattributed {
         config::Unattributed::Refuse => proxy::Unattributed::Refuse,

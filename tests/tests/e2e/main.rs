@@ -13,6 +13,7 @@ mod bad_evidence;
 mod check;
 mod clients;
 mod demo;
+mod exhaustion;
 mod golden;
 mod json;
 mod kills;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ("check", check::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
+        ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
