@@ -202,7 +202,7 @@ impl Attempt {
         addresses.retain(|address| !core.floor.is_own(*address));
         let started = Instant::now();
         let (mut stream, address) = self.dial(&addresses).await.map_err(|error| match error {
-            DialError::Failed(_) => unreachable,
+            DialError::Failed(error) => Exhausted::of(&error).map_or(unreachable, Failure::Exhausted),
             DialError::Timeout => Failure::Parent(ParentFailure::Timeout),
         })?;
         self.facts.dialed_ip = Some(address.ip());

@@ -382,9 +382,12 @@ impl Gateway {
     /// [`ReloadError`].
     pub fn check(&self, settings: &Settings) -> Result<(), ReloadError> {
         if Names::differ(&self.core.settings(), settings) {
-            Names::check(settings).map_err(|error| ReloadError::Resolver {
-                what: error.to_string(),
-            })?;
+            self.core
+                .names()
+                .check(settings)
+                .map_err(|error| ReloadError::Resolver {
+                    what: error.to_string(),
+                })?;
         }
         match (&self.core.tls, &settings.tls) {
             (Some(keeper), Some(tls)) => Ok(keeper.check(tls, Core::now())?),

@@ -59,16 +59,22 @@ impl Names {
         Self::new(&settings.resolver, timeout, places)
     }
 
-    /// Whether names are looked up otherwise under `new` than under `old`. Where they are not, what is
-    /// known of names and who waits for them need not be forgotten.
+    /// Whether names may be looked up otherwise under `new` than under `old`. Where they are not, what is
+    /// known of names and who waits for them need not be forgotten. The system's own configuration can
+    /// have changed at any time.
     pub(crate) fn differ(old: &Settings, new: &Settings) -> bool {
-        old.resolver != new.resolver
+        new.resolver.servers.is_empty()
+            || old.resolver != new.resolver
             || old.timeouts.lookup != new.timeouts.lookup
             || old.limits.lookups_per_plugin != new.limits.lookups_per_plugin
     }
 
-    /// Whether names could be looked up as `settings` say.
-    pub(crate) fn check(settings: &Settings) -> Result<(), NetError> {
+    /// Whether names could still be looked up as `settings` say. Where no name server is known now, there
+    /// is nothing to lose.
+    pub(crate) fn check(&self, settings: &Settings) -> Result<(), NetError> {
+        if self.resolver.is_none() {
+            return Ok(());
+        }
         build(&settings.resolver.servers, settings.timeouts.lookup).map(drop)
     }
 

@@ -43,6 +43,8 @@ pub enum Peer {
     AnotherUser,
     /// The means to mount a small filesystem of our own.
     Tmpfs,
+    /// `systemd-analyze`, which says what is wrong with a unit.
+    SystemdAnalyze,
     /// The means to have a network of our own, with nothing in it but loopback.
     OwnNetwork,
 }
@@ -82,6 +84,7 @@ impl Peer {
             Self::Ncat => "ncat",
             Self::AnotherUser => "the right to become another user",
             Self::Tmpfs => "the right to mount a tmpfs",
+            Self::SystemdAnalyze => "systemd-analyze",
             Self::OwnNetwork => "the right to a network namespace",
         }
     }

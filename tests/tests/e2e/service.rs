@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{RawClient, RawServer, Scenario, World, wait_until};
+use bailiwick_tests::{Peer, RawClient, RawServer, Scenario, World, bailiwick, run, wait_until, workspace};
 
 use crate::stage::Stage;
 use crate::tokens::{LiveRun, ask};
@@ -32,8 +32,15 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: &[],
         run: restart,
     },
+    Scenario {
+        name: "the_sample_units_are_sound_and_hold_the_port_of_a_fresh_site",
+        needs: &[Peer::SystemdAnalyze],
+        run: units,
+    },
 ];
 
+/// The units of `packaging/systemd`, as their text.
+const UNITS: [&str; 2] = ["bailiwick.service", "bailiwick.socket"];
 const TARGET: &str = "api.weather.example:443";
 /// Where everybody goes who only counts.
 const BUSY: &str = "busy.example:443";
@@ -118,7 +125,7 @@ fn reload() -> Result<()> {
     world.allow_private(&["10.0.0.0/8"])?;
     world.server()?.hang_up();
     wait_until("the floor to be back", || {
-        ask(world, TARGET, None).is_ok_and(|answer| answer.reason() == "floor")
+        ask(world, TARGET, None).is_ok_and(|answer| answer.reason() == "floor_refused")
     })?;
     carries(&mut client, &mut far)?;
     // What waits for a restart goes on waiting.
@@ -373,5 +380,33 @@ fn restart() -> Result<()> {
         .filter(|event| event["outcome"] == "shutdown")
         .count();
     ensure!(cut >= 1, "the tunnel ended at the deadline and is on record");
+    Ok(())
+}
+
+fn units() -> Result<()> {
+    let world = World::new()?;
+    let mut paths = Vec::new();
+    for name in UNITS {
+        let text = std::fs::read_to_string(workspace().join("packaging/systemd").join(name))?;
+        // The binary has to be where the unit says it is.
+        let installed = bailiwick().display().to_string();
+        let path = world.path(name);
+        std::fs::write(&path, text.replace("/usr/bin/bailiwick", &installed))?;
+        paths.push(path);
+    }
+    let mut analyze = Peer::SystemdAnalyze.command();
+    let verified = run(analyze.args(["verify", "--man=no"]).args(&paths))?.expect(0)?;
+    // Whatever it only warns of is a mistake too.
+    ensure!(verified.stderr.trim().is_empty(), "{}", verified.stderr);
+
+    let fresh = world.path("fresh");
+    let made = ["init".as_ref(), fresh.as_os_str()];
+    world.cli(made)?.expect(0)?;
+    let config: toml::Table = std::fs::read_to_string(fresh.join("bailiwick.toml"))?.parse()?;
+    let listen = config["gateway"]["listen"][0]
+        .as_str()
+        .context("gateway.listen")?;
+    let socket = std::fs::read_to_string(&paths[1])?;
+    ensure!(socket.contains(&format!("ListenStream={listen}\n")), "{listen}");
     Ok(())
 }
