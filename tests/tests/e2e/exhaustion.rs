@@ -78,8 +78,8 @@ fn leave(world: &World, more: Option<usize>) -> Result<()> {
                 .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
                 .collect();
             // A limit is on numbers, and what was closed left holes among them.
-            let free = (0..).filter(|number| !open.contains(number));
-            free.skip(more).next()
+            let mut free = (0..).filter(|number| !open.contains(number));
+            free.nth(more)
         }
     };
     let limit = Rlimit {
@@ -203,11 +203,16 @@ fn out_of_ports() -> Result<()> {
     let mut world = World::new()?;
     let server = RawServer::start()?;
     world.lead(&["api.weather.example"], &[server.address().to_string()])?;
-    // Clients that need no port themselves.
+    // Clients that need no port themselves; and a house that stands outside the few there are, for
+    // whichever of them was free a moment ago somebody else may have now.
     let socket = world.path("gateway.sock");
     world.configure(|config| {
-        let listen = config["gateway"]["listen"].as_array_mut().context("listen")?;
-        listen.push(format!("unix:{}", socket.display()).into());
+        let gateway = config["gateway"].as_table_mut().context("gateway")?;
+        let unix = format!("unix:{}", socket.display());
+        gateway.insert("listen".into(), vec!["127.0.0.1:40001".to_owned(), unix].into());
+        gateway.insert("admin".into(), "127.0.0.1:40002".into());
+        let control = config["control"].as_table_mut().context("control")?;
+        control.insert("listen".into(), "127.0.0.1:40003".into());
         Ok(())
     })?;
     world.serve()?;

@@ -24,7 +24,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "sockets_that_were_handed_over_are_used_by_their_address_and_others_are_named",
-        needs: &[],
+        needs: &[Peer::Python],
         run: handed_sockets,
     },
     Scenario {
@@ -239,7 +239,11 @@ fn handed_sockets() -> Result<()> {
     let control = config["control"]["listen"].as_str().context("control")?;
     let unknown = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.to_string();
     let handed = [unix.as_str(), &unknown, control, &gateway, admin];
-    let launcher = ["python3", "-c", SERVICE_MANAGER];
+    let python = Peer::Python
+        .find()
+        .map_err(|missing| anyhow::anyhow!("{missing}"))?;
+    let python = python.to_str().context("a path of text")?;
+    let launcher = [python, "-c", SERVICE_MANAGER];
     world.serve_through(&[&launcher[..], &handed, &["--"]].concat())?;
     let printed = world.server()?.printed();
     let warned: Vec<_> = printed
