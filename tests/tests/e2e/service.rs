@@ -245,13 +245,21 @@ fn handed_sockets() -> Result<()> {
     let python = python.to_str().context("a path of text")?;
     let launcher = [python, "-c", SERVICE_MANAGER];
     world.serve_through(&[&launcher[..], &handed, &["--"]].concat())?;
+    let warned = |printed: &str| -> Vec<String> {
+        let lines = printed
+            .lines()
+            .filter(|line| line.contains("handed over for an address"));
+        lines.map(str::to_owned).collect()
+    };
+    // The ports are there a moment before the log says what is not for them.
+    wait_until("the socket that serves nobody to be named", || {
+        world
+            .server()
+            .is_ok_and(|server| !warned(&server.printed()).is_empty())
+    })?;
     let printed = world.server()?.printed();
-    let warned: Vec<_> = printed
-        .lines()
-        .filter(|line| line.contains("handed over for an address"))
-        .collect();
     ensure!(
-        matches!(warned[..], [line] if line.contains(&unknown)),
+        matches!(warned(&printed).as_slice(), [line] if line.contains(&unknown)),
         "{printed}"
     );
 
