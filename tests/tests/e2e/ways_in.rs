@@ -235,7 +235,8 @@ fn own_port() -> Result<()> {
     );
     ensure!(TcpStream::connect(port).is_err(), "the listener outlived its run");
     ensure!(!stage.server.was_dialled());
-    let close = stage.wait_for("close", 2)?.pop().context("closed")?;
+    // They come in the order in which they were opened, and this one was the first.
+    let close = stage.wait_for("close", 2)?.into_iter().next().context("closed")?;
     assert_eq!(close["outcome"], "run_ended", "{close:#}");
     assert_eq!(stage.world.ok(["status"])?["gateways"][0]["run_listeners"], 0);
     stage.is_well(TARGET)
