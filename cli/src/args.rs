@@ -105,6 +105,11 @@ pub enum Command {
     /// Show, verify and explain the revocation list
     #[command(subcommand)]
     Crl(commands::crl::CrlCommand),
+    /// Have the running server read its configuration again
+    ///
+    /// Limits, quotas, timeouts, resolver, parents, certificates, policy and trust root take effect without
+    /// ending a connection; what needs a restart is named. A file that cannot be used changes nothing.
+    Reload,
     /// Make the load gate refuse everything, or stop doing so
     #[command(subcommand)]
     SafeMode(commands::safe_mode::SafeModeCommand),

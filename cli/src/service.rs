@@ -1,15 +1,19 @@
-//! The service manager: what is told to it (sd_notify(3)).
+//! The service manager: what is told to it (sd_notify(3)), and what it hands over.
 //!
 //! Without one, nothing here does anything but raise the limit of open files.
 
 use std::time::Duration;
 
+use listenfd::ListenFd;
+use proxy::HandedSockets;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
 /// Descriptors below which a gateway soon turns clients away: two for every tunnel.
 const FEW_FILES: u64 = 4096;
+/// Descriptors that no client gets.
+const KEPT_BACK: u64 = 256;
 
 /// Raises the limit of open files as far as it goes. How many there may be.
 pub fn raise_open_files() -> Option<u64> {
@@ -25,6 +29,21 @@ pub fn raise_open_files() -> Option<u64> {
     }
 }
 
+/// At most `connections`, and no more than leave descriptors for everything else: the log and the
+/// registry must be able to write what the clients did.
+pub fn within_open_files(connections: usize) -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(files) => connections.min(affordable(files)),
+        None => connections,
+    }
+}
+
+/// How many clients fit when so many files may be open: two descriptors each.
+fn affordable(files: u64) -> usize {
+    let kept_back = KEPT_BACK.min(files / 2);
+    usize::try_from((files - kept_back) / 2).unwrap_or(usize::MAX)
+}
+
 /// Says how many files may be open.
 pub fn tell_open_files(open_files: Option<u64>) {
     match open_files {
@@ -37,9 +56,49 @@ pub fn tell_open_files(open_files: Option<u64>) {
     }
 }
 
+/// The sockets that the service manager opened for us (sd_listen_fds(3)).
+pub fn handed_sockets() -> HandedSockets {
+    let mut handed = HandedSockets::default();
+    let mut known = ListenFd::from_env();
+    for index in 0..known.len() {
+        let tcp = known.take_tcp_listener(index);
+        let taken = match tcp {
+            Ok(Some(listener)) => handed.add_tcp(listener),
+            _ => known.take_unix_listener(index).map(|listener| {
+                if let Some(listener) = listener {
+                    handed.add_unix(listener);
+                }
+            }),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(index, %error, "a socket that was handed over is none to accept clients on");
+        }
+    }
+    handed
+}
+
+/// Says which sockets were handed over for nothing: whoever connects there is not served.
+pub fn warn_of_unused(handed: &HandedSockets) {
+    for address in handed.left() {
+        tracing::warn!(
+            address,
+            "a socket was handed over for an address that the configuration does not name; name it in gateway.listen"
+        );
+    }
+}
+
 /// Says that the service is up.
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Says that files are read again; [`ready`] says that this is over.
+pub fn reloading() {
+    // Without the moment the service manager cannot tell this reload from an earlier one.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "the service manager was not told of a reload"),
+    }
 }
 
 /// Says that the service is going down.
@@ -76,6 +135,13 @@ fn tell(states: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_for_the_log() {
+        assert_eq!(affordable(20_000), 9_872);
+        assert_eq!(affordable(128), 32);
+        assert_eq!(affordable(0), 0);
+    }
 
     #[test]
     fn the_limit_of_open_files_is_raised_to_what_may_be() {

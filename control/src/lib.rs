@@ -1,8 +1,9 @@
 //! Registry, policy, HTTP API and the mail outbox.
 //!
 //! [`office::Office`] is everything that can be asked of the control plane; [`api`] puts it on HTTP;
-//! [`store`] is what it remembers. What gateways and auditors do for it stands behind the traits
-//! [`gateways::Gateways`] and [`nights::Nights`], which this crate owns and others implement: control
+//! [`store`] is what it remembers. What gateways and auditors do for it, and who reads the
+//! configuration, stands behind the traits [`gateways::Gateways`], [`nights::Nights`] and
+//! [`configuration::Configuration`], which this crate owns and others implement: control
 //! depends on neither `proxy` nor `auditor`.
 //!
 //! Control acts, so it reads the clock ([`clock`], and there alone), draws randomness for run ids,
@@ -10,6 +11,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod configuration;
 pub mod gateways;
 pub mod nights;
 pub mod office;

@@ -29,6 +29,8 @@ text_enum! {
         TrustRoot = "trust_root",
         /// A letter that had been given up was put back into the outbox.
         MailAgain = "mail_again",
+        /// The files of the configuration were read again and took effect.
+        Reload = "reload",
     }
 }
 

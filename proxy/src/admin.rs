@@ -17,6 +17,8 @@ use crate::core::Core;
 
 const HEAD: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 64;
+/// Pause after a failed accept.
+const BACK_OFF: Duration = Duration::from_millis(100);
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves the admin port until the gateway is closed; while it drains, it says so here.
@@ -27,7 +29,12 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
             () = core.closing.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) else {
+        let Ok((stream, _)) = accepted else {
+            // Without descriptors it would fail again at once.
+            tokio::time::sleep(BACK_OFF).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
         let core = Arc::clone(&core);

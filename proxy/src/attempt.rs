@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::core::Core;
 use crate::dial::{DialError, dial};
+use crate::exhausted::Exhausted;
 use crate::facts::{
     describe_identity, describe_lookup, describe_ruling, describe_seen, describe_target, milliseconds,
     payload_class,
@@ -158,15 +159,14 @@ impl Attempt {
 
     async fn try_to_reach(&mut self) -> Result<(TcpStream, Route), Failure> {
         let core = Arc::clone(&self.core);
-        if !core.names.overrides(&self.target)
-            && let Some(parent) = ParentRule::choose(&core.settings.parents, &self.target)
+        // A reload in the middle of it must not change the rules.
+        let (settings, names) = (Arc::clone(&core.settings()), core.names());
+        if !names.overrides(&self.target)
+            && let Some(parent) = ParentRule::choose(&settings.parents, &self.target)
         {
             return self.reach_through(parent).await;
         }
-        let lookup = core
-            .names
-            .look_up(&self.target, self.facts.plugin_id.as_ref())
-            .await;
+        let lookup = names.look_up(&self.target, self.facts.plugin_id.as_ref()).await;
         describe_lookup(&mut self.facts, &lookup);
         if lookup.elapsed > Duration::ZERO {
             core.metrics.looked_up(lookup.elapsed);
@@ -183,7 +183,10 @@ impl Attempt {
         let dialled = self.dial(&dialable).await;
         let took = started.elapsed();
         let (stream, address) = dialled.map_err(|error| match error {
-            DialError::Failed(error) => Failure::Connect(error.kind()),
+            DialError::Failed(error) => match Exhausted::of(&error) {
+                Some(exhausted) => Failure::Exhausted(exhausted),
+                None => Failure::Connect(error.kind()),
+            },
             DialError::Timeout => Failure::ConnectTimeout,
         })?;
         Ok((stream, self.established(address, took)))
@@ -195,15 +198,15 @@ impl Attempt {
         self.facts.dns_result = Some(DnsResult::Parent);
         self.facts.via = Some(parent.to_string());
         let unreachable = Failure::Parent(ParentFailure::Unreachable);
-        let mut addresses = core.names.look_up(&parent.target(), None).await.addresses;
+        let mut addresses = core.names().look_up(&parent.target(), None).await.addresses;
         addresses.retain(|address| !core.floor.is_own(*address));
         let started = Instant::now();
         let (mut stream, address) = self.dial(&addresses).await.map_err(|error| match error {
-            DialError::Failed(_) => unreachable,
+            DialError::Failed(error) => Exhausted::of(&error).map_or(unreachable, Failure::Exhausted),
             DialError::Timeout => Failure::Parent(ParentFailure::Timeout),
         })?;
         self.facts.dialed_ip = Some(address.ip());
-        let patience = core.settings.timeouts.connect;
+        let patience = core.settings().timeouts.connect;
         self.early = parent
             .ask(&mut stream, &self.target, core.head_limits(), patience)
             .await
@@ -212,7 +215,7 @@ impl Attempt {
     }
 
     async fn dial(&mut self, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), DialError> {
-        let budget = self.core.settings.timeouts.connect;
+        let budget = self.core.settings().timeouts.connect;
         let (stream, address) = dial(addresses, budget, &mut self.facts.attempts).await?;
         // One address that answered is `dialed_ip` and no list.
         if matches!(self.facts.attempts.as_slice(), [only] if only.result == DialResult::Connected) {
@@ -285,6 +288,9 @@ impl Attempt {
     /// Closes an attempt that failed, and gives the answer for the client.
     pub(crate) fn fail(self, failure: Failure, ending: Ending) -> Refusal {
         let refusal = Refusal::failed(&self.target, failure);
+        if let Failure::Exhausted(exhausted) = failure {
+            self.core.metrics.exhausted(exhausted);
+        }
         let facts = &self.facts;
         tracing::info!(
             connection_id = facts.connection_id.as_deref(),

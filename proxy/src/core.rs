@@ -1,9 +1,11 @@
 //! The core: what every connection of one gateway shares.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use arc_swap::{ArcSwap, Guard};
 use base::Timestamp;
 use evidence::{Event, EventKind};
 use tokio_util::sync::CancellationToken;
@@ -16,20 +18,28 @@ use crate::identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 use crate::live::LiveTable;
 use crate::metrics::Metrics;
 use crate::names::Names;
+use crate::places::Places;
 use crate::proof::Proof;
 use crate::recorder::Recorder;
 use crate::ruling::Rulings;
 use crate::settings::{Settings, Unattributed};
 use crate::tls::TlsKeeper;
 
+/// How long clients that came in before the gateway began to drain may take to begin to speak.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 pub(crate) struct Core {
-    pub(crate) settings: Settings,
+    /// Replaced as a whole by a reload.
+    settings: ArcSwap<Settings>,
+    /// Follows the settings.
+    names: ArcSwap<Names>,
     pub(crate) runs: Arc<dyn Runs>,
     pub(crate) rulings: Arc<dyn Rulings>,
     pub(crate) recorder: Recorder,
-    pub(crate) names: Names,
     pub(crate) floor: Floor,
     pub(crate) live: Arc<LiveTable>,
+    /// Client connections that there may be.
+    pub(crate) places: Arc<Places>,
     pub(crate) metrics: Metrics,
     /// Fires when no new request is taken.
     pub(crate) draining: CancellationToken,
@@ -50,19 +60,79 @@ pub(crate) struct ConnectionIds {
 }
 
 impl Core {
+    /// The core of a gateway whose listeners, and the other addresses of its installation, are `own`.
+    pub(crate) fn new(
+        settings: Settings,
+        runs: Arc<dyn Runs>,
+        rulings: Arc<dyn Rulings>,
+        recorder: Recorder,
+        tls: Option<TlsKeeper>,
+        own: Vec<SocketAddr>,
+    ) -> Self {
+        let now = Self::now();
+        Self {
+            names: ArcSwap::from_pointee(Names::of(&settings)),
+            floor: Floor::new(own, settings.allow_private.clone()),
+            live: Arc::new(LiveTable::new(settings.limits.quotas)),
+            places: Arc::new(Places::new(settings.limits.connections)),
+            metrics: Metrics::new(recorder.counters(), now),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            clients: TaskTracker::new(),
+            connection_ids: ConnectionIds::starting_at(now),
+            settings: ArcSwap::from_pointee(settings),
+            runs,
+            rulings,
+            recorder,
+            tls,
+        }
+    }
+
+    /// Waits until the gateway drains and whoever came in before has had time to say what it wants.
+    ///
+    /// A client that the kernel connected and we took cannot know that we are about to leave. Closing on
+    /// it would refuse a connection that the next process could have served.
+    pub(crate) async fn last_call(&self) {
+        self.draining.cancelled().await;
+        tokio::time::sleep(LAST_CALL).await;
+    }
+
+    /// The settings in force. Copy what is needed rather than hold this over an `await`.
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    /// What looks names up now.
+    pub(crate) fn names(&self) -> Arc<Names> {
+        self.names.load_full()
+    }
+
+    /// Puts `settings` in force for whatever begins from now on. Nothing that stands is ended: it counts
+    /// towards the new limits.
+    pub(crate) fn put_in_force(&self, settings: Settings) {
+        if Names::differ(&self.settings(), &settings) {
+            self.names.store(Arc::new(Names::of(&settings)));
+        }
+        self.floor.set_lifted(settings.allow_private.clone());
+        self.live.set_quotas(settings.limits.quotas);
+        self.places.set_limit(settings.limits.connections);
+        self.settings.store(Arc::new(settings));
+    }
+
     pub(crate) fn now() -> Timestamp {
         SystemTime::now().into()
     }
 
     /// An event that says nothing yet but what kind it is.
     pub(crate) fn event(&self, kind: EventKind) -> Event {
-        Event::new(kind, Self::now(), &self.settings.name)
+        Event::new(kind, Self::now(), &self.settings().name)
     }
 
-    pub(crate) const fn head_limits(&self) -> HeadLimits {
+    pub(crate) fn head_limits(&self) -> HeadLimits {
+        let limits = self.settings().limits;
         HeadLimits {
-            bytes: self.settings.limits.head_bytes,
-            headers: self.settings.limits.headers,
+            bytes: limits.head_bytes,
+            headers: limits.headers,
         }
     }
 
@@ -90,7 +160,7 @@ impl Core {
         match self.runs.whose(&presented, now) {
             Ok(identity) => Ok(Some(identity)),
             Err(refusal)
-                if refusal.proves_nothing() && self.settings.unattributed == Unattributed::Observe =>
+                if refusal.proves_nothing() && self.settings().unattributed == Unattributed::Observe =>
             {
                 Ok(None)
             }

@@ -85,8 +85,8 @@ async fn serve(core: Arc<Core>, io: Stream, entry: Entry, speaks_for_others: boo
     let mut client = Client::new(io, entry);
     let arrival = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return,
-        arrival = timeout(core.settings.timeouts.head, arrive(&mut client, speaks_for_others)) => arrival,
+        () = core.last_call() => return,
+        arrival = timeout(core.settings().timeouts.head, arrive(&mut client, speaks_for_others)) => arrival,
     };
     match arrival {
         Ok(Arrival::Client) => {}
@@ -164,8 +164,10 @@ fn speaks_for_others(core: &Core, entry: &Entry) -> bool {
         return false;
     };
     let peer = source.ip().to_canonical();
-    let listed = &core.settings.proxy_protocol;
-    listed.iter().any(|network| network.contains(&peer))
+    core.settings()
+        .proxy_protocol
+        .iter()
+        .any(|network| network.contains(&peer))
 }
 
 /// Reads the header that the buffer begins with, and the first bytes behind it.
@@ -199,8 +201,8 @@ async fn header_before_tls(core: &Arc<Core>, socket: &mut TcpStream, entry: &mut
     let reading = read_header(socket, &mut header);
     let read = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return false,
-        read = timeout(core.settings.timeouts.head, reading) => read,
+        () = core.last_call() => return false,
+        read = timeout(core.settings().timeouts.head, reading) => read,
     };
     let why = match read {
         Ok(Ok(Some(origin))) => {

@@ -205,7 +205,7 @@ impl Exchange<'_> {
             early,
         }
         .run(&mut from_server, to_client);
-        let stalled = traffic.stalled(core.settings.timeouts.idle);
+        let stalled = traffic.stalled(core.settings().timeouts.idle);
         let fired = cut.fired();
         tokio::pin!(upload, download, stalled, fired);
         let mut uploaded = None;

@@ -16,7 +16,7 @@ pub struct Floor {
     /// The installation's own listeners, which nothing lifts: whoever reached one through the gateway
     /// would be taken for the gateway's neighbour, or for the run whose listener it is.
     own: RwLock<Vec<SocketAddr>>,
-    lifted: Vec<IpNet>,
+    lifted: RwLock<Vec<IpNet>>,
 }
 
 /// Why an address is not dialled.
@@ -35,8 +35,13 @@ impl Floor {
     pub const fn new(own: Vec<SocketAddr>, lifted: Vec<IpNet>) -> Self {
         Self {
             own: RwLock::new(own),
-            lifted,
+            lifted: RwLock::new(lifted),
         }
+    }
+
+    /// Lifts these ranges from now on, and no others.
+    pub(crate) fn set_lifted(&self, lifted: Vec<IpNet>) {
+        *self.lifted.write() = lifted;
     }
 
     /// Puts a listener below the floor. Do so before anybody can know its address.
@@ -74,7 +79,7 @@ impl Floor {
         match class {
             AddressClass::Public => Ok(()),
             AddressClass::Loopback | AddressClass::LinkLocal | AddressClass::Private
-                if self.lifted.iter().any(|network| network.contains(&ip)) =>
+                if self.lifted.read().iter().any(|network| network.contains(&ip)) =>
             {
                 Ok(())
             }
@@ -133,6 +138,9 @@ mod tests {
         for address in ["169.254.169.254:80", "0.0.0.0:80", "224.0.0.1:80", "[::1]:80"] {
             assert!(check(&floor, address).is_err(), "{address}");
         }
+        floor.set_lifted(vec!["10.0.0.0/8".parse().unwrap()]);
+        assert!(check(&floor, "127.0.0.1:80").is_err());
+        assert_eq!(check(&floor, "10.1.2.3:80"), Ok(()));
     }
 
     #[test]

@@ -11,18 +11,17 @@ use base::{Attribution, RunId};
 use evidence::{Event, EventKind};
 use parking_lot::Mutex;
 use seal::PublicKey;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::core::{ConnectionIds, Core};
-use crate::floor::Floor;
+use crate::core::Core;
+use crate::handed::HandedSockets;
 use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
-use crate::listener::{self, Audience, Listener, bind_tcp};
-use crate::live::{CutCause, KillScope, LiveTable};
-use crate::metrics::{Metrics, Witnessed};
+use crate::listener::{self, Audience, Listener, open_tcp};
+use crate::live::{CutCause, KillScope};
+use crate::metrics::Witnessed;
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
@@ -38,8 +37,6 @@ pub struct Gateway {
     addresses: Vec<ListenAddress>,
     admin: Option<SocketAddr>,
     listeners: TaskTracker,
-    /// Client connections that there may be.
-    places: Arc<Semaphore>,
     /// The runs' own listeners, each until its run is over.
     run_listeners: Mutex<HashMap<RunId, Vec<RunListener>>>,
     /// Whether the last event is written. Held while it is being written, so that whoever else shuts
@@ -123,6 +120,20 @@ pub enum StartError {
     },
 }
 
+/// Why settings did not take effect. What was in force stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// No name could be looked up. Mend `gateway.resolver.servers`, or the system's configuration.
+    #[error("names could not be looked up with these settings: {what}")]
+    Resolver {
+        /// What is wrong.
+        what: String,
+    },
+    /// The certificate cannot be used. Mend the files.
+    #[error("the certificate of the tls:// listeners cannot be used")]
+    Tls(#[from] TlsError),
+}
+
 /// No timeout is longer; far enough away that no clock overflows.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -132,6 +143,21 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then, and the recorder is closed.
     pub async fn start(
+        settings: Settings,
+        runs: Arc<dyn Runs>,
+        rulings: Arc<dyn Rulings>,
+        recorder: Recorder,
+    ) -> Result<Self, StartError> {
+        Self::start_on(&mut HandedSockets::default(), settings, runs, rulings, recorder).await
+    }
+
+    /// Like [`Gateway::start`], on those of the sockets `handed` to this process that are at one of its
+    /// addresses.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn start_on(
+        handed: &mut HandedSockets,
         settings: Settings,
         runs: Arc<dyn Runs>,
         rulings: Arc<dyn Rulings>,
@@ -156,7 +182,7 @@ impl Gateway {
         let mut bound = Vec::new();
         let mut addresses = Vec::new();
         for address in &settings.listen {
-            let (listener, taken) = Listener::bind(address).map_err(|source| StartError::Listen {
+            let (listener, taken) = Listener::open(address, handed).map_err(|source| StartError::Listen {
                 address: address.clone(),
                 source,
             })?;
@@ -170,43 +196,19 @@ impl Gateway {
                     address: ListenAddress::Tcp(address),
                     source,
                 };
-                let listener = bind_tcp(address).map_err(listen)?;
+                let listener = open_tcp(address, handed).map_err(listen)?;
                 Some((listener.local_addr().map_err(listen)?, listener))
             }
         };
         let mut own = settings.own_addresses.clone();
         own.extend(addresses.iter().filter_map(ListenAddress::socket_address));
         own.extend(admin.iter().map(|(address, _)| *address));
-        let core = Arc::new(Core {
-            names: Names::new(
-                &settings.resolver,
-                settings.timeouts.lookup,
-                settings.limits.lookups_per_plugin,
-            ),
-            floor: Floor::new(own, settings.allow_private.clone()),
-            live: Arc::new(LiveTable::new(settings.limits.quotas)),
-            metrics: Metrics::new(recorder.counters()),
-            draining: CancellationToken::new(),
-            closing: CancellationToken::new(),
-            clients: TaskTracker::new(),
-            connection_ids: ConnectionIds::starting_at(Core::now()),
-            settings,
-            runs,
-            rulings,
-            recorder,
-            tls,
-        });
+        let core = Arc::new(Core::new(settings, runs, rulings, recorder, tls, own));
         core.recorder.record(core.event(EventKind::Start));
         let listeners = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(core.settings.limits.connections));
         for listener in bound {
             let core = Arc::clone(&core);
-            listeners.spawn(listener::accept(
-                core,
-                listener,
-                Audience::Everybody,
-                Arc::clone(&places),
-            ));
+            listeners.spawn(listener::accept(core, listener, Audience::Everybody));
         }
         listeners.spawn(tell_of_excess(Arc::clone(&core)));
         listeners.spawn(tls::watch(Arc::clone(&core)));
@@ -219,7 +221,6 @@ impl Gateway {
             addresses,
             admin,
             listeners,
-            places,
             run_listeners: Mutex::default(),
             stopped: tokio::sync::Mutex::new(false),
         })
@@ -274,13 +275,14 @@ impl Gateway {
                 return Err(OpenListenerError::NotLoopback(*address));
             }
             RunPlace::Tcp(address) => {
-                let (listener, taken) = Listener::bind(&ListenAddress::Tcp(*address)).map_err(|source| {
-                    OpenListenerError::Listen {
+                let place = ListenAddress::Tcp(*address);
+                let nothing = &mut HandedSockets::default();
+                let (listener, taken) =
+                    Listener::open(&place, nothing).map_err(|source| OpenListenerError::Listen {
                         run_id,
                         address: ListenAddress::Tcp(*address),
                         source,
-                    }
-                })?;
+                    })?;
                 (listener, taken, None)
             }
             RunPlace::Unix { path, uid } => {
@@ -306,12 +308,7 @@ impl Gateway {
             uid,
             closed: closed.clone(),
         };
-        let accepting = listener::accept(
-            Arc::clone(&self.core),
-            listener,
-            audience,
-            Arc::clone(&self.places),
-        );
+        let accepting = listener::accept(Arc::clone(&self.core), listener, audience);
         let opened = RunListener {
             address: address.clone(),
             closed,
@@ -327,7 +324,7 @@ impl Gateway {
     pub async fn end_run(&self, run_id: RunId) -> KillReceipt {
         self.close_listeners(run_id).await;
         let scope = KillScope::Run(run_id);
-        let grace = self.core.settings.timeouts.run_grace;
+        let grace = self.core.settings().timeouts.run_grace;
         // Whatever the child sent last may still be on its way to the server.
         let _ = tokio::time::timeout(grace, self.core.live.ended(&scope)).await;
         self.cut(&scope, CutCause::RunEnded).await
@@ -377,6 +374,60 @@ impl Gateway {
     pub fn reload_tls(&self) -> Result<(), TlsError> {
         let reload = |tls: &TlsKeeper| tls.reload(Core::now());
         self.core.tls.as_ref().map_or(Ok(()), reload)
+    }
+
+    /// Whether `settings` can take effect here without a restart; nothing does yet.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub fn check(&self, settings: &Settings) -> Result<(), ReloadError> {
+        if Names::differ(&self.core.settings(), settings) {
+            self.core
+                .names()
+                .check(settings)
+                .map_err(|error| ReloadError::Resolver {
+                    what: error.to_string(),
+                })?;
+        }
+        match (&self.core.tls, &settings.tls) {
+            (Some(keeper), Some(tls)) => Ok(keeper.check(tls, Core::now())?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts `settings` in force without ending a connection: limits, quotas, timeouts, resolver, parents,
+    /// the floor, who may come unattributed and who speaks for others, and the certificate, which is
+    /// read again. Name and addresses stay what they were at the start.
+    ///
+    /// What stands counts towards new quotas and limits and is not cut by them. A tunnel keeps the
+    /// timeouts it began with, and an HTTP/2 connection its windows and streams; the next request on a
+    /// connection is read, looked up, dialled and ruled on under the new settings.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; what was in force stays.
+    pub fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
+        let core = &self.core;
+        let settings = bounded(settings);
+        self.check(&settings)?;
+        if let (Some(keeper), Some(tls)) = (&core.tls, &settings.tls) {
+            keeper.replace(tls.clone(), Core::now())?;
+        }
+        let now = core.settings();
+        let settings = Settings {
+            name: now.name.clone(),
+            listen: now.listen.clone(),
+            admin: now.admin,
+            own_addresses: now.own_addresses.clone(),
+            ..settings
+        };
+        drop(now);
+        core.put_in_force(settings);
+        Ok(())
+    }
+
+    /// Shows on the metrics page what became of an attempt to read the configuration again.
+    pub fn reloaded(&self, took_effect: bool) {
+        self.core.metrics.reloaded(took_effect, Core::now());
     }
 
     /// Believes client certificates under `run_keys` from now on, and no others.
@@ -470,7 +521,6 @@ fn bounded(mut settings: Settings) -> Settings {
     }
     // No end at all is what an end beyond every clock means.
     timeouts.total = timeouts.total.filter(|total| *total < LONGEST);
-    settings.limits.connections = settings.limits.connections.min(Semaphore::MAX_PERMITS);
     // RFC 9113 §6.9.1.
     const LARGEST_WINDOW: u32 = (1 << 31) - 1;
     let http2 = &mut settings.limits.http2;

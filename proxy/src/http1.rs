@@ -30,6 +30,8 @@ const SKIP: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) kept: Option<Kept>,
+    /// Whether a request of this client's was answered already.
+    pub(crate) served: bool,
 }
 
 /// What came instead of the next request, or that.
@@ -59,7 +61,11 @@ pub(crate) enum Next {
 /// Serves a client that has begun to speak HTTP/1, until it is gone or what it speaks is no longer
 /// ours to read.
 pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel>> {
-    let mut session = Session { client, kept: None };
+    let mut session = Session {
+        client,
+        kept: None,
+        served: false,
+    };
     loop {
         let request = match session.next_request(core).await {
             Arrival::Request(request) => *request,
@@ -75,16 +81,20 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel
         };
         let next = serve_request(core, session, request).await;
         session = match next {
-            Next::Request(session) => session,
+            Next::Request(session) => Session {
+                served: true,
+                ..session
+            },
             Next::Tunnel(tunnel) => return Some(tunnel),
             Next::Nothing => return None,
         };
     }
 }
 
-/// Serves one request, whatever its client speaks.
+/// Serves one request, whatever its client speaks. While the gateway drains, that is the first one of a
+/// client that came in before, and no other.
 pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: Request) -> Next {
-    if core.draining.is_cancelled() {
+    if session.served && core.draining.is_cancelled() {
         let bad = BadRequest {
             reason: RefusalReason::Draining,
             why: "the gateway is shutting down".to_owned(),
@@ -102,7 +112,7 @@ pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: R
 impl Session {
     /// Waits for the next request head and reads it.
     async fn next_request(&mut self, core: &Core) -> Arrival {
-        let timeouts = &core.settings.timeouts;
+        let timeouts = core.settings().timeouts;
         let mut scan = HeadScan::default();
         let idle = self.client.buffer.is_empty();
         let patience = if idle { timeouts.keep_alive } else { timeouts.head };

@@ -56,7 +56,7 @@ type Arrival = (Http2Request<RecvStream>, SendResponse<Bytes>);
 pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
     let Client { io, buffer, entry } = client;
     let ledger = Arc::new(Ledger::new(core));
-    let limits = &core.settings.limits;
+    let (limits, patience) = (core.settings().limits, core.settings().timeouts.head);
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(limits.http2.streams)
         .initial_window_size(limits.http2.stream_window)
@@ -66,7 +66,7 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
         .max_local_error_reset_streams(Some(MAX_BROKEN))
         .enable_connect_protocol()
         .handshake(Watched::new(io, buffer, Arc::clone(&ledger)));
-    match timeout(core.settings.timeouts.head, handshake).await {
+    match timeout(patience, handshake).await {
         Ok(Ok(io)) => Connection::new(core, entry, io, ledger).run().await,
         Ok(Err(error)) if error.is_io() => {}
         Ok(Err(_)) => {
@@ -133,11 +133,11 @@ impl<'a> Connection<'a> {
         mut io: h2::server::Connection<Watched, Bytes>,
         ledger: Arc<Ledger>,
     ) -> Self {
-        let streams = usize::try_from(core.settings.limits.http2.streams).unwrap_or(usize::MAX);
+        let streams = usize::try_from(core.settings().limits.http2.streams).unwrap_or(usize::MAX);
         Self {
             places: Arc::new(Semaphore::new(streams.clamp(1, Semaphore::MAX_PERMITS))),
             pings: io.ping_pong(),
-            ping: PingState::Due(Instant::now() + core.settings.timeouts.ping),
+            ping: PingState::Due(Instant::now() + core.settings().timeouts.ping),
             leaving: None,
             core,
             entry,
@@ -153,7 +153,7 @@ impl<'a> Connection<'a> {
                 Turn::Failed(error) => return self.failed(&error).await,
                 Turn::Closed => return,
                 Turn::Draining => self.leave(),
-                Turn::Pong => self.ping = PingState::Due(Instant::now() + self.core.settings.timeouts.ping),
+                Turn::Pong => self.ping = PingState::Due(Instant::now() + self.core.settings().timeouts.ping),
                 Turn::Timer => {
                     if self.is_lost() {
                         return;
@@ -193,7 +193,7 @@ impl<'a> Connection<'a> {
         if self.ledger.is_idle() {
             return self
                 .leaving
-                .unwrap_or_else(|| self.ledger.idle_since() + self.core.settings.timeouts.keep_alive);
+                .unwrap_or_else(|| self.ledger.idle_since() + self.core.settings().timeouts.keep_alive);
         }
         match self.ping {
             PingState::Due(at) | PingState::Sent { answer_by: at } => at,
@@ -203,7 +203,7 @@ impl<'a> Connection<'a> {
     /// Does what is due. Whether nothing more can be expected of the client.
     fn is_lost(&mut self) -> bool {
         let now = Instant::now();
-        let timeouts = &self.core.settings.timeouts;
+        let timeouts = self.core.settings().timeouts;
         if self.ledger.is_idle() {
             match self.leaving {
                 Some(until) if now >= until => return true,
@@ -356,6 +356,8 @@ fn session(io: Http2Stream, entry: Entry) -> Session {
     Session {
         client: Client::new(Stream::Http2(Box::new(io)), entry),
         kept: None,
+        // A stream is one request, and its client is told in its own way that no more are taken.
+        served: true,
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! | step | module |
 //! |---|---|
-//! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
+//! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener` with `handed` and `places`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
 //! | its request is **read once**, strictly | `http1` with `head`, `framing`, `headers` and `request`; `http2`, which hands on to them; `socks5`; what they say besides is in `notes` |
 //! | it is **named**, by what it shows and by the way it came | `proof`, [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
@@ -13,7 +13,7 @@
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names` with `name_transport` and `turnstile`, `floor`, `dial`, or `parent` |
 //! | it is **relayed**, and watched without being held back | `connect`, `tunnel`, `relay` and `splice`; plain HTTP in `forward`, `exchange` and `response`; `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
-//! | or it is **refused** on the way, answered and written down all the same | `refusal` (what the client is told), `refused` (what the record says) |
+//! | or it is **refused** on the way, answered and written down all the same | `refusal` (what the client is told), `refused` (what the record says), `exhausted` (when it is the gateway that lacks something) |
 //!
 //! Around it: [`Gateway`] starts, steers and stops everything, from [`settings`] and the places in
 //! `listen_address`; `core` is what all connections share, `client` the near end of one; `admin` and
@@ -34,11 +34,13 @@ mod dial;
 mod entrance;
 mod entry;
 mod exchange;
+mod exhausted;
 mod facts;
 mod floor;
 mod forward;
 mod framing;
 mod gateway;
+mod handed;
 mod hands;
 mod head;
 mod headers;
@@ -54,6 +56,7 @@ mod name_transport;
 mod names;
 mod notes;
 mod parent;
+mod places;
 mod proof;
 mod proxy_header;
 mod queue;
@@ -78,7 +81,8 @@ mod tunnel;
 mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
-pub use gateway::{Gateway, KillReceipt, OpenListenerError, RunPlace, StartError};
+pub use gateway::{Gateway, KillReceipt, OpenListenerError, ReloadError, RunPlace, StartError};
+pub use handed::HandedSockets;
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;

@@ -4,17 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
+use crate::exhausted::Exhausted;
+use crate::handed::HandedSockets;
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
 use crate::refused::refuse_peer;
@@ -25,6 +26,8 @@ use crate::stream::Stream;
 const BACKLOG: i32 = 4096;
 /// How long to leave a listener alone that has run out of descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(50);
+/// Between two lines in the log that say so.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// The whole answer to a client above the limit: nothing was read, so there is nothing to record.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Proxy-Status: bailiwick; error=connection_limit_reached; details=\"limit\"\r\n\
@@ -36,8 +39,8 @@ pub(crate) enum Listener {
     Tls(TcpListener),
     Unix {
         listener: UnixListener,
-        /// Goes with the listener.
-        _file: SocketFile,
+        /// Goes with the listener, unless somebody else opened it.
+        _file: Option<SocketFile>,
     },
 }
 
@@ -57,26 +60,40 @@ pub(crate) enum Audience {
 }
 
 impl Listener {
-    /// Binds `address`, and says what was really taken.
-    pub(crate) fn bind(address: &ListenAddress) -> io::Result<(Self, ListenAddress)> {
+    /// Listens on `address`, on the socket that was handed to us for it if there is one, and says what
+    /// was really taken.
+    pub(crate) fn open(
+        address: &ListenAddress,
+        handed: &mut HandedSockets,
+    ) -> io::Result<(Self, ListenAddress)> {
         match address {
             ListenAddress::Tcp(address) => {
-                let listener = bind_tcp(*address)?;
+                let listener = open_tcp(*address, handed)?;
                 let taken = ListenAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), taken))
             }
             ListenAddress::Tls(address) => {
-                let listener = bind_tcp(*address)?;
+                let listener = open_tcp(*address, handed)?;
                 let taken = ListenAddress::Tls(listener.local_addr()?);
                 Ok((Self::Tls(listener), taken))
             }
-            ListenAddress::Unix(path) => Ok((Self::bind_unix(path, Permission::Group)?, address.clone())),
+            ListenAddress::Unix(path) => {
+                let listener = match handed.take_unix(path) {
+                    Some(listener) => Self::unix(listener, None)?,
+                    None => Self::bind_unix(path, Permission::Group)?,
+                };
+                Ok((listener, address.clone()))
+            }
         }
     }
 
     /// Binds a Unix socket for whoever `permission` names.
     pub(crate) fn bind_unix(path: &Path, permission: Permission) -> io::Result<Self> {
         let (listener, file) = socket_file::bind(path, permission)?;
+        Self::unix(listener, Some(file))
+    }
+
+    fn unix(listener: std::os::unix::net::UnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::Unix {
             listener: UnixListener::from_std(listener)?,
@@ -122,14 +139,25 @@ impl Listener {
     }
 }
 
-pub(crate) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Restarting must not wait for the last process's connections to be forgotten.
-    socket.set_reuse_address(true)?;
+/// Listens on `address`, on the socket that was handed to us for it if there is one.
+pub(crate) fn open_tcp(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
+    match handed.take_tcp(address) {
+        Some(listener) => listen(listener.into()),
+        None => {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            // Restarting must not wait for the last process's connections to be forgotten.
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            listen(socket)
+        }
+    }
+}
+
+/// Listens on a socket that has its address; one that listens already keeps who waits there.
+fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Small messages must not wait for each other (RFC 896); accepted sockets inherit it (tcp(7)).
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
@@ -164,14 +192,14 @@ impl Audience {
     }
 }
 
-/// Accepts clients until the gateway drains or the run is over. `places` bounds how many there are at
-/// once.
-pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience, places: Arc<Semaphore>) {
+/// Accepts clients until the gateway drains or the run is over.
+pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience) {
     let let_in = |(stream, mut entry): (Stream, Entry)| {
         entry.listener = audience.identity();
         let objection = audience.objects_to(&stream);
-        admit(&core, listener.is_tls(), stream, entry, objection, &places);
+        admit(&core, listener.is_tls(), stream, entry, objection);
     };
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -183,7 +211,14 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
             Ok(client) => let_in(client),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
+                if let Some(exhausted) = Exhausted::of(&error) {
+                    core.metrics.exhausted(exhausted);
+                }
+                // Who waits in the kernel is served as soon as there is room; the log must not fill.
+                if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+                    told = Some(Instant::now());
+                    tracing::warn!(%error, "client not accepted; raise the limit of open files if this goes on");
+                }
                 sleep(EXHAUSTED).await;
             }
         }
@@ -198,15 +233,8 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
     }
 }
 
-fn admit(
-    core: &Arc<Core>,
-    is_tls: bool,
-    mut stream: Stream,
-    entry: Entry,
-    objection: Option<String>,
-    places: &Arc<Semaphore>,
-) {
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+fn admit(core: &Arc<Core>, is_tls: bool, mut stream: Stream, entry: Entry, objection: Option<String>) {
+    let Some(place) = core.places.take() else {
         core.metrics.turned_away.inc();
         // As much of it as the socket takes; a flood must not make us wait.
         if !is_tls {

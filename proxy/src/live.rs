@@ -44,12 +44,11 @@ pub(crate) enum CutCause {
 
 /// The live connections of one gateway.
 pub(crate) struct LiveTable {
-    quotas: Quotas,
     entries: Mutex<Entries>,
 }
 
-#[derive(Default)]
 struct Entries {
+    quotas: Quotas,
     next: u64,
     by_number: HashMap<u64, Entry>,
     usage: Usage,
@@ -118,9 +117,18 @@ impl LiveTable {
     /// An empty table.
     pub(crate) fn new(quotas: Quotas) -> Self {
         Self {
-            quotas,
-            entries: Mutex::default(),
+            entries: Mutex::new(Entries {
+                quotas,
+                next: 0,
+                by_number: HashMap::new(),
+                usage: Usage::default(),
+            }),
         }
+    }
+
+    /// Holds new connections against `quotas` from now on. Those that stand count, and stay.
+    pub(crate) fn set_quotas(&self, quotas: Quotas) {
+        self.entries.lock().quotas = quotas;
     }
 
     /// Puts a connection into the table, and counts it in where its quotas allow it.
@@ -133,9 +141,10 @@ impl LiveTable {
         };
         let now = Instant::now();
         let mut entries = self.entries.lock();
+        let quotas = entries.quotas;
         let excess = identity
             .as_ref()
-            .and_then(|identity| entries.usage.enter(identity, self.quotas, now).err());
+            .and_then(|identity| entries.usage.enter(identity, quotas, now).err());
         let number = entries.next;
         entries.next += 1;
         entries.by_number.insert(number, entry);
@@ -156,7 +165,9 @@ impl LiveTable {
 
     /// Takes the refusals over a quota that nobody was told of in time.
     pub(crate) fn sweep(&self, now: Instant) -> Vec<Untold> {
-        self.entries.lock().usage.sweep(self.quotas, now)
+        let mut entries = self.entries.lock();
+        let quotas = entries.quotas;
+        entries.usage.sweep(quotas, now)
     }
 
     /// Ends every connection in `scope` and returns how many there were, once the last of them has
@@ -318,6 +329,20 @@ mod tests {
             );
             holders.iter().for_each(tokio::task::JoinHandle::abort);
         }
+    }
+
+    #[test]
+    fn new_quotas_count_what_stands_and_end_nothing() {
+        let table = Arc::new(LiveTable::new(Quotas::default()));
+        let stands = [0, 1].map(|_| table.enter(identity("a", 1, 1)));
+        table.set_quotas(Quotas {
+            connections_per_run: 1,
+            ..Quotas::default()
+        });
+        assert!(stands.iter().all(|live| live.cut().cause().is_none()));
+        assert!(table.enter(identity("a", 1, 1)).excess().is_some());
+        drop(stands);
+        assert!(table.enter(identity("a", 1, 1)).excess().is_none());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use base::{Outcome, RefusalReason};
+use base::{Outcome, RefusalReason, Timestamp};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::exhausted::Exhausted;
 use crate::recorder::RecorderCounters;
 use crate::tls::TlsStatus;
 
@@ -35,6 +36,10 @@ pub(crate) struct Metrics {
     witness_quorum_met: Gauge,
     certificate_expires: Gauge,
     certificate_refused: Gauge,
+    reloads: Family<Reload, Counter>,
+    exhausted: Family<Resource, Counter>,
+    reload_failed: Gauge,
+    configured: Gauge,
     registry: Registry,
 }
 
@@ -60,12 +65,22 @@ struct Ended {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Resource {
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Handshake {
     result: &'static str,
 }
 
 impl Metrics {
-    pub(crate) fn new(recorder: &RecorderCounters) -> Self {
+    pub(crate) fn new(recorder: &RecorderCounters, started: Timestamp) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.5, 14));
         let mut metrics = Self {
             accepted: Counter::default(),
@@ -87,9 +102,14 @@ impl Metrics {
             witness_quorum_met: Gauge::default(),
             certificate_expires: Gauge::default(),
             certificate_refused: Gauge::default(),
+            reloads: Family::default(),
+            exhausted: Family::default(),
+            reload_failed: Gauge::default(),
+            configured: Gauge::default(),
             registry: Registry::with_prefix("bailiwick_gateway"),
         };
         metrics.register(recorder);
+        metrics.configured.set(started.unix_s());
         metrics
     }
 
@@ -150,6 +170,26 @@ impl Metrics {
             "1 while the certificate on disk cannot be used and an older one is in force",
             self.certificate_refused.clone(),
         );
+        registry.register(
+            "exhausted",
+            "Clients not accepted and connections not made because the gateway was out of something",
+            self.exhausted.clone(),
+        );
+        registry.register(
+            "config_reloads",
+            "Attempts to read the configuration again, by result",
+            self.reloads.clone(),
+        );
+        registry.register(
+            "config_reload_failed",
+            "1 while the last attempt to read the configuration again changed nothing",
+            self.reload_failed.clone(),
+        );
+        registry.register(
+            "config_loaded_timestamp",
+            "When the configuration in force was read, in Unix seconds",
+            self.configured.clone(),
+        );
         registry.register("live", "Connections being made or standing", self.live.clone());
         registry.register(
             "evidence_writable",
@@ -203,6 +243,22 @@ impl Metrics {
 
     pub(crate) fn shook_hands(&self, result: &'static str) {
         self.handshakes.get_or_create(&Handshake { result }).inc();
+    }
+
+    /// Something could not be done for want of a resource.
+    pub(crate) fn exhausted(&self, exhausted: Exhausted) {
+        let resource = exhausted.word();
+        self.exhausted.get_or_create(&Resource { resource }).inc();
+    }
+
+    /// The configuration was read again, with effect or without.
+    pub(crate) fn reloaded(&self, took_effect: bool, now: Timestamp) {
+        let result = if took_effect { "done" } else { "failed" };
+        self.reloads.get_or_create(&Reload { result }).inc();
+        self.reload_failed.set(i64::from(!took_effect));
+        if took_effect {
+            self.configured.set(now.unix_s());
+        }
     }
 
     /// What the TLS listeners stand on.

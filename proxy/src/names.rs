@@ -15,7 +15,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData};
 
 use crate::name_transport::{NameTransport, is_cut_off};
-use crate::settings::{OverrideAddress, ResolverSettings};
+use crate::settings::{OverrideAddress, ResolverSettings, Settings};
 use crate::turnstile::Turnstile;
 
 /// Looks names up.
@@ -51,6 +51,31 @@ impl Names {
             timeout,
             turnstile: Turnstile::new(lookups_per_plugin),
         }
+    }
+
+    /// What looks names up as `settings` say.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let (timeout, places) = (settings.timeouts.lookup, settings.limits.lookups_per_plugin);
+        Self::new(&settings.resolver, timeout, places)
+    }
+
+    /// Whether names may be looked up otherwise under `new` than under `old`. Where they are not, what is
+    /// known of names and who waits for them need not be forgotten. The system's own configuration can
+    /// have changed at any time.
+    pub(crate) fn differ(old: &Settings, new: &Settings) -> bool {
+        new.resolver.servers.is_empty()
+            || old.resolver != new.resolver
+            || old.timeouts.lookup != new.timeouts.lookup
+            || old.limits.lookups_per_plugin != new.limits.lookups_per_plugin
+    }
+
+    /// Whether names could still be looked up as `settings` say. Where no name server is known now, there
+    /// is nothing to lose.
+    pub(crate) fn check(&self, settings: &Settings) -> Result<(), NetError> {
+        if self.resolver.is_none() {
+            return Ok(());
+        }
+        build(&settings.resolver.servers, settings.timeouts.lookup).map(drop)
     }
 
     /// Whether the override map answers for `target`.

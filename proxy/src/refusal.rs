@@ -9,6 +9,7 @@ use std::io;
 use base::{DnsResult, Outcome, RefusalReason, Target};
 use evidence::Timeout;
 
+use crate::exhausted::Exhausted;
 use crate::identity::IdentityRefusal;
 use crate::live::CutCause;
 use crate::parent::ParentFailure;
@@ -43,6 +44,8 @@ pub(crate) enum Failure {
     Floor,
     /// No address answered.
     Connect(io::ErrorKind),
+    /// The gateway had nothing left to connect with.
+    Exhausted(Exhausted),
     /// No address answered in time.
     ConnectTimeout,
     /// The server closed the connection instead of answering.
@@ -109,6 +112,9 @@ impl Refusal {
                     .to_owned()
             }
             Failure::Connect(kind) => format!("no address answered ({kind})"),
+            Failure::Exhausted(exhausted) => {
+                format!("the gateway has {}; try again in a moment", exhausted.what())
+            }
             Failure::ConnectTimeout => "no address answered in time".to_owned(),
             Failure::ServerGone => "the server closed the connection without an answer".to_owned(),
             Failure::BadResponse => "the server's answer is not plain HTTP".to_owned(),
@@ -192,7 +198,7 @@ impl RefusalKind {
                 RefusalReason::EvidenceUnavailable | RefusalReason::Draining => 503,
             },
             Self::Failed(failure) => match failure {
-                Failure::Cut(CutCause::Shutdown) => 503,
+                Failure::Cut(CutCause::Shutdown) | Failure::Exhausted(_) => 503,
                 Failure::Cut(_) | Failure::Floor => 403,
                 Failure::Lookup(DnsResult::Timeout) | Failure::ConnectTimeout | Failure::ResponseTimeout => {
                     504
@@ -242,6 +248,7 @@ impl RefusalKind {
                     "destination_ip_unroutable"
                 }
                 Failure::Connect(_) => "destination_unavailable",
+                Failure::Exhausted(_) => "proxy_internal_error",
                 Failure::ConnectTimeout => "connection_timeout",
                 Failure::ServerGone => "connection_terminated",
                 Failure::BadResponse => "http_protocol_error",
@@ -267,7 +274,7 @@ impl Failure {
             Self::Cut(cause) => cause.outcome(),
             Self::Lookup(_) => Outcome::DnsFailed,
             Self::Floor => Outcome::FloorRefused,
-            Self::Connect(_) => Outcome::ConnectFailed,
+            Self::Connect(_) | Self::Exhausted(_) => Outcome::ConnectFailed,
             Self::ConnectTimeout => Outcome::ConnectTimeout,
             Self::ServerGone => Outcome::ServerClosed,
             Self::BadResponse => Outcome::BadResponse,

@@ -56,7 +56,7 @@ pub enum Unattributed {
 }
 
 /// How names are looked up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolverSettings {
     /// Name servers; none means the system's.
     pub servers: Vec<SocketAddr>,

@@ -34,7 +34,7 @@ const NO_METHOD_LEFT: [u8; 2] = [VERSION, 0xff];
 /// Serves a client that has begun to speak SOCKS5, until there is a tunnel or nobody.
 pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel>> {
     let mut talk = Talk { core, client };
-    let patience = core.settings.timeouts.head;
+    let patience = core.settings().timeouts.head;
     match timeout(patience, talk.negotiate()).await {
         Ok(Ok((identity, ask))) => return talk.connect(identity, ask).await,
         Ok(Err(Over::Gone)) => {}

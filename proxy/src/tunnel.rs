@@ -216,7 +216,7 @@ struct Clock {
 
 impl Clock {
     fn starting(core: &Core) -> Self {
-        let timeouts = &core.settings.timeouts;
+        let timeouts = core.settings().timeouts;
         let now = Instant::now();
         Self {
             announce_at: now + timeouts.announce,

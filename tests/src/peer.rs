@@ -43,6 +43,10 @@ pub enum Peer {
     AnotherUser,
     /// The means to mount a small filesystem of our own.
     Tmpfs,
+    /// `systemd-analyze`, which says what is wrong with a unit.
+    SystemdAnalyze,
+    /// The means to have a network of our own, with nothing in it but loopback.
+    OwnNetwork,
 }
 
 /// A peer that is not there, and what to do about it.
@@ -80,6 +84,8 @@ impl Peer {
             Self::Ncat => "ncat",
             Self::AnotherUser => "the right to become another user",
             Self::Tmpfs => "the right to mount a tmpfs",
+            Self::SystemdAnalyze => "systemd-analyze",
+            Self::OwnNetwork => "the right to a network namespace",
         }
     }
 
@@ -110,6 +116,7 @@ impl Peer {
             Self::Tmpfs => {
                 tmpfs().ok_or_else(|| missing("mount needs root, and not every container grants it"))
             }
+            Self::OwnNetwork => own_network().ok_or_else(|| missing("it takes root, unshare and ip")),
             Self::Litewitness => {
                 for tool in ["witnessctl", "ssh-agent", "ssh-add", "ssh-keygen"] {
                     which(tool).ok_or_else(|| missing(&format!("{tool} is {nowhere}")))?;
@@ -213,6 +220,19 @@ fn tmpfs() -> Option<PathBuf> {
             .args([
                 "--mount", "--", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/mnt",
             ])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    });
+    works.then(|| PathBuf::from("unshare"))
+}
+
+fn own_network() -> Option<PathBuf> {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let works = ANSWER.get_or_init(|| {
+        let status = Command::new("unshare")
+            .args(["--net", "--", "ip", "link", "set", "lo", "up"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .status();

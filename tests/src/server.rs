@@ -26,9 +26,20 @@ impl Server {
     /// Starts `command` and waits until `admin` answers `/readyz` with 200. Everything it prints goes
     /// to `log`.
     pub(crate) fn start(command: &mut Command, admin: SocketAddr, log: PathBuf) -> Result<Self> {
-        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        Self::start_with(command, Stdio::null(), admin, log)
+    }
+
+    /// The same, with something as its standard input.
+    pub(crate) fn start_with(
+        command: &mut Command,
+        input: Stdio,
+        admin: SocketAddr,
+        log: PathBuf,
+    ) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(&log);
+        let output = output.with_context(|| format!("opening {}", log.display()))?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
@@ -60,8 +71,26 @@ impl Server {
     ///
     /// # Errors
     /// When it does not stop in time; it is killed then.
-    pub fn stop(mut self) -> Result<ExitStatus> {
+    pub fn stop(self) -> Result<ExitStatus> {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Asks it to stop, and does not wait for that.
+    pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Waits until it has stopped, as it was asked to.
+    ///
+    /// # Errors
+    /// When it does not stop in time; it is killed then.
+    pub fn ended(mut self) -> Result<ExitStatus> {
         match process::wait(&mut self.child, STOP_LIMIT) {
             Some(status) => Ok(status),
             None => bail!("bailiwick serve did not stop within {}s", STOP_LIMIT.as_secs()),

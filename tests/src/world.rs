@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -310,6 +311,34 @@ impl World {
         Ok(())
     }
 
+    /// Starts the server with `socket` handed over to it, as a service manager does that holds it.
+    ///
+    /// # Errors
+    /// As for [`World::serve`].
+    pub fn serve_on(&mut self, socket: &TcpListener) -> Result<()> {
+        // Whatever is handed over begins at descriptor 3 (sd_listen_fds(3)).
+        const HAND_OVER: &str = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", HAND_OVER, "sh"]).arg(bailiwick());
+        command.arg("--config").arg(self.config()).arg("serve");
+        self.prepare_client(&mut command);
+        let handed = OwnedFd::from(socket.try_clone()?);
+        let (admin, log) = (self.admin()?, self.path("serve.log"));
+        self.server = Some(Server::start_with(&mut command, handed.into(), admin, log)?);
+        Ok(())
+    }
+
+    /// Waits for the server to stop that was asked to; its exit status must be 0.
+    ///
+    /// # Errors
+    /// When it hangs or complains.
+    pub fn ended(&mut self) -> Result<()> {
+        let server = self.server.take().context("no server runs in this world")?;
+        let status = server.ended()?;
+        anyhow::ensure!(status.success(), "bailiwick serve stopped with {status}");
+        Ok(())
+    }
+
     /// The running server.
     ///
     /// # Errors
@@ -323,10 +352,8 @@ impl World {
     /// # Errors
     /// When it hangs or complains.
     pub fn stop(&mut self) -> Result<()> {
-        let server = self.server.take().context("no server runs in this world")?;
-        let status = server.stop()?;
-        anyhow::ensure!(status.success(), "bailiwick serve stopped with {status}");
-        Ok(())
+        self.server()?.terminate();
+        self.ended()
     }
 
     /// Kills the server as a power cut would.

@@ -14,6 +14,7 @@ pub mod key;
 pub mod kill;
 pub mod manifest;
 mod plugins;
+mod reload;
 pub mod report;
 pub mod revoke;
 pub mod run;
@@ -72,6 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Quarantine(own) => wait(revoke::run(ListAct::Quarantine, own, &config()?, format)),
         Command::Reinstate(own) => wait(revoke::run(ListAct::Reinstate, own, &config()?, format)),
         Command::Kill(own) => wait(kill::run(own, &config()?, format)),
+        Command::Reload => wait(reload::run(&config()?, format)),
         Command::SafeMode(own) => wait(safe_mode::run(own, &config()?, format)),
         Command::Tls(own) => tls::run(own, &config()?, format),
         Command::Status => wait(status::run(&config()?, format)),

@@ -12,9 +12,8 @@ use crate::service;
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {}
 
-/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order; SIGHUP has it read the
-/// gateway's certificate again. A second signal stops
-/// at once; the log is then recovered at the next start.
+/// Runs `bailiwick serve` until SIGTERM or SIGINT, then stops in good order; SIGHUP has it read its
+/// configuration again. A second signal stops at once; the log is then recovered at the next start.
 ///
 /// # Errors
 /// The house cannot be opened, or a port cannot be had.
@@ -23,7 +22,7 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
     let mut interrupt = signal(SignalKind::interrupt())?;
     let open_files = service::raise_open_files();
     let mut hang_up = signal(SignalKind::hangup())?;
-    let (house, addresses) = House::serve(config).await?;
+    let (house, addresses) = House::serve(config, service::handed_sockets()).await?;
     output::print(format, &addresses, || {
         let gateways: Vec<_> = addresses.gateway.iter().map(ToString::to_string).collect();
         format!(
@@ -39,7 +38,7 @@ pub async fn run(_: &ServeArgs, config: &Config, format: Format) -> anyhow::Resu
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => house.reload(),
+            _ = hang_up.recv() => house.reload("SIGHUP").await,
         }
     }
     service::stopping();

@@ -76,7 +76,7 @@ impl Stage {
             valid_until: None,
         });
         trust_file::replace(&config, &next)?;
-        let (house, addresses) = House::serve(&config).await?;
+        let (house, addresses) = House::serve(&config, proxy::HandedSockets::default()).await?;
         story.line(&format!("folder   {}", dir.display()));
         story.line(&format!(
             "gateway  {}, control http://{}",

@@ -7,6 +7,7 @@ pub mod child;
 mod gateways;
 pub mod logs;
 mod nights;
+mod reload;
 pub mod rulings;
 pub mod run_folder;
 pub mod run_places;
@@ -14,6 +15,7 @@ mod site;
 pub mod witnesses;
 
 use std::fs::File;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::Path;
@@ -25,12 +27,15 @@ use axum::Router;
 use control::api::types::WitnessingView;
 use control::api::{Access, OperatorToken};
 use control::clock::{Clock, SystemClock};
+use control::configuration::Configuration as _;
 use control::office::{Keys, Office, Settings};
 use control::postman::Postman;
 use control::smtp::{MailServer, ServerUrl};
 use control::store::Store;
 use evidence::{LogWriter, Origin};
-use proxy::{EvidenceBudget, EvidenceSettings, Gap, Gateway, ListenAddress, OverrideAddress, Recorder};
+use proxy::{
+    EvidenceBudget, EvidenceSettings, Gap, Gateway, HandedSockets, ListenAddress, OverrideAddress, Recorder,
+};
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
 use seal::note::NoteVerifier;
@@ -45,6 +50,7 @@ use crate::service;
 use crate::tls_config;
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
+use reload::HouseConfiguration;
 use witnesses::Witnesses;
 
 /// For how long a revocation list is good.
@@ -60,8 +66,7 @@ pub struct House {
     nights: Arc<HouseNights>,
     router: Router,
     bell: Arc<Notify>,
-    /// How long tunnels may go on after the house was told to close.
-    drain: Duration,
+    configuration: Arc<HouseConfiguration>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Held for as long as the house is open: one process per data folder.
@@ -113,31 +118,43 @@ impl House {
         nights.attach(office.clone());
         let token = OperatorToken::load_or_create(&data.join("operator.token"))?;
         let access = Access::new(token, config.file.control.listen);
-        let router = control::api::router(office.clone(), Arc::clone(&nights) as _, access);
+        let configuration = Arc::new(HouseConfiguration::new(
+            config,
+            office.clone(),
+            Arc::clone(&gateways),
+        ));
+        let router = control::api::router(
+            office.clone(),
+            Arc::clone(&nights) as _,
+            Arc::clone(&configuration) as _,
+            access,
+        );
         Ok(Arc::new(Self {
             office,
             gateways,
             nights,
             router,
             bell,
-            drain: config.file.gateway.timeouts.drain(),
+            configuration,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             _lock: lock,
         }))
     }
 
-    /// Opens the house and its ports, and starts what works by itself: upkeep, post, schedule.
+    /// Opens the house and its ports, and starts what works by itself: upkeep, post, schedule. Of the
+    /// sockets in `handed`, those at a configured address are used.
     ///
     /// # Errors
     /// As [`House::open`]; or a port cannot be had, or the evidence log cannot be opened.
-    pub async fn serve(config: &Config) -> anyhow::Result<(Arc<Self>, Addresses)> {
+    pub async fn serve(config: &Config, mut handed: HandedSockets) -> anyhow::Result<(Arc<Self>, Addresses)> {
         let house = Self::open(config).await?;
-        let listener = TcpListener::bind(config.file.control.listen)
+        let listener = control_listener(config.file.control.listen, &mut handed)
             .await
             .with_context(|| format!("cannot listen on {} (control.listen)", config.file.control.listen))?;
         let control = listener.local_addr()?;
-        let gateway = house.start_gateway(config, control).await?;
+        let gateway = house.start_gateway(config, control, &mut handed).await?;
+        service::warn_of_unused(&handed);
         let addresses = Addresses {
             gateway: gateway.addresses().to_vec(),
             admin: gateway.admin_address().unwrap_or(config.file.gateway.admin),
@@ -151,7 +168,12 @@ impl House {
         Ok((house, addresses))
     }
 
-    async fn start_gateway(&self, config: &Config, control: SocketAddr) -> anyhow::Result<Gateway> {
+    async fn start_gateway(
+        &self,
+        config: &Config,
+        control: SocketAddr,
+        handed: &mut HandedSockets,
+    ) -> anyhow::Result<Gateway> {
         let folder = config.log_dir();
         let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
         let key = key_file::read_private(&config.key_path(Role::Gateway))?;
@@ -187,7 +209,7 @@ impl House {
         if let Some(tls) = &mut settings.tls {
             tls.run_keys = self.office.facts().trust.keys(Role::Run).cloned().collect();
         }
-        Ok(Gateway::start(settings, runs, rulings, recorder).await?)
+        Ok(Gateway::start_on(handed, settings, runs, rulings, recorder).await?)
     }
 
     /// New checkpoints go to witnesses in the background; the gateway does not know of it.
@@ -216,7 +238,7 @@ impl House {
             listener,
             self.router.clone(),
             self.stop.clone(),
-            self.drain,
+            self.configuration.drain(),
         ));
         self.tasks
             .spawn(self.office.clone().run_upkeep(self.stop.clone()));
@@ -246,31 +268,33 @@ impl House {
         self.nights.last_cut()
     }
 
-    /// Reads the gateway's certificate again, and says in the log what came of it.
-    pub fn reload(&self) {
-        match self.gateways.gateway().map(Gateway::reload_tls) {
-            Some(Err(error)) => {
-                let error = control::error_line(&error);
-                tracing::warn!(
-                    error,
-                    "the gateway's certificate cannot be used; the one in force stays"
-                );
-            }
-            Some(Ok(())) | None => tracing::info!("files were read again"),
-        }
+    /// Reads the configuration again, and says in the log what came of it.
+    pub async fn reload(&self, who: &str) {
+        // It said so itself.
+        let _ = self.configuration.reload(who.to_owned()).await;
     }
 
     /// Stops in good order: no new connections, tunnels drained, log signed.
     pub async fn close(&self) {
         self.stop.cancel();
         if let Some(gateway) = self.gateways.gateway() {
-            gateway.shutdown(self.drain).await;
+            gateway.shutdown(self.configuration.drain()).await;
         }
         self.tasks.close();
         self.tasks.wait().await;
         if let Some(witnesses) = self.gateways.witnesses() {
             witnesses.finish().await;
         }
+    }
+}
+
+async fn control_listener(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
+    match handed.take_tcp(address) {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        }
+        None => TcpListener::bind(address).await,
     }
 }
 
@@ -339,6 +363,7 @@ pub fn gateway_settings(config: &Config, control: SocketAddr) -> anyhow::Result<
         .collect();
     settings.admin = Some(own.admin);
     settings.limits = own.limits.limits();
+    settings.limits.connections = service::within_open_files(settings.limits.connections);
     settings.timeouts = own.timeouts.timeouts();
     settings.unattributed = match own.unattributed {
         config::Unattributed::Refuse => proxy::Unattributed::Refuse,

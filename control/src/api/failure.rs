@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::types::{ErrorBody, ErrorDetail};
+use crate::configuration::ReloadFailure;
 use crate::nights::NightFailure;
 use crate::office::OfficeError;
 use crate::outbox::QueueError;
@@ -78,7 +79,9 @@ fn status(error: &OfficeError) -> StatusCode {
         | OfficeError::Night(NightFailure::Request { .. })
         | OfficeError::Queue(QueueError::Letter(_)) => StatusCode::BAD_REQUEST,
         OfficeError::Unknown { .. } => StatusCode::NOT_FOUND,
-        OfficeError::Gate(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        OfficeError::Gate(_) | OfficeError::Reload(ReloadFailure::Refused { .. }) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         OfficeError::State { .. }
         | OfficeError::OtherPlugin { .. }
         | OfficeError::Change(_)
@@ -92,7 +95,9 @@ fn status(error: &OfficeError) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         OfficeError::Gateway(_) => StatusCode::BAD_GATEWAY,
-        OfficeError::Night(NightFailure::Absent) => StatusCode::NOT_IMPLEMENTED,
+        OfficeError::Night(NightFailure::Absent) | OfficeError::Reload(ReloadFailure::Absent) => {
+            StatusCode::NOT_IMPLEMENTED
+        }
         OfficeError::InForceUnrecorded { .. }
         | OfficeError::Publish(_)
         | OfficeError::Save(_)
@@ -101,6 +106,7 @@ fn status(error: &OfficeError) -> StatusCode {
         | OfficeError::Mint(_)
         | OfficeError::Certificate(_)
         | OfficeError::Night(NightFailure::Failed { .. })
+        | OfficeError::Reload(ReloadFailure::Failed { .. })
         | OfficeError::Report { .. }
         | OfficeError::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -11,9 +11,9 @@ use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
     ActQuery, AdmitRequest, AuditRequest, ChangeRequest, EndRunRequest, KillRequest, MailQuery, Queued,
-    ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest,
+    ReloadRequest, ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest,
 };
-use crate::office::OfficeError;
+use crate::office::{OfficeError, check_who};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -208,6 +208,15 @@ pub(super) async fn safe_mode(
     Body(request): Body<SafeModeRequest>,
 ) -> Answer<super::types::StatusView> {
     Ok(Json(desk.office.set_safe_mode(request).await?))
+}
+
+pub(super) async fn reload(
+    State(desk): State<Desk>,
+    Body(request): Body<ReloadRequest>,
+) -> Answer<super::types::ReloadView> {
+    check_who(&request.who)?;
+    let reloaded = desk.configuration.reload(request.who).await;
+    Ok(Json(reloaded.map_err(OfficeError::from)?))
 }
 
 pub(super) async fn status(State(desk): State<Desk>) -> Answer<super::types::StatusView> {

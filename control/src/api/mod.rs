@@ -22,6 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 
+use crate::configuration::Configuration;
 use crate::nights::Nights;
 use crate::office::Office;
 
@@ -62,12 +63,22 @@ impl Access {
 struct Desk {
     office: Office,
     nights: Arc<dyn Nights>,
+    configuration: Arc<dyn Configuration>,
 }
 
 /// The router of the whole interface, for a server or for a call in process.
-pub fn router(office: Office, nights: Arc<dyn Nights>, access: Access) -> Router {
+pub fn router(
+    office: Office,
+    nights: Arc<dyn Nights>,
+    configuration: Arc<dyn Configuration>,
+    access: Access,
+) -> Router {
     let access = Arc::new(access);
-    let desk = Desk { office, nights };
+    let desk = Desk {
+        office,
+        nights,
+        configuration,
+    };
     let mut open = Router::new();
     let mut guarded = Router::new();
     for route in routes::table() {

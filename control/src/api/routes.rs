@@ -65,6 +65,7 @@ pub(super) fn table() -> Vec<Route> {
         route("POST", "/v1/mails/{mail_id}/again", post(handlers::mail_again)),
         route("GET", "/v1/acts", get(handlers::acts)),
         route("POST", "/v1/safe-mode", post(handlers::safe_mode)),
+        route("POST", "/v1/reload", post(handlers::reload)),
         route("GET", "/v1/status", get(handlers::status)),
     ]
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::configuration::{NoConfiguration, ReloadFailure};
 use crate::nights::{Answer, NightFailure, NoNights};
 use crate::store::ReportRecord;
 use crate::testing::{Build, NOW, PLUGIN, Site, build, key};
@@ -18,13 +19,33 @@ fn listen() -> SocketAddr {
     "127.0.0.1:8128".parse().unwrap()
 }
 
+/// A configuration that `ada` may have read again, and `bob` just broke.
+struct Rereads;
+
+impl Configuration for Rereads {
+    fn reload(&self, who: String) -> Answer<'_, Result<types::ReloadView, ReloadFailure>> {
+        Box::pin(async move {
+            match who.as_str() {
+                "bob" => Err(ReloadFailure::Refused {
+                    what: "bailiwick.toml: line 3: unknown key".to_owned(),
+                }),
+                _ => Ok(types::ReloadView {
+                    path: "/site/bailiwick.toml".to_owned(),
+                    changed: vec!["gateway.unattributed".to_owned()],
+                    needs_restart: vec!["gateway.listen".to_owned()],
+                }),
+            }
+        })
+    }
+}
+
 async fn api(site: &Site) -> Router {
     api_with(site, Arc::new(NoNights)).await
 }
 
 async fn api_with(site: &Site, nights: Arc<dyn Nights>) -> Router {
     let access = Access::new(OperatorToken::from_text(TOKEN), listen());
-    router(site.office().await, nights, access)
+    router(site.office().await, nights, Arc::new(Rereads), access)
 }
 
 /// A request as the command line makes it.
@@ -325,11 +346,31 @@ async fn whatever_cannot_be_answered_is_refused_in_the_same_form() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_cannot_be_used_is_refused_and_the_file_named() {
+    let site = Site::new();
+    let api = api(&site).await;
+    let refused = post(&api, "/v1/reload", json!({"who": "bob"})).await;
+    assert_eq!(code(&refused), (422, "configuration_refused"));
+    let message = refused.1["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("nothing was changed") && message.contains("line 3"),
+        "{message}"
+    );
+    let nobody = post(&api, "/v1/reload", json!({"who": ""})).await;
+    assert_eq!(code(&nobody), (400, "bad_request"));
+}
+
+#[tokio::test]
 async fn a_full_disk_is_said_as_such() {
     let site = Site::new();
     let office = site.office().await;
     let access = Access::new(OperatorToken::from_text(TOKEN), listen());
-    let api = router(office.clone(), Arc::new(NoNights), access);
+    let api = router(
+        office.clone(),
+        Arc::new(NoNights),
+        Arc::new(NoConfiguration),
+        access,
+    );
     office.store().limit_pages(1);
     let mut refused = (StatusCode::OK, Value::Null);
     for version in 0..50 {
@@ -611,6 +652,8 @@ async fn answers_are_as_the_openapi_document_describes_them() {
         "/v1/safe-mode",
         post(&api, "/v1/safe-mode", safe_mode).await,
     );
+    let reload = post(&api, "/v1/reload", json!({"who": "ada"})).await;
+    check("post", "/v1/reload", reload);
     let audit = json!({"from": NOW, "dry_run": true, "who": "ada"});
     check("post", "/v1/audits", post(&api, "/v1/audits", audit).await);
     let send = json!({"who": "ada"});
@@ -710,6 +753,7 @@ fn requests_are_as_the_openapi_document_describes_them() {
         &json!({"from": NOW, "to": NOW, "plugin_id": PLUGIN, "run_id": run_id, "manifest": {},
             "dry_run": true, "who": "ada"}),
     );
+    check_request::<types::ReloadRequest>("ReloadRequest", &json!({"who": "ada"}));
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
 }
 

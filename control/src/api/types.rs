@@ -592,6 +592,25 @@ pub struct SafeModeRequest {
     pub note: Option<String>,
 }
 
+/// `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Who asks.
+    pub who: String,
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadView {
+    /// The configuration file that was read.
+    pub path: String,
+    /// Keys whose new values are in force now.
+    pub changed: Vec<String>,
+    /// Keys whose new values wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
 /// `POST /v1/audits`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

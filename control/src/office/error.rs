@@ -7,6 +7,7 @@ use seal::certificate::IssueError;
 use seal::token::MintError;
 use seal::trust::NotAuthorised;
 
+use crate::configuration::ReloadFailure;
 use crate::gateways::GatewayFailure;
 use crate::nights::NightFailure;
 use crate::outbox::QueueError;
@@ -105,6 +106,9 @@ pub enum OfficeError {
     /// The audit did not come about.
     #[error(transparent)]
     Night(#[from] NightFailure),
+    /// The configuration was not read again.
+    #[error(transparent)]
+    Reload(#[from] ReloadFailure),
     /// A file of a report is gone or was changed.
     #[error("the report in {folder} cannot be used: {what}; restore it from a backup")]
     Report {
@@ -158,6 +162,9 @@ impl OfficeError {
             Self::Night(NightFailure::Busy) => "audit_busy",
             Self::Night(NightFailure::Request { .. }) => "bad_request",
             Self::Night(NightFailure::Failed { .. }) => "audit_failed",
+            Self::Reload(ReloadFailure::Absent) => "nothing_to_reload",
+            Self::Reload(ReloadFailure::Refused { .. }) => "configuration_refused",
+            Self::Reload(ReloadFailure::Failed { .. }) => "reload_failed",
             Self::Report { .. } => "report_unusable",
             Self::Randomness => "no_randomness",
             Self::Interrupted => "interrupted",

@@ -35,6 +35,7 @@ use crate::words::Action;
 
 pub use error::OfficeError;
 use keeper::Keeper;
+pub(crate) use names::check_who;
 
 /// How often the office looks after its list by itself.
 const UPKEEP: Duration = Duration::from_secs(30);
@@ -240,6 +241,32 @@ impl Office {
         renewed
     }
 
+    /// Whether the trust root and the policy can be used as they lie there now.
+    ///
+    /// # Errors
+    /// [`OfficeError`].
+    pub async fn check_files(&self) -> Result<(), OfficeError> {
+        self.policy()?;
+        self.trust_root().await.map(drop)
+    }
+
+    /// Reads trust root and policy again, tells the gateways what they and the list in force say, and
+    /// puts on record that `who` had the configuration `path` read again.
+    ///
+    /// The list itself is in force from the moment in which it is published, and nobody else publishes
+    /// here: it is renewed where that is due.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; what was in force stays in force.
+    pub async fn reload(&self, who: &str, path: &str) -> Result<(), OfficeError> {
+        self.upkeep().await?;
+        self.tell_list().await;
+        let now = self.now();
+        let act = act(now, who, Action::Reload, path, None);
+        let store = &self.inner.store;
+        Ok(store.set_setting(RELOADED, now.to_string(), Some(act)).await?)
+    }
+
     fn now(&self) -> Timestamp {
         self.inner.clock.now()
     }
@@ -316,6 +343,8 @@ impl Office {
     }
 }
 
+/// When the configuration was last read again, among the settings.
+const RELOADED: &str = "config_reloaded";
 /// The name of safe mode among the settings.
 const SAFE_MODE: &str = "safe_mode";
 

@@ -8,7 +8,7 @@ const MAX_WHO: usize = 200;
 const MAX_NOTE: usize = 2000;
 
 /// Somebody stands behind every act.
-pub(super) fn check_who(who: &str) -> Result<(), OfficeError> {
+pub(crate) fn check_who(who: &str) -> Result<(), OfficeError> {
     let fits = !who.trim().is_empty() && who.len() <= MAX_WHO && !who.chars().any(char::is_control);
     if fits {
         Ok(())

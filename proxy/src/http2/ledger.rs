@@ -55,7 +55,7 @@ impl Ledger {
             }),
             taken_back: AtomicU32::new(0),
             allowance: Mutex::new(Allowance {
-                left: f64::from(core.settings.limits.http2.resets),
+                left: f64::from(core.settings().limits.http2.resets),
                 counted_at: now,
             }),
         }
@@ -88,7 +88,7 @@ impl Ledger {
     /// Whether the client has used up its allowance of requests taken back.
     pub(super) fn takes_back_too_much(&self) -> bool {
         let count = self.taken_back.swap(0, Ordering::Relaxed);
-        let most = f64::from(self.core.settings.limits.http2.resets);
+        let most = f64::from(self.core.settings().limits.http2.resets);
         let mut allowance = self.allowance.lock();
         let now = Instant::now();
         let regained = (now - allowance.counted_at).as_secs_f64() * most / 16.0;

@@ -40,10 +40,10 @@ enum Failed {
 /// Receives a client of a TLS listener. `None` where nothing came of it; that is on record.
 pub(crate) async fn greet(core: &Arc<Core>, socket: TcpStream, entry: Entry) -> Option<(Stream, Entry)> {
     let keeper = core.tls.as_ref()?;
-    let deadline = Instant::now() + core.settings.timeouts.head;
+    let deadline = Instant::now() + core.settings().timeouts.head;
     let first = tokio::select! {
         biased;
-        () = core.draining.cancelled() => return None,
+        () = core.last_call() => return None,
         first = timeout_at(deadline, first_byte(&socket)) => first,
     };
     // A client that says nothing asked for nothing.
@@ -84,7 +84,7 @@ fn name(keeper: &TlsKeeper, stream: &TlsStream, entry: Entry) -> Entry {
         .session()
         .peer_certificates()
         .and_then(|chain| chain.first());
-    let read = certificate.and_then(|der| seal::certificate::read_run(der, &keeper.settings().site).ok());
+    let read = certificate.and_then(|der| seal::certificate::read_run(der, keeper.site()).ok());
     let Some(read) = read else {
         return entry;
     };

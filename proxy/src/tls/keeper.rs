@@ -8,9 +8,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base::Timestamp;
+use base::{PluginId, Timestamp};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use seal::PublicKey;
@@ -21,12 +22,15 @@ use crate::core::Core;
 
 /// What new connections are served with.
 pub(crate) struct TlsKeeper {
-    settings: TlsSettings,
+    /// Stays, as every certificate that was issued names it.
+    site: PluginId,
+    look_every: Duration,
     config: ArcSwap<ServerConfig>,
     state: Mutex<State>,
 }
 
 struct State {
+    settings: TlsSettings,
     pair: Pair,
     run_keys: Vec<PublicKey>,
     /// What the files looked like when they were last read.
@@ -50,18 +54,21 @@ impl TlsKeeper {
         let config = configuration(&settings, &pair, &run_keys)?;
         Ok(Self {
             config: ArcSwap::new(config),
+            site: settings.site.clone(),
+            look_every: settings.look_every,
             state: Mutex::new(State {
+                settings,
                 pair,
                 run_keys,
                 seen,
                 failure: None,
             }),
-            settings,
         })
     }
 
-    pub(super) const fn settings(&self) -> &TlsSettings {
-        &self.settings
+    /// The site whose runs are known.
+    pub(super) const fn site(&self) -> &PluginId {
+        &self.site
     }
 
     /// What a connection that comes in now is served with.
@@ -81,8 +88,8 @@ impl TlsKeeper {
     pub(crate) fn reload(&self, now: Timestamp) -> Result<(), TlsError> {
         let mut state = self.state.lock();
         // Looked at before they are read: a change in between is seen the next time.
-        state.seen = stamp(&self.settings);
-        let read = self.read_good(now, &state.run_keys);
+        state.seen = stamp(&state.settings);
+        let read = read_good(&state.settings, now, &state.run_keys);
         state.failure = read.as_ref().err().map(error_line);
         let (pair, config) = read?;
         state.pair = pair;
@@ -90,32 +97,38 @@ impl TlsKeeper {
         Ok(())
     }
 
-    fn read_good(
-        &self,
-        now: Timestamp,
-        run_keys: &[PublicKey],
-    ) -> Result<(Pair, Arc<ServerConfig>), TlsError> {
-        let pair = Pair::read(&self.settings)?;
-        if pair.expires <= now {
-            return Err(TlsError::Expired {
-                path: self.settings.certificate.clone(),
-                expired: pair.expires,
-            });
-        }
-        let config = configuration(&self.settings, &pair, run_keys)?;
-        Ok((pair, config))
+    /// Whether the files of `settings` could be put in force.
+    pub(crate) fn check(&self, settings: &TlsSettings, now: Timestamp) -> Result<(), TlsError> {
+        read_good(settings, now, &self.state.lock().run_keys).map(drop)
+    }
+
+    /// Puts the files of `settings` in force, and asks clients for certificates as they say. The keys
+    /// that are believed stay.
+    pub(crate) fn replace(&self, settings: TlsSettings, now: Timestamp) -> Result<(), TlsError> {
+        let mut state = self.state.lock();
+        let seen = stamp(&settings);
+        let (pair, config) = read_good(&settings, now, &state.run_keys)?;
+        *state = State {
+            settings,
+            pair,
+            seen,
+            failure: None,
+            run_keys: std::mem::take(&mut state.run_keys),
+        };
+        self.config.store(config);
+        Ok(())
     }
 
     fn have_files_changed(&self) -> bool {
-        let seen = stamp(&self.settings);
-        self.state.lock().seen != seen
+        let state = self.state.lock();
+        state.seen != stamp(&state.settings)
     }
 
     /// Believes `run_keys` from now on, and no others.
     pub(crate) fn set_run_keys(&self, run_keys: Vec<PublicKey>) -> Result<(), TlsError> {
         let mut state = self.state.lock();
         if state.run_keys != run_keys {
-            let config = configuration(&self.settings, &state.pair, &run_keys)?;
+            let config = configuration(&state.settings, &state.pair, &run_keys)?;
             state.run_keys = run_keys;
             self.config.store(config);
         }
@@ -130,7 +143,7 @@ pub(crate) async fn watch(core: Arc<Core>) {
         tokio::select! {
             biased;
             () = core.draining.cancelled() => return,
-            () = tokio::time::sleep(keeper.settings.look_every) => {}
+            () = tokio::time::sleep(keeper.look_every) => {}
         }
         if keeper.have_files_changed() {
             match keeper.reload(Core::now()) {
@@ -143,6 +156,22 @@ pub(crate) async fn watch(core: Arc<Core>) {
             }
         }
     }
+}
+
+fn read_good(
+    settings: &TlsSettings,
+    now: Timestamp,
+    run_keys: &[PublicKey],
+) -> Result<(Pair, Arc<ServerConfig>), TlsError> {
+    let pair = Pair::read(settings)?;
+    if pair.expires <= now {
+        return Err(TlsError::Expired {
+            path: settings.certificate.clone(),
+            expired: pair.expires,
+        });
+    }
+    let config = configuration(settings, &pair, run_keys)?;
+    Ok((pair, config))
 }
 
 fn configuration(

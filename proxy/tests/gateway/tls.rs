@@ -282,6 +282,43 @@ async fn what_cannot_be_used_replaces_nothing_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_asks_new_clients_for_certificates_from_other_files_and_keeps_who_is_connected() {
+    let origin = Origin::start().await;
+    let tls = TlsWorld::start(ClientAuth::Optional, &[("ok.example", origin.address)]).await;
+    let plugin = tls.world.plugin("acme.weather", 1);
+    let mut standing = tls.tunnel(tls.proof(&plugin), "ok.example:443").await;
+    let mut server = origin.accept().await;
+    let old = presented(&standing);
+    let gateway = &tls.world.gateway;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut settings = plan(&elsewhere, ClientAuth::Required, &[]).settings;
+    let wanted = settings.tls.as_mut().unwrap();
+    // The keys that are believed are not the configuration's to say.
+    wanted.run_keys.clear();
+    wanted.certificate = elsewhere.path().join("nothing");
+    let error = gateway.reload(settings.clone()).unwrap_err();
+    assert!(matches!(error, proxy::ReloadError::Tls(TlsError::Read { .. })));
+    // Nothing changed: whoever has no certificate still comes in.
+    tls.connect(None).await.unwrap().send("CONNECT").await;
+
+    let (certificate, key) = server_pair(43, 7200);
+    write_pair(&elsewhere, &certificate, &key);
+    settings.tls.as_mut().unwrap().certificate = certificate_path(&elsewhere);
+    gateway.reload(settings).unwrap();
+    // The client trusts what lies where it always lay.
+    write_pair(&tls.folder, &certificate, &key);
+    let fresh = tls.connect(Some(tls.proof(&plugin))).await.unwrap();
+    assert_ne!(presented(&fresh), old);
+    // In TLS 1.3 a client learns after its own handshake that it had to show one.
+    if let Ok(mut nobody) = tls.connect(None).await {
+        nobody.breaks().await;
+    }
+    standing.send("still here").await;
+    assert_eq!(server.exactly(10).await, b"still here");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_without_a_usable_certificate_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let start = async |change: &dyn Fn(&mut proxy::Settings)| {

@@ -114,6 +114,7 @@ fn documented() -> Result<()> {
         ("crl show", &["crl", "show"], 0),
         ("crl verify", &["crl", "verify"], 0),
         ("safe-mode off", &["safe-mode", "off"], 0),
+        ("reload", &["reload"], 0),
         ("status", &["status"], 0),
         ("doctor", &["doctor"], 0),
         ("tls new", &["tls", "new", "--renew"], 0),

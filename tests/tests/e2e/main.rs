@@ -13,6 +13,7 @@ mod bad_evidence;
 mod check;
 mod clients;
 mod demo;
+mod exhaustion;
 mod golden;
 mod json;
 mod kills;
@@ -22,6 +23,7 @@ mod nights;
 mod outages;
 mod parents;
 mod runbooks;
+mod service;
 mod stage;
 mod stock;
 mod story;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         ("check", check::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
+        ("exhaustion", exhaustion::SCENARIOS),
+        ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),

@@ -118,9 +118,19 @@ fn full_disk() -> Result<()> {
         (503, "evidence_unavailable"),
         "{refused:?}"
     );
+    let unready = world.admin_page("/readyz")?;
+    ensure!(
+        unready.starts_with("HTTP/1.1 503") && unready.ends_with("evidence cannot be written\n"),
+        "{unready}"
+    );
     std::fs::remove_file(&filler)?;
     wait_until("the gateway to record again", || {
         connect(&world).is_ok_and(|answer| answer.status == 200)
+    })?;
+    wait_until("the gateway to say that it is ready", || {
+        world
+            .admin_page("/readyz")
+            .is_ok_and(|page| page.starts_with("HTTP/1.1 200"))
     })?;
     assert!(world.admin_page("/healthz")?.starts_with("HTTP/1.1 200"));
     // Nothing half-written: what is there verifies, outside the namespace too.
