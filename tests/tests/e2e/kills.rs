@@ -58,7 +58,7 @@ fn campaign() -> Result<()> {
     let mut counts = Counts::default();
     for first in (0..kills).step_by(usize::try_from(KILLS_OF_ONE_SITE)?) {
         // Every second site waits for the disk before a byte leaves.
-        let durability = if first / KILLS_OF_ONE_SITE % 2 == 0 {
+        let durability = if (first / KILLS_OF_ONE_SITE).is_multiple_of(2) {
             "group"
         } else {
             "strict"
@@ -305,7 +305,7 @@ impl Site {
         let mut left_open = Vec::new();
         while self.fuse.is_burning() {
             let number = self.asked.fetch_add(1, Ordering::SeqCst);
-            if number % 32 == 0
+            if number.is_multiple_of(32)
                 && let Ok(checkpoint) = std::fs::read(self.checkpoint())
             {
                 *lock(&self.kept) = checkpoint;
@@ -314,7 +314,7 @@ impl Site {
             if let Ok(client) = self.ask(gateway, number, &target) {
                 lock(&self.answered).insert(target);
                 self.fuse.note(Moment::Answered);
-                if number % 3 == 0 && left_open.len() < LEFT_OPEN {
+                if number.is_multiple_of(3) && left_open.len() < LEFT_OPEN {
                     left_open.push(client);
                 }
             }
