@@ -20,6 +20,7 @@ use crate::notes::BadRequest;
 use crate::proxy_header::{self, Origin, Preface, preface};
 use crate::refused::{refuse_peer, refuse_unread, refuse_unsupported};
 use crate::stream::Stream;
+use crate::tunnel::Tunnel;
 use crate::{http1, http2, socks5, tls};
 
 /// What a first byte announces.
@@ -61,58 +62,58 @@ impl Protocol {
     }
 }
 
-/// Receives one client, in TLS where its listener speaks that, and serves it.
-pub(crate) async fn receive(core: Arc<Core>, io: Stream, entry: Entry, is_tls: bool) {
-    let speaks_for_others = speaks_for_others(&core, &entry);
+/// Receives one client, in TLS where its listener speaks that, and serves it until it is gone or has
+/// become a tunnel.
+pub(crate) async fn receive(core: &Arc<Core>, io: Stream, entry: Entry, is_tls: bool) -> Option<Box<Tunnel>> {
+    let speaks_for_others = speaks_for_others(core, &entry);
     match io {
         Stream::Tcp(mut socket) if is_tls => {
             let mut entry = entry;
-            if speaks_for_others && !header_before_tls(&core, &mut socket, &mut entry).await {
-                return;
+            if speaks_for_others && !header_before_tls(core, &mut socket, &mut entry).await {
+                return None;
             }
-            // Boxed for the same reason as what comes behind it.
-            if let Some((io, entry)) = Box::pin(tls::greet(&core, socket, entry)).await {
-                serve(core, io, entry, false).await;
-            }
+            let (io, entry) = Box::pin(tls::greet(core, socket, entry)).await?;
+            serve(core, io, entry, false).await
         }
         io => serve(core, io, entry, speaks_for_others).await,
     }
 }
 
-/// Serves one client from its first byte to its last. `speaks_for_others` where a PROXY header must come
-/// first.
-async fn serve(core: Arc<Core>, io: Stream, entry: Entry, speaks_for_others: bool) {
+/// Serves one client from its first byte on. `speaks_for_others` where a PROXY header must come first.
+async fn serve(core: &Arc<Core>, io: Stream, entry: Entry, speaks_for_others: bool) -> Option<Box<Tunnel>> {
     let mut client = Client::new(io, entry);
     let arrival = tokio::select! {
         biased;
-        () = core.last_call() => return,
+        () = core.last_call() => return None,
         arrival = timeout(core.settings().timeouts.head, arrive(&mut client, speaks_for_others)) => arrival,
     };
     match arrival {
         Ok(Arrival::Client) => {}
         // A client that says nothing asked for nothing.
-        Ok(Arrival::Nobody) => return,
-        Ok(Arrival::Unwelcome(why)) => return refuse_peer(&core, &client.entry, &why).await,
-        Err(_) if client.buffer.is_empty() => return,
-        Err(_) if speaks_for_others => return refuse_peer(&core, &client.entry, LATE).await,
+        Ok(Arrival::Nobody) => return None,
+        Ok(Arrival::Unwelcome(why)) => {
+            refuse_peer(core, &client.entry, &why).await;
+            return None;
+        }
+        Err(_) if client.buffer.is_empty() => return None,
+        Err(_) if speaks_for_others => {
+            refuse_peer(core, &client.entry, LATE).await;
+            return None;
+        }
         // Whoever stopped in the middle of a word is told so by the protocol it began.
         Err(_) => {}
     }
-    // Boxed and gone before the tunnel runs: one that stands for days costs a tunnel's size only.
-    let tunnel = match Protocol::announced_by(&client.buffer) {
-        Protocol::Http1 => Box::pin(http1::serve(&core, client)).await,
-        Protocol::Socks5 => Box::pin(socks5::serve(&core, client)).await,
+    match Protocol::announced_by(&client.buffer) {
+        Protocol::Http1 => Box::pin(http1::serve(core, client)).await,
+        Protocol::Socks5 => Box::pin(socks5::serve(core, client)).await,
         Protocol::Http2 => {
-            Box::pin(http2::serve(&core, client)).await;
+            Box::pin(http2::serve(core, client)).await;
             None
         }
         other => {
-            Box::pin(turn_away(&core, client, other)).await;
+            Box::pin(turn_away(core, client, other)).await;
             None
         }
-    };
-    if let Some(tunnel) = tunnel {
-        tunnel.run(&core).await;
     }
 }
 

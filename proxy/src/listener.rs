@@ -18,6 +18,7 @@ use crate::exhausted::Exhausted;
 use crate::handed::HandedSockets;
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
+use crate::places::Place;
 use crate::refused::refuse_peer;
 use crate::socket_file::{self, Permission, SocketFile};
 use crate::stream::Stream;
@@ -243,23 +244,44 @@ fn admit(core: &Arc<Core>, is_tls: bool, mut stream: Stream, entry: Entry, objec
         return;
     };
     core.metrics.accepted.inc();
-    let served = {
-        let core = Arc::clone(core);
-        async move {
+    core.clients
+        .spawn(serve(Arc::clone(core), stream, entry, is_tls, objection, place));
+}
+
+/// Serves one client from its first byte to its last.
+fn serve(
+    core: Arc<Core>,
+    stream: Stream,
+    entry: Entry,
+    is_tls: bool,
+    objection: Option<String>,
+    place: Place,
+) -> impl Future<Output = ()> {
+    // Boxed, and gone before the tunnel runs: one that stands for days costs a tunnel's size only.
+    let reception = {
+        let core = Arc::clone(&core);
+        Box::pin(async move {
             match objection {
-                None => entrance::receive(core, stream, entry, is_tls).await,
-                Some(why) => refuse_peer(&core, &entry, &why).await,
+                None => entrance::receive(&core, stream, entry, is_tls).await,
+                Some(why) => {
+                    refuse_peer(&core, &entry, &why).await;
+                    None
+                }
             }
-        }
+        })
     };
-    let closing = core.closing.clone();
-    core.clients.spawn(async move {
+    async move {
+        let served = async {
+            if let Some(tunnel) = reception.await {
+                tunnel.run(&core).await;
+            }
+        };
         tokio::select! {
             () = served => {}
-            () = closing.cancelled() => {}
+            () = core.closing.cancelled() => {}
         }
         drop(place);
-    });
+    }
 }
 
 /// Whether accepting failed because of the one client that was to be accepted.

@@ -283,3 +283,22 @@ impl Clock {
         due
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(_: impl FnOnce(Box<Tunnel>, &'static Arc<Core>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_tunnel_at_rest_is_small() {
+        let facts = size_of::<evidence::Event>();
+        let tunnel = size_of_future(|tunnel, core| tunnel.run(core));
+        assert!(
+            tunnel < 1700 && facts < 1400,
+            "{tunnel} bytes and {facts} of facts"
+        );
+    }
+}
