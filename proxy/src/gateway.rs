@@ -11,6 +11,7 @@ use base::{Attribution, RunId};
 use evidence::{Event, EventKind};
 use parking_lot::Mutex;
 use seal::PublicKey;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -211,6 +212,7 @@ impl Gateway {
             listeners.spawn(listener::accept(core, listener, Audience::Everybody));
         }
         listeners.spawn(tell_of_excess(Arc::clone(&core)));
+        listeners.spawn(keep_ticking(Arc::clone(&core)));
         listeners.spawn(tls::watch(Arc::clone(&core)));
         let admin = admin.map(|(address, listener)| {
             listeners.spawn(admin::serve(Arc::clone(&core), listener));
@@ -481,6 +483,23 @@ impl Gateway {
             core.recorder.record(core.event(EventKind::Stop));
             core.recorder.close().await;
             *stopped = true;
+        }
+    }
+}
+
+/// Between two turns of [`keep_ticking`].
+const TICK: Duration = Duration::from_millis(50);
+
+/// Keeps a timer that is always the next to fire. Timers are set with every dial and every tunnel; one
+/// that is earlier than all others makes the runtime wake itself to look again, twice in a tunnel's
+/// life on a quiet gateway.
+async fn keep_ticking(core: Arc<Core>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = core.closing.cancelled() => return,
+            _ = ticks.tick() => {}
         }
     }
 }
