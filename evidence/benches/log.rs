@@ -1,6 +1,6 @@
 //! What the log costs: wall time and CPU time per event, per entry and per proof.
 //!
-//! `cargo bench -p bailiwick-evidence` runs all of it; names after `--` choose. Files go to a
+//! `cargo bench -p bailiwick-evidence` runs all of it but `large`; names after `--` choose. Files go to a
 //! temporary folder below `target`, on a real disk. The figures that were measured stand in
 //! `BENCHMARKS.md`.
 
@@ -131,7 +131,22 @@ fn main() {
     if runs("prove") {
         prove(&folder.path().join("large"));
     }
+    if chosen.iter().any(|chosen| chosen == "large") {
+        // 153 times 65,536 events. A log that is kept is not written again.
+        let kept = std::env::var_os(KEPT_LOG).map(std::path::PathBuf::from);
+        let log = kept.unwrap_or_else(|| folder.path().join("large"));
+        if !log.join("checkpoint").exists() {
+            let unit = "event";
+            measure("write a large log", unit, 153 << 16, || {
+                append_for(&log, &events, 153)
+            });
+        }
+        verify(&log, 153 << 16);
+    }
 }
+
+/// Names the folder of the log of `large`, which is then kept.
+const KEPT_LOG: &str = "BAILIWICK_BENCH_LOG";
 
 fn verifier() -> NoteVerifier {
     NoteVerifier::new("acme/gw-1", &key().public()).unwrap()
@@ -141,59 +156,63 @@ fn verifier() -> NoteVerifier {
 /// 200 ms by other threads, as a gateway does it. Then verified, twice as long each time.
 fn append(log: &Path, events: &[Event]) {
     let rounds: u64 = 16;
-    let append_for = |rounds: u64| {
-        let (mut writer, _) = LogWriter::open(log, &origin(), key()).unwrap();
-        let (mut flushed, mut sealed) = (Instant::now(), Instant::now());
-        let (mut flush, mut seal) = (None, None);
-        for _ in 0..rounds {
-            for batch in events.chunks(1024) {
-                let drafts: Vec<Draft> = batch.iter().map(|event| Draft::new(event).unwrap()).collect();
-                writer.append_drafts(&drafts).unwrap();
-                if flush.is_none() && flushed.elapsed() > Duration::from_millis(100) {
-                    flushed = Instant::now();
-                    let work = writer.start_flush();
-                    flush = work.map(|work| std::thread::spawn(|| work.run()));
-                }
-                if seal.is_none() && sealed.elapsed() > Duration::from_millis(200) {
-                    sealed = Instant::now();
-                    let work = writer.start_seal().unwrap();
-                    seal = work.map(|work| std::thread::spawn(|| work.run()));
-                }
-                if let Some(done) = flush.take_if(|work| work.is_finished()) {
-                    writer.finish_flush(done.join().unwrap()).unwrap();
-                }
-                if let Some(done) = seal.take_if(|work| work.is_finished()) {
-                    writer.finish_seal(done.join().unwrap()).unwrap();
-                }
-            }
-        }
-        if let Some(done) = flush {
-            writer.finish_flush(done.join().unwrap()).unwrap();
-        }
-        if let Some(done) = seal {
-            writer.finish_seal(done.join().unwrap()).unwrap();
-        }
-        writer.checkpoint().unwrap();
-    };
     measure("encode, append, flush, seal, sign", "event", rounds << 16, || {
-        append_for(rounds)
+        append_for(log, events, rounds)
     });
     for rounds in [rounds, 2 * rounds] {
-        // Forget the most that was ever held (proc_pid_clear_refs(5)).
-        let _ = fs::write("/proc/self/clear_refs", "5");
-        let before = most_memory_kib();
-        measure(
-            &format!("verify {} entries", rounds << 16),
-            "entry",
-            rounds << 16,
-            || verify_log(log, &verifier(), &VerifyOptions::default(), &mut |_| {}).unwrap(),
-        );
-        println!(
-            "    it held {} KiB more than before it began",
-            most_memory_kib() - before
-        );
-        append_for(rounds);
+        verify(log, rounds << 16);
+        append_for(log, events, rounds);
     }
+}
+
+/// Appends all `events` so many times.
+fn append_for(log: &Path, events: &[Event], rounds: u64) {
+    let (mut writer, _) = LogWriter::open(log, &origin(), key()).unwrap();
+    let (mut flushed, mut sealed) = (Instant::now(), Instant::now());
+    let (mut flush, mut seal) = (None, None);
+    for _ in 0..rounds {
+        for batch in events.chunks(1024) {
+            let drafts: Vec<Draft> = batch.iter().map(|event| Draft::new(event).unwrap()).collect();
+            writer.append_drafts(&drafts).unwrap();
+            if flush.is_none() && flushed.elapsed() > Duration::from_millis(100) {
+                flushed = Instant::now();
+                let work = writer.start_flush();
+                flush = work.map(|work| std::thread::spawn(|| work.run()));
+            }
+            if seal.is_none() && sealed.elapsed() > Duration::from_millis(200) {
+                sealed = Instant::now();
+                let work = writer.start_seal().unwrap();
+                seal = work.map(|work| std::thread::spawn(|| work.run()));
+            }
+            if let Some(done) = flush.take_if(|work| work.is_finished()) {
+                writer.finish_flush(done.join().unwrap()).unwrap();
+            }
+            if let Some(done) = seal.take_if(|work| work.is_finished()) {
+                writer.finish_seal(done.join().unwrap()).unwrap();
+            }
+        }
+    }
+    if let Some(done) = flush {
+        writer.finish_flush(done.join().unwrap()).unwrap();
+    }
+    if let Some(done) = seal {
+        writer.finish_seal(done.join().unwrap()).unwrap();
+    }
+    writer.checkpoint().unwrap();
+}
+
+fn verify(log: &Path, entries: u64) {
+    // Forget the most that was ever held (proc_pid_clear_refs(5)).
+    let _ = fs::write("/proc/self/clear_refs", "5");
+    let before = most_memory_kib();
+    let found = measure(&format!("verify {entries} entries"), "entry", entries, || {
+        verify_log(log, &verifier(), &VerifyOptions::default(), &mut |_| {}).unwrap()
+    });
+    assert_eq!((found.is_tampered(), found.size()), (false, entries));
+    println!(
+        "    it held {} KiB more than before it began",
+        most_memory_kib() - before
+    );
 }
 
 /// The largest resident size this process ever had.

@@ -24,6 +24,8 @@ mod folder;
 mod journal;
 mod journals;
 pub mod merkle;
+#[doc(hidden)]
+pub mod parsers;
 mod proof;
 mod publisher;
 mod range;

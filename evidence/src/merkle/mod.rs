@@ -10,6 +10,7 @@ mod inclusion;
 use std::ops::Range;
 
 use base::Sha256Digest;
+use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 
 pub use consistency::{consistency_proof, verify_consistency};
@@ -41,13 +42,36 @@ pub fn leaf_hash(entry: &[u8]) -> Sha256Digest {
 
 /// `SHA-256(0x01 ‖ left ‖ right)`.
 pub fn node_hash(left: &Sha256Digest, right: &Sha256Digest) -> Sha256Digest {
-    let hash = Sha256::new()
-        .chain_update([0x01])
-        .chain_update(left.as_bytes())
-        .chain_update(right.as_bytes())
-        .finalize();
-    Sha256Digest::from_bytes(hash.into())
+    // 65 bytes always fill the same places of two blocks, so they are laid out at once (FIPS 180-4
+    // §5.1.1): the bytes, a one bit, zeroes, and the length in bits.
+    let mut blocks = [[0; 64]; 2];
+    let [first, second] = &mut blocks;
+    first[0] = 0x01;
+    first[1..33].copy_from_slice(left.as_bytes());
+    first[33..].copy_from_slice(&right.as_bytes()[..31]);
+    second[0] = right.as_bytes()[31];
+    second[1] = 0x80;
+    second[56..].copy_from_slice(&(65_u64 * 8).to_be_bytes());
+    let mut state = INITIAL;
+    compress256(&mut state, &blocks);
+    let mut hash = [0; 32];
+    for (bytes, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    Sha256Digest::from_bytes(hash)
 }
+
+/// The initial hash value of SHA-256 (FIPS 180-4 §5.3.3).
+const INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
 
 /// The root of the tree without entries: the hash of nothing.
 pub fn empty_root() -> Sha256Digest {
@@ -207,6 +231,15 @@ pub(crate) mod tests {
                 upper.as_slice(),
             ];
             assert_eq!(edge_root(edge), leaves.root(size), "{size}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_node_is_hashed_as_its_65_bytes_are(left: [u8; 32], right: [u8; 32]) {
+            let bytes = [[0x01].as_slice(), &left, &right].concat();
+            let [left, right] = [left, right].map(Sha256Digest::from_bytes);
+            proptest::prop_assert_eq!(node_hash(&left, &right), Sha256Digest::of(&bytes));
         }
     }
 

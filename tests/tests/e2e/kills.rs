@@ -70,8 +70,9 @@ fn campaign() -> Result<()> {
         }
         site.count(&mut counts)?;
         site.world.stop()?;
+        let done = kills.min(first + KILLS_OF_ONE_SITE);
+        println!("{done} kills, seed {seed}: {counts:?}");
     }
-    println!("{kills} kills, seed {seed}: {counts:?}");
     Ok(())
 }
 
