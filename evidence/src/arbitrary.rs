@@ -46,25 +46,6 @@ fn event(
     number: BoxedStrategy<u64>,
     moment: BoxedStrategy<i64>,
 ) -> BoxedStrategy<Event> {
-    let kinds = [
-        EventKind::Open,
-        EventKind::Connected,
-        EventKind::Progress,
-        EventKind::Close,
-        EventKind::Refused,
-        EventKind::Gap,
-        EventKind::Kill,
-        EventKind::Start,
-        EventKind::Stop,
-        EventKind::Archived,
-    ];
-    let timeouts = [
-        Timeout::Head,
-        Timeout::Dns,
-        Timeout::Connect,
-        Timeout::Idle,
-        Timeout::Total,
-    ];
     let host = prop_oneof![
         "[a-z][a-z0-9_]{0,8}(\\.[a-z0-9]{1,6}){0,2}\\.[a-z]{2,6}".prop_map(|name| name.parse().unwrap()),
         ip.clone().prop_map(Host::from),
@@ -76,7 +57,7 @@ fn event(
     let word = || of(text);
     let count = || of(number.clone());
     let basics = (
-        select(kinds.as_slice().to_vec()),
+        select(EventKind::ALL),
         moment,
         "[a-z0-9\\\\\"é]{1,9}",
         number.clone(),
@@ -108,7 +89,7 @@ fn event(
         of(select(RefusalReason::ALL)),
         of(select(ObservedScheme::ALL)),
         of(select(Transport::ALL)),
-        of(select(timeouts.as_slice().to_vec())),
+        of(select(Timeout::ALL)),
     );
     let values = (
         of(host),

@@ -515,27 +515,10 @@ mod tests {
 
     #[test]
     fn kinds_and_timeouts_are_spelt_as_serde_spells_them() {
-        for kind in [
-            EventKind::Open,
-            EventKind::Connected,
-            EventKind::Progress,
-            EventKind::Close,
-            EventKind::Refused,
-            EventKind::Gap,
-            EventKind::Kill,
-            EventKind::Start,
-            EventKind::Stop,
-            EventKind::Archived,
-        ] {
+        for &kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind_word(kind));
         }
-        for timeout in [
-            Timeout::Head,
-            Timeout::Dns,
-            Timeout::Connect,
-            Timeout::Idle,
-            Timeout::Total,
-        ] {
+        for &timeout in Timeout::ALL {
             assert_eq!(serde_json::to_value(timeout).unwrap(), timeout_word(timeout));
         }
     }

@@ -46,6 +46,22 @@ pub enum EventKind {
     Archived,
 }
 
+impl EventKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = &[
+        Self::Open,
+        Self::Connected,
+        Self::Progress,
+        Self::Close,
+        Self::Refused,
+        Self::Gap,
+        Self::Kill,
+        Self::Start,
+        Self::Stop,
+        Self::Archived,
+    ];
+}
+
 /// What ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +76,11 @@ pub enum Timeout {
     Idle,
     /// The connection's whole life.
     Total,
+}
+
+impl Timeout {
+    /// Everything that can run out of time.
+    pub const ALL: &'static [Self] = &[Self::Head, Self::Dns, Self::Connect, Self::Idle, Self::Total];
 }
 
 /// What one proof of identity says: one of several that do not name one run together.

@@ -148,7 +148,7 @@ const FIELDS: &[Field] = &[
     Field::new(b"time\"", Form::Time),
     Field::new(
         b"timeout\"",
-        Form::Word(|word| is_word(word, TIMEOUTS, timeout_word)),
+        Form::Word(|word| is_word(word, Timeout::ALL, timeout_word)),
     ),
     Field::new(
         b"transport\"",
@@ -158,27 +158,6 @@ const FIELDS: &[Field] = &[
     Field::new(b"v\"", Form::Version),
     Field::new(b"via\"", Form::Text),
     Field::new(b"would_deny\"", Form::Flag),
-];
-
-const KINDS: &[EventKind] = &[
-    EventKind::Open,
-    EventKind::Connected,
-    EventKind::Progress,
-    EventKind::Close,
-    EventKind::Refused,
-    EventKind::Gap,
-    EventKind::Kill,
-    EventKind::Start,
-    EventKind::Stop,
-    EventKind::Archived,
-];
-
-const TIMEOUTS: &[Timeout] = &[
-    Timeout::Head,
-    Timeout::Dns,
-    Timeout::Connect,
-    Timeout::Idle,
-    Timeout::Total,
 ];
 
 /// Fields that no event lacks: `gateway`, `kind`, `seq`, `time` and `v`.
@@ -276,7 +255,7 @@ impl<'a> Scanner<'a> {
             Form::Time => is_time(self.text_of(27)?),
             Form::Version => self.number()? == u64::from(crate::EVENT_VERSION),
             Form::Word(is_word) => is_word(self.text()?),
-            Form::Kind => is_word(self.text()?, KINDS, kind_word),
+            Form::Kind => is_word(self.text()?, EventKind::ALL, kind_word),
             Form::Gateway | Form::Seq => false,
         };
         is_good.then_some(())
