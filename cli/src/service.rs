@@ -49,9 +49,17 @@ pub fn tell_open_files(open_files: Option<u64>) {
     match open_files {
         Some(open_files) if open_files < FEW_FILES => tracing::warn!(
             open_files,
+            clients = affordable(open_files),
             "few files may be open, and every tunnel needs two; raise LimitNOFILE or ulimit -n"
         ),
-        Some(open_files) => tracing::info!(open_files, "limit of open files"),
+        Some(open_files) => {
+            let clients = affordable(open_files);
+            tracing::info!(
+                open_files,
+                clients,
+                "limit of open files, and the clients that fit"
+            );
+        }
         None => tracing::info!("open files are not limited"),
     }
 }
