@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::attempt::Attempt;
 use crate::core::Core;
 use crate::http1::{Next, Session};
-use crate::refused::refuse_identity;
 use crate::request::Request;
 use crate::tunnel::Tunnel;
 
@@ -13,13 +12,9 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// Serves a CONNECT request.
 pub(crate) async fn serve(core: &Arc<Core>, mut session: Session, request: Request) -> Next {
-    let identity = match core.identify(&request.proof, &session.client.entry) {
+    let identity = match request.identify(core, &session.client.entry).await {
         Ok(identity) => identity,
-        Err(refusal) => {
-            let notes = request.notes.clone();
-            let refusal = refuse_identity(core, refusal, &request.proof, Some(&request.target), notes).await;
-            return session.refuse(&refusal, &request).await;
-        }
+        Err(refusal) => return session.refuse(&refusal, &request).await,
     };
     let live = core.live.enter(identity);
     match Attempt::make(core, &live, &request.target, request.notes.clone()).await {

@@ -20,7 +20,6 @@ use crate::http1::{Next, Session};
 use crate::identity::Identity;
 use crate::live::Live;
 use crate::refusal::{Failure, Refusal};
-use crate::refused::refuse_identity;
 use crate::request::Request;
 use crate::sniff::{Seen, Sniffer};
 use crate::stream::abort;
@@ -69,13 +68,9 @@ pub(crate) async fn serve(
     request: Request,
     path: Range<usize>,
 ) -> Next {
-    let identity = match core.identify(&request.proof, &session.client.entry) {
+    let identity = match request.identify(core, &session.client.entry).await {
         Ok(identity) => identity,
-        Err(refusal) => {
-            let notes = request.notes.clone();
-            let refusal = refuse_identity(core, refusal, &request.proof, Some(&request.target), notes).await;
-            return session.refuse(&refusal, &request).await;
-        }
+        Err(refusal) => return session.refuse(&refusal, &request).await,
     };
     let kept = session
         .kept

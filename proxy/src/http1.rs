@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::client::Client;
 use crate::connect;
 use crate::core::Core;
+use crate::entry::Entry;
 use crate::forward::{self, Kept};
 use crate::framing::Framing;
 use crate::head::{Head, HeadError, HeadScan, target_of_broken_head};
+use crate::identity::Identity;
 use crate::notes::{BadRequest, presentable};
 use crate::refusal::Refusal;
-use crate::refused::refuse_unread;
+use crate::refused::{refuse_identity, refuse_unread};
 use crate::request::{Form, Request};
 use crate::tunnel::Tunnel;
 
@@ -106,6 +108,26 @@ pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: R
     match request.form.clone() {
         Form::Connect => connect::serve(core, session, request).await,
         Form::Absolute { path } => Box::pin(forward::serve(core, session, request, path)).await,
+    }
+}
+
+impl Request {
+    /// Whose request this is, by everything that was presented.
+    ///
+    /// # Errors
+    /// The refusal, which is on record.
+    pub(crate) async fn identify(
+        &self,
+        core: &Arc<Core>,
+        entry: &Entry,
+    ) -> Result<Option<Arc<Identity>>, Refusal> {
+        match core.identify(&self.proof, entry) {
+            Ok(identity) => Ok(identity),
+            Err(refusal) => {
+                let (target, notes) = (Some(&self.target), self.notes.clone());
+                Err(refuse_identity(core, refusal, &self.proof, target, notes).await)
+            }
+        }
     }
 }
 
