@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use control::api::types::{CosignatureView, WitnessTrouble, WitnessingView};
-use evidence::witness::{Cosigned, Heard, Quorum, Rejected, Submission, Witness};
+use evidence::witness::{Cosignature, Cosigned, Heard, Quorum, Rejected, Standing, Submission, Witness};
 use evidence::{Checkpoint, prove_consistency};
 use parking_lot::Mutex;
 use seal::cosignature::CosignatureVerifier;
@@ -357,14 +357,7 @@ impl Witnesses {
             needed: standing.needed as u64,
             met: standing.is_met(),
             size: standing.size,
-            cosignatures: standing
-                .cosignatures
-                .iter()
-                .map(|word| CosignatureView {
-                    witness: word.witness.clone(),
-                    time: at_second(word.time_s),
-                })
-                .collect(),
+            cosignatures: words(&standing),
             troubles: troubles.collect(),
         }
     }
@@ -392,6 +385,15 @@ fn own(config: &Config, log: &NoteVerifier) -> anyhow::Result<Option<Arc<Mutex<W
 
 fn now_s() -> u64 {
     u64::try_from(clock::now().unix_s()).unwrap_or(0)
+}
+
+/// What each of the witnesses said whose cosignature stands.
+pub fn words(standing: &Standing) -> Vec<CosignatureView> {
+    let word = |word: &Cosignature| CosignatureView {
+        witness: word.witness.clone(),
+        time: at_second(word.time_s),
+    };
+    standing.cosignatures.iter().map(word).collect()
 }
 
 /// A witness's second as a timestamp.

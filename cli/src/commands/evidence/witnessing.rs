@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::house::logs::LogPlace;
-use crate::house::witnesses::{GRACE_S, at_second};
+use crate::house::witnesses::{GRACE_S, at_second, words};
 use crate::{clock, files, witness};
 
 const OWN: &str = "this site's control plane";
@@ -161,14 +161,7 @@ impl Panel {
             needed: standing.needed as u64,
             met: standing.is_met() && !is_late,
             size: standing.size,
-            cosignatures: standing
-                .cosignatures
-                .iter()
-                .map(|word| CosignatureView {
-                    witness: word.witness.clone(),
-                    time: at_second(word.time_s),
-                })
-                .collect(),
+            cosignatures: words(&standing),
             forged,
             uncovered_since,
         }
