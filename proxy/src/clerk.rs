@@ -1,4 +1,9 @@
-//! The clerk: the recorder's own thread, which alone touches the sink, and waits for no disk.
+//! The clerk, who alone touches the sink, and waits for no disk.
+//!
+//! The clerk works where there is a hand to spare: mostly on the thread of a connection that waits for its
+//! own event, which then writes everybody's; on a thread of the recorder's own for what nobody waits
+//! for, for what is due, and whenever a disk is at work that could hold a write up. Connections of
+//! other threads do not notice which it was.
 
 use std::collections::VecDeque;
 use std::io;
@@ -8,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base::PluginId;
 use evidence::{Draft, Event, EventKind};
+use parking_lot::Mutex;
 
 use crate::hands::{Hands, Task};
 use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Missing, Overflow, Parked, Pending};
@@ -24,6 +30,9 @@ const LINGER: Duration = Duration::from_millis(2);
 const BETWEEN_GAPS: Duration = Duration::from_secs(1);
 /// While the recorder closes, how often hands are looked after that may have died.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How often a connection that appended everybody's events looks for more before it leaves the rest to
+/// the clerk's own thread.
+const ROUNDS_FOR_OTHERS: usize = 4;
 /// Bytes of tiles that wait in memory before a seal begins earlier than it is due.
 const MAX_UNSEALED_BYTES: usize = 32 << 20;
 
@@ -49,10 +58,118 @@ pub(crate) struct Clerk<S: EventSink> {
     /// The last checkpoint could not be signed. Events are appended all the same.
     checkpoint_failed: bool,
     gaps_not_before: Instant,
-    /// The last round had something to do.
-    worked: bool,
     closing: bool,
     last_seal_tried: bool,
+}
+
+/// Where the clerk works.
+pub(crate) struct Desk<S: EventSink> {
+    shared: Arc<Shared>,
+    clerk: Mutex<Clerk<S>>,
+}
+
+/// A desk, whatever the sink.
+pub(crate) trait AnyDesk: Send + Sync {
+    /// Has everything in the queue appended on this thread if that waits for nobody; leaves it to
+    /// whoever is at the desk, or to the clerk's own thread, where it does not.
+    fn append_here(&self);
+}
+
+impl<S: EventSink> Desk<S> {
+    pub(crate) fn new(clerk: Clerk<S>) -> Self {
+        Self {
+            shared: Arc::clone(&clerk.shared),
+            clerk: Mutex::new(clerk),
+        }
+    }
+
+    /// The life of the clerk's own thread.
+    pub(crate) fn work(&self) {
+        loop {
+            let rest = self.clerk.lock().rest(Instant::now());
+            let taken = self.shared.wait(&rest);
+            if self.clerk.lock().round(taken) {
+                return;
+            }
+        }
+    }
+}
+
+impl<S: EventSink> AnyDesk for Desk<S> {
+    fn append_here(&self) {
+        for _ in 0..ROUNDS_FOR_OTHERS {
+            if let Some(mut clerk) = self.clerk.try_lock() {
+                if !clerk.append_queued() {
+                    break;
+                }
+            } else {
+                self.shared.queue.lock().urgent = true;
+                // Whoever is at the desk looks for this once more after leaving it; unless it was left
+                // just now.
+                if self.clerk.is_locked() {
+                    return;
+                }
+            }
+            let queue = self.shared.queue.lock();
+            if !queue.urgent {
+                return self.shared.wake(queue);
+            }
+        }
+        let mut queue = self.shared.queue.lock();
+        queue.urgent = true;
+        self.shared.wake(queue);
+    }
+}
+
+/// What the clerk's own thread may do until there is more.
+pub(crate) struct Rest {
+    may_wait: bool,
+    due: Option<Instant>,
+    closing: bool,
+}
+
+/// What was in the queue besides events.
+pub(crate) struct Taken {
+    checkpoints: Vec<CheckpointAsked>,
+    closed: bool,
+}
+
+impl Shared {
+    /// Waits for something to do: an event, a checkpoint that is asked for, work that comes back,
+    /// something that is due, the end.
+    fn wait(&self, rest: &Rest) -> Taken {
+        let mut queue = self.queue.lock();
+        let linger = std::mem::take(&mut queue.lively).then(|| Instant::now() + LINGER);
+        loop {
+            let is_news = queue.closed && !rest.closing;
+            if !rest.may_wait || queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
+                break;
+            }
+            let now = Instant::now();
+            let brief = linger.filter(|until| now < *until);
+            let has_come = queue.lively || !queue.events.is_empty();
+            if brief.is_none() && has_come || rest.due.is_some_and(|due| due <= now) {
+                break;
+            }
+            queue.parked = if brief.is_some() {
+                Parked::Briefly
+            } else {
+                Parked::Long
+            };
+            match brief.into_iter().chain(rest.due).min() {
+                Some(until) => {
+                    let _ = self.arrived.wait_until(&mut queue, until);
+                }
+                None => self.arrived.wait(&mut queue),
+            }
+        }
+        queue.parked = Parked::No;
+        queue.work_done = false;
+        Taken {
+            checkpoints: std::mem::take(&mut queue.checkpoints),
+            closed: queue.closed,
+        }
+    }
 }
 
 struct Failure {
@@ -76,7 +193,6 @@ impl<S: EventSink> Clerk<S> {
             was: None,
             checkpoint_failed: false,
             gaps_not_before: Instant::now(),
-            worked: false,
             closing: false,
             last_seal_tried: false,
         })
@@ -88,58 +204,46 @@ impl<S: EventSink> Clerk<S> {
         self.hold(&event);
     }
 
-    pub(crate) fn work(mut self) {
-        loop {
-            let asked = self.take();
-            self.take_back();
-            self.append_held();
-            self.declare_missing();
-            self.note_asked(asked);
-            self.hand_out();
-            let is_last_seal_over = self.last_seal_tried || !self.hands.is_free(Task::Seal);
-            if self.closing && !self.hands.is_waiting() && is_last_seal_over {
-                return;
-            }
-        }
+    /// One round of everything there is to do. Whether the recorder is closed and all is done.
+    fn round(&mut self, taken: Taken) -> bool {
+        self.closing = taken.closed;
+        self.take();
+        self.take_back();
+        self.append_held();
+        self.declare_missing();
+        self.note_asked(taken.checkpoints);
+        self.hand_out();
+        let is_last_seal_over = self.last_seal_tried || !self.hands.is_free(Task::Seal);
+        self.closing && !self.hands.is_waiting() && is_last_seal_over
     }
 
-    /// Waits for something to do (an event, a checkpoint that is asked for, work that comes back,
-    /// something that is due, the end) and takes all there is.
-    fn take(&mut self) -> Vec<CheckpointAsked> {
-        let now = Instant::now();
-        let may_wait = self.held.is_empty() || self.failure.is_some();
-        let due = self.next_due(now);
-        let linger = self.worked.then(|| now + LINGER);
-        let mut queue = self.shared.queue.lock();
-        loop {
-            let is_news = queue.closed && !self.closing;
-            if !may_wait || queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
-                break;
-            }
-            let now = Instant::now();
-            let brief = linger.filter(|until| now < *until);
-            if brief.is_none() && !queue.events.is_empty() || due.is_some_and(|due| due <= now) {
-                break;
-            }
-            queue.parked = if brief.is_some() {
-                Parked::Briefly
-            } else {
-                Parked::Long
-            };
-            match brief.into_iter().chain(due).min() {
-                Some(until) => {
-                    let _ = self.shared.arrived.wait_until(&mut queue, until);
-                }
-                None => self.shared.arrived.wait(&mut queue),
-            }
+    /// Appends what is in the queue, and nothing else. `false`, with nothing done, where that might
+    /// wait for a disk, or is not all that would have to be done.
+    fn append_queued(&mut self) -> bool {
+        let is_strict = self.shared.settings.durability == Durability::Strict;
+        let is_disk_at_rest = self.hands.is_free(Task::Flush) && self.hands.is_free(Task::Seal);
+        if is_strict || !is_disk_at_rest || self.failure.is_some() {
+            return false;
         }
-        queue.parked = Parked::No;
+        self.take();
+        self.append_held();
+        true
+    }
+
+    /// Takes all there is in the queue.
+    fn take(&mut self) {
+        let mut queue = self.shared.queue.lock();
         queue.urgent = false;
-        queue.work_done = false;
-        self.closing = queue.closed;
-        self.worked = !queue.events.is_empty();
         self.held.extend(queue.events.drain(..));
-        std::mem::take(&mut queue.checkpoints)
+    }
+
+    /// What the next round is to wait for.
+    fn rest(&self, now: Instant) -> Rest {
+        Rest {
+            may_wait: self.held.is_empty() || self.failure.is_some(),
+            due: self.next_due(now),
+            closing: self.closing,
+        }
     }
 
     /// When something is to be done though nothing comes.

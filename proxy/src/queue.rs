@@ -101,8 +101,10 @@ pub(crate) struct Queue {
     pub(crate) parked: Parked,
     /// Work that was handed out is done.
     pub(crate) work_done: bool,
-    /// Somebody waits for one of the events.
+    /// Somebody waits for one of the events, and leaves the writing to others.
     pub(crate) urgent: bool,
+    /// Something came since the clerk's own thread last looked.
+    pub(crate) lively: bool,
     /// Some account has something missing.
     any_missing: bool,
     budget: EvidenceBudget,
@@ -150,7 +152,7 @@ impl Queue {
         account.waiting_bytes += bytes;
         account.bytes_today += bytes as u64;
         self.waiting_bytes += bytes;
-        self.urgent |= pending.acknowledge.is_some();
+        self.lively = true;
         pending.charged = bytes;
         self.events.push(pending);
         Ok(())
@@ -188,6 +190,7 @@ impl Queue {
     /// Where an account's losses are counted.
     pub(crate) fn missing(&mut self, account: usize) -> &mut Missing {
         self.any_missing = true;
+        self.lively = true;
         &mut self.accounts[account].missing
     }
 

@@ -1,9 +1,9 @@
 //! The recorder: the one way through which everything seen gets into the evidence log.
 //!
-//! Connections encode their events and push them onto a queue; one thread takes whatever is there
-//! and appends it as one batch. An event that must be on record before something happens is pushed
-//! with an acknowledgement and waited for. Flushing and signing are done by threads of their own, so
-//! that under `group` no acknowledgement ever waits for a disk.
+//! Connections encode their events and push them onto a queue; whoever is the clerk at that moment takes
+//! all that is there and appends it as one batch. An event that must be on record before something
+//! happens is pushed with an acknowledgement and waited for. Flushing and signing are done by threads of
+//! their own, so that under `group` no acknowledgement ever waits for a disk.
 //!
 //! When the sink fails, events are held in memory and offered again; what does not fit is counted
 //! for the plugin it concerns, and the log says so in `gap` events as soon as it can be written
@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
-use crate::clerk::Clerk;
+use crate::clerk::{AnyDesk, Clerk, Desk};
 use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Parked, Pending, Queue};
 use crate::sink::EventSink;
 
@@ -107,6 +107,7 @@ pub enum RecorderError {
 /// The way into the evidence log.
 pub struct Recorder {
     shared: Arc<Shared>,
+    desk: Arc<dyn AnyDesk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -184,12 +185,15 @@ impl Recorder {
         if let Some(gap) = gap {
             clerk.begin_with(gap);
         }
+        let desk = Arc::new(Desk::new(clerk));
+        let own = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || clerk.work())
+            .spawn(move || own.work())
             .map_err(RecorderError::Thread)?;
         Ok(Self {
             shared,
+            desk,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -205,8 +209,17 @@ impl Recorder {
     /// # Errors
     /// [`EvidenceUnavailable`] where it could not be written and the site refuses to go on without.
     pub async fn record_and_wait(&self, event: impl Borrow<Event>) -> Result<(), EvidenceUnavailable> {
-        let (acknowledge, written) = oneshot::channel();
+        let (acknowledge, mut written) = oneshot::channel();
         self.hand_over(event.borrow(), Some(acknowledge));
+        let mut turn = Turn(Some(&*self.desk));
+        // Whoever else has an event in this round of the runtime hands it over first: then one of them
+        // writes for all.
+        tokio::task::yield_now().await;
+        if let Ok(answer) = written.try_recv() {
+            turn.0 = None;
+            return answer;
+        }
+        drop(turn);
         written.await.unwrap_or_else(|_| self.shared.unavailable())
     }
 
@@ -262,6 +275,7 @@ impl Recorder {
         }
     }
 
+    /// Puts an event into the queue. Whoever waits for it sees to its being appended.
     fn hand_over(&self, event: &Event, acknowledge: Option<Acknowledge>) {
         let shared = &self.shared;
         let draft = match Draft::new(event) {
@@ -273,6 +287,7 @@ impl Recorder {
             shared.counters.lost.inc();
             return;
         }
+        let is_awaited = acknowledge.is_some();
         let pending = Pending {
             account: queue.account(event.plugin_id.as_ref()),
             charged: 0,
@@ -293,6 +308,8 @@ impl Recorder {
             if let Some(acknowledge) = pending.acknowledge {
                 let _ = acknowledge.send(answer);
             }
+        } else if is_awaited {
+            return;
         }
         shared.wake(queue);
     }
@@ -314,6 +331,17 @@ impl Recorder {
     }
 }
 
+/// The duty to see that what was handed over is appended, also if nobody waits for it any more.
+struct Turn<'a>(Option<&'a dyn AnyDesk>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(desk) = self.0.take() {
+            desk.append_here();
+        }
+    }
+}
+
 impl Drop for Recorder {
     /// Whoever forgets to close the recorder still gets everything written.
     fn drop(&mut self) {
@@ -325,8 +353,8 @@ impl Drop for Recorder {
 }
 
 impl Shared {
-    /// Wakes the thread, unless it will look into the queue soon of its own accord.
-    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+    /// Wakes the clerk's own thread, unless it will look into the queue soon of its own accord.
+    pub(crate) fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
         let must_wake = match queue.parked {
             Parked::No => false,
             Parked::Briefly => queue.urgent,
@@ -391,6 +419,32 @@ mod tests {
         let counts: Vec<_> = sink.events().iter().filter_map(|event| event.count).collect();
         assert_eq!(counts, (0..1000).collect::<Vec<_>>());
         assert_eq!(sink.checkpointed(), 1000);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_is_written_though_nothing_follows() {
+        for _ in 0..20 {
+            let sink = MemorySink::new();
+            let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+            recorder.record(event(EventKind::Start));
+            let first = sink.wait_for(Duration::from_secs(60), |events| events.first().cloned());
+            assert_eq!(first.unwrap().kind, EventKind::Start);
+            recorder.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_opening_that_nobody_waits_for_any_more_is_written_all_the_same() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        {
+            let open = recorder.record_and_wait(event(EventKind::Open));
+            tokio::pin!(open);
+            assert!(futures_util::poll!(&mut open).is_pending());
+        }
+        let first = sink.wait_for(Duration::from_secs(60), |events| events.first().cloned());
+        assert_eq!(first.unwrap().kind, EventKind::Open);
+        recorder.close().await;
     }
 
     fn of_plugin(kind: EventKind, plugin: &str) -> Event {

@@ -65,6 +65,16 @@ impl Stream {
         }
     }
 
+    /// Resets the connection at once, without the task that reads it; `false` where only that can.
+    pub(crate) fn sever(&mut self) -> bool {
+        match self {
+            Self::Tcp(io) => sever(io),
+            Self::Unix(io) => rustix::net::shutdown(&*io, rustix::net::Shutdown::Both).is_ok(),
+            Self::Tls(io) => sever(io.socket()),
+            Self::Http2(_) => false,
+        }
+    }
+
     /// Whether the peer has reset it. Asking takes the answer.
     pub(crate) fn has_failed(&mut self) -> bool {
         match self {
@@ -103,6 +113,13 @@ impl Stream {
 pub(crate) fn abort(stream: &TcpStream) {
     // A socket that is gone already needs no reset.
     let _ = stream.set_zero_linger();
+}
+
+/// Resets the connection of `stream` at once and leaves a socket that is connected to nobody. Whether
+/// that was done.
+pub(crate) fn sever(stream: &TcpStream) -> bool {
+    // Dissolves the association (connect(2)), and for TCP that is a reset.
+    rustix::net::connect_unspec(stream).is_ok()
 }
 
 /// Whether the peer of `stream` has reset it. Asking takes the answer.

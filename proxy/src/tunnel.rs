@@ -2,20 +2,22 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use base::Outcome;
 use evidence::Timeout;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempt::{Attempt, Ending};
 use crate::client::Client;
 use crate::core::Core;
-use crate::live::{CutCause, Live};
+use crate::live::{CutCause, Live, Sever};
 use crate::relay::{Relay, RelayEnd, Side, Step};
 use crate::sniff::Sniffer;
-use crate::stream::{Stream, abort, has_failed};
+use crate::stream::{Stream, abort, has_failed, sever};
 
 /// Both ends of an established connection, and its place in the live table.
 pub(crate) struct Tunnel {
@@ -82,31 +84,46 @@ impl Tunnel {
     pub(crate) async fn run(mut self, core: &Arc<Core>) {
         self.sniffer.client_said(&self.from_client);
         self.sniffer.server_said(&self.from_server);
-        let mut relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
+        let relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
         let mut clock = Clock::starting(core);
         clock.patience_is_over(Instant::now(), &self.sniffer);
+        let mut next = clock.next(&relay, &self.sniffer);
+        let ends = Arc::new(Ends::new(relay));
         let cut = self.live.cut().clone();
         let fired = cut.fired();
         tokio::pin!(fired);
+        cut.stands(Arc::clone(&ends) as Arc<dyn Sever>);
         let (out_before, in_before) = self.bytes_before;
-        let timer = sleep_until(clock.next(&relay, &self.sniffer));
+        let timer = sleep_until(next);
         tokio::pin!(timer);
         let end = loop {
             // One that fires early looks again and is set anew; setting it on every turn costs more.
-            let next = clock.next(&relay, &self.sniffer);
             if next < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(next);
             }
             tokio::select! {
                 biased;
                 cause = &mut fired => break TunnelEnd::Cut(cause),
-                step = poll_fn(|cx| relay.poll(cx, &mut self.sniffer)) => {
+                step = poll_fn(|cx| {
+                    // Asked with the sockets in hand: whoever severs them has said why before.
+                    let mut held = ends.hold();
+                    match cut.cause() {
+                        None => held.relay.poll(cx, &mut self.sniffer),
+                        Some(_) => Poll::Pending,
+                    }
+                }) => {
                     if let Step::Ended(end) = step {
                         break TunnelEnd::ByItself(end);
                     }
                 }
                 () = &mut timer => {}
             }
+            // What is being severed moves nothing any more, and is told when that is done.
+            if cut.cause().is_some() {
+                break TunnelEnd::Cut(fired.await);
+            }
+            let mut held = ends.hold();
+            let relay = &mut held.relay;
             let now = Instant::now();
             if let Some(at) = relay.first_answer() {
                 self.attempt.first_byte(at);
@@ -126,17 +143,24 @@ impl Tunnel {
             }
             if relay.is_stalled()
                 && clock.look_is_due(now)
-                && let Some(side) = reset_side(&mut relay)
+                && let Some(side) = reset_side(relay)
             {
                 break TunnelEnd::ByItself(RelayEnd::Reset(side));
             }
-            if now >= clock.idle_at(&relay) {
+            if now >= clock.idle_at(relay) {
                 break TunnelEnd::Idle;
             }
             if clock.total_at.is_some_and(|total_at| now >= total_at) {
                 break TunnelEnd::TooOld;
             }
+            next = clock.next(relay, &self.sniffer);
         };
+        // Nobody severs them from here on.
+        let Held {
+            mut relay,
+            is_client_severed,
+            is_server_severed,
+        } = ends.take();
         if let Some(at) = relay.first_answer() {
             self.attempt.first_byte(at);
         }
@@ -148,15 +172,59 @@ impl Tunnel {
             seen: self.sniffer.seen(),
             ..Ending::default()
         });
-        if end.resets(Side::Client) {
+        if end.resets(Side::Client) && !is_client_severed {
             relay.client.abort();
         }
-        if end.resets(Side::Server) {
+        if end.resets(Side::Server) && !is_server_severed {
             abort(&relay.server);
         }
         // The live table is left last: a kill waits for closed sockets.
         drop(relay);
         drop(self.live);
+    }
+}
+
+/// A relay that its tunnel drives, and that whoever cuts the tunnel can sever.
+struct Ends(Mutex<Option<Held>>);
+
+struct Held {
+    relay: Relay<Stream, TcpStream>,
+    is_client_severed: bool,
+    is_server_severed: bool,
+}
+
+impl Ends {
+    fn new(relay: Relay<Stream, TcpStream>) -> Self {
+        Self(Mutex::new(Some(Held {
+            relay,
+            is_client_severed: false,
+            is_server_severed: false,
+        })))
+    }
+
+    fn hold(&self) -> MappedMutexGuard<'_, Held> {
+        MutexGuard::map(self.0.lock(), |held| {
+            held.as_mut().expect("a tunnel takes its relay once, at its end")
+        })
+    }
+
+    fn take(&self) -> Held {
+        let held = self.0.lock().take();
+        held.expect("a tunnel takes its relay once, at its end")
+    }
+}
+
+impl Sever for Ends {
+    fn sever_client(&self) {
+        if let Some(held) = self.0.lock().as_mut() {
+            held.is_client_severed |= held.relay.client.sever();
+        }
+    }
+
+    fn sever_server(&self) {
+        if let Some(held) = self.0.lock().as_mut() {
+            held.is_server_severed |= sever(&held.relay.server);
+        }
     }
 }
 

@@ -98,6 +98,16 @@ impl Connection {
         head.ok_or_else(|| invalid("malformed response head"))
     }
 
+    /// The socket, where bytes go over it as they are and none were read ahead; the connection where not.
+    pub fn into_socket(self) -> Result<std::net::TcpStream, Self> {
+        match self.stream {
+            Stream::Tcp(stream) if self.start == self.end => {
+                Ok(stream.into_std().expect("a socket leaves the runtime"))
+            }
+            stream => Err(Self { stream, ..self }),
+        }
+    }
+
     /// Reads the next request head, or `None` if the peer closed between requests.
     pub async fn read_request_head(&mut self) -> io::Result<Option<RequestHead>> {
         let Some(length) = self.await_head().await? else {

@@ -4,9 +4,13 @@
 //! process, can subtract its own.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use tokio::task::{JoinSet, LocalSet};
@@ -46,18 +50,18 @@ async fn watch_tunnels(watch: Watch) -> Report {
     )
     .await;
     let opened = tunnels.len();
-    let mut watching = JoinSet::new();
-    for tunnel in tunnels {
-        watching.spawn_local(closing_time(tunnel));
-    }
-    // All of them wait by the time that this is read.
-    tokio::task::yield_now().await;
-    announce();
-
+    let (sockets, others): (Vec<_>, Vec<_>) = tunnels
+        .into_iter()
+        .map(Connection::into_socket)
+        .partition(Result::is_ok);
     let mut closed_at = Vec::with_capacity(opened);
-    let deadline = Instant::now() + watch.time;
-    while let Ok(Some(closed)) = tokio::time::timeout_at(deadline.into(), watching.join_next()).await {
-        closed_at.push(closed.expect("a watching task panicked"));
+    if others.is_empty() {
+        let sockets: Vec<_> = sockets.into_iter().flatten().collect();
+        watch_sockets(&sockets, watch.time, &mut closed_at).expect("the system tells of ends");
+    } else {
+        // One route leads to one kind of stream.
+        let tunnels = others.into_iter().filter_map(Result::err).collect();
+        watch_streams(tunnels, watch.time, &mut closed_at).await;
     }
     closed_at.sort_unstable();
     let failed = failures.count();
@@ -76,6 +80,49 @@ async fn watch_tunnels(watch: Watch) -> Report {
         },
     });
     Report { figures, failed }
+}
+
+/// Has the system tell of plain sockets, a thousand at once: whoever ends thousands shall not wait for us
+/// to look at each.
+fn watch_sockets(sockets: &[TcpStream], time: Duration, closed_at: &mut Vec<u64>) -> Result<(), Errno> {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let ends = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+    for (number, socket) in sockets.iter().enumerate() {
+        let number = epoll::EventData::new_u64(number as u64);
+        epoll::add(&epoll, socket, number, ends | epoll::EventFlags::ONESHOT)?;
+    }
+    announce();
+    let deadline = Instant::now() + time;
+    let mut told = Vec::with_capacity(1024);
+    while closed_at.len() < sockets.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let left = Timespec::try_from(left).expect("a limit given by hand is no age of the world");
+        match epoll::wait(&epoll, spare_capacity(&mut told), Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+        let now = monotonic_ns();
+        closed_at.extend(told.drain(..).map(|_| now));
+    }
+    Ok(())
+}
+
+/// Watches whatever tells of its end only when it is read.
+async fn watch_streams(tunnels: Vec<Connection>, time: Duration, closed_at: &mut Vec<u64>) {
+    let mut watching = JoinSet::new();
+    for tunnel in tunnels {
+        watching.spawn_local(closing_time(tunnel));
+    }
+    // All of them wait by the time that this is read.
+    tokio::task::yield_now().await;
+    announce();
+    let deadline = Instant::now() + time;
+    while let Ok(Some(closed)) = tokio::time::timeout_at(deadline.into(), watching.join_next()).await {
+        closed_at.push(closed.expect("a watching task panicked"));
+    }
 }
 
 /// Tells whoever reads our standard output that every tunnel stands.
