@@ -14,6 +14,7 @@ mod check;
 mod clients;
 mod demo;
 mod exhaustion;
+mod exports;
 mod golden;
 mod json;
 mod kills;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         ("adversarial_revocation", adversarial_revocation::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("check", check::SCENARIOS),
+        ("exports", exports::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
