@@ -1,5 +1,6 @@
 //! `bailiwick evidence`: is the log what was signed, is it all there, and what does it prove?
 
+mod bundle;
 pub mod export;
 mod prove;
 mod verify;
@@ -23,6 +24,8 @@ pub enum EvidenceCommand {
     Prove(prove::ProveArgs),
     /// Hand verified events on to other tools: --format jsonl, ocsf or csv
     Export(export::ExportArgs),
+    /// Write everything about a plugin in some time into one file that a stranger can verify
+    Bundle(bundle::BundleArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -56,6 +59,7 @@ pub fn run(
         EvidenceCommand::Export(args) => export::run(args, &config()?, word.exported(), quiet),
         EvidenceCommand::Verify(args) => verify::run(args, config, word.printed()?, quiet),
         EvidenceCommand::Prove(args) => prove::run(args, config, word.printed()?),
+        EvidenceCommand::Bundle(args) => super::wait(bundle::run(args, &config()?, word.printed()?, quiet)),
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
     }
 }

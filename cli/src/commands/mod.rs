@@ -28,6 +28,7 @@ pub mod tier;
 pub mod tls;
 pub mod trust;
 pub mod verify;
+mod verify_bundle;
 mod vkey;
 pub mod witness;
 

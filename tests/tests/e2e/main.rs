@@ -10,6 +10,7 @@ mod adversarial_revocation;
 mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
+mod bundles;
 mod check;
 mod clients;
 mod demo;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("check", check::SCENARIOS),
         ("exports", exports::SCENARIOS),
+        ("bundles", bundles::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
