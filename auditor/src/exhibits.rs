@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use base::{ArtifactState, RunId, Sha256Digest, Tier, Timestamp};
 use evidence::ReadError;
-use reports::bundle::{CitedEvent, Contents, NamedKey, WriteBundleError, write_bundle};
+use reports::bundle::{Build, CitedEvent, Contents, NamedKey, WriteBundleError, write_bundle};
 use reports::predicate::{ConformanceReport, EventReference};
 use seal::PredicateType;
+use seal::cosignature::CosignatureVerifier;
 use seal::envelope::Unverified;
 use seal::trust::{Role, TrustRoot};
 use serde::Serialize;
@@ -76,9 +77,12 @@ impl Exhibits<'_> {
     /// The bundle's bytes.
     pub(crate) fn write(&self, report: &ConformanceReport) -> Result<Vec<u8>, ExhibitError> {
         let contents = Contents {
-            artifact_name: self.artifact.file_name.clone(),
-            manifest: self.artifact.manifest_bundle.clone(),
-            approvals: self.artifact.approval_bundle.iter().cloned().collect(),
+            builds: vec![Build {
+                artifact_digest: self.artifact.artifact_digest,
+                artifact_name: self.artifact.file_name.clone(),
+                manifest: self.artifact.manifest_bundle.clone(),
+                approvals: self.artifact.approval_bundle.iter().cloned().collect(),
+            }],
             events: self.events(report)?,
             checkpoints: self
                 .evidence
@@ -89,6 +93,17 @@ impl Exhibits<'_> {
                     (origin, believed.log.signed_checkpoint().to_owned())
                 })
                 .collect(),
+            cosigned: self
+                .evidence
+                .logs
+                .iter()
+                .filter_map(|believed| {
+                    let cosigned = believed.cosigned.as_ref()?;
+                    Some((believed.verifier.name().to_owned(), cosigned.to_string()))
+                })
+                .collect(),
+            witnesses: self.witnesses(),
+            reports: Vec::new(),
             crl_head: self.crl.head_bundle.clone(),
             crl_body: self.crl.body.clone(),
             trust_root: self.auditor.trust_root.clone(),
@@ -126,7 +141,6 @@ impl Exhibits<'_> {
                 origin: reference.origin.clone(),
             })?;
         let proven = believed
-            .log
             .prove(reference.index)
             .map_err(|source| ExhibitError::Prove {
                 origin: reference.origin.clone(),
@@ -138,6 +152,22 @@ impl Exhibits<'_> {
             entry: proven.entry,
             proof: Some(proven.proof),
         })
+    }
+
+    /// Those who cosigned what is in the bundle.
+    fn witnesses(&self) -> Vec<CosignatureVerifier> {
+        let mut witnesses: Vec<CosignatureVerifier> = Vec::new();
+        for believed in &self.evidence.logs {
+            let Some(cosigned) = &believed.cosigned else {
+                continue;
+            };
+            for witness in &believed.witnesses {
+                if cosigned.cosigned_at(witness).is_ok() && !witnesses.contains(witness) {
+                    witnesses.push(witness.clone());
+                }
+            }
+        }
+        witnesses
     }
 
     /// The auditor's own key, and from the trust root the keys that signed what is in the bundle.

@@ -6,11 +6,13 @@
 use std::path::Path;
 
 use base::Timestamp;
+use evidence::witness::Cosigned;
 use evidence::{
-    Checkpoint, Completeness, Integrity, NotVerified, UnverifiedReader, Verification, VerifiedLog,
-    VerifyOptions,
+    Checkpoint, Completeness, EventProof, Integrity, NotVerified, ReadError, UnverifiedReader, Verification,
+    VerifiedLog, VerifyOptions,
 };
 use reports::predicate::Period;
+use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
 
 use crate::doubt::Doubt;
@@ -38,6 +40,27 @@ pub struct BelievedLog {
     pub log: VerifiedLog,
     /// The key that it was verified with.
     pub verifier: NoteVerifier,
+    /// The newest checkpoint of it that others cosigned, where one lies beside it.
+    pub cosigned: Option<Cosigned>,
+    /// The witnesses whose cosignatures may be on it.
+    pub witnesses: Vec<CosignatureVerifier>,
+}
+
+impl BelievedLog {
+    /// The entry at `index` and its proof, under a checkpoint that others cosigned where one covers it.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn prove(&self, index: u64) -> Result<EventProof, ReadError> {
+        let covering = self
+            .cosigned
+            .as_ref()
+            .filter(|cosigned| index < cosigned.checkpoint().size());
+        match covering {
+            Some(cosigned) => self.log.prove_under(index, cosigned),
+            None => self.log.prove(index),
+        }
+    }
 }
 
 /// Verifies and folds the logs of `gateways` for `period`.
@@ -52,8 +75,10 @@ pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: 
                 doubts.extend(read(&mut fold, &log, gateway));
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
                 logs.push(BelievedLog {
+                    cosigned: cosigned(&log, gateway),
                     log,
                     verifier: gateway.verifier.clone(),
+                    witnesses: gateway.witnesses.clone(),
                 });
             }
             Err(doubt) => doubts.push(*doubt),
@@ -68,6 +93,20 @@ pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: 
         doubts,
         gateways_expected: gateways.len() as u64,
     }
+}
+
+/// The cosigned checkpoint beside the log, if a witness of this gateway stands behind it and the log
+/// continues it. What is wrong with it is for the verification of the log to say.
+fn cosigned(log: &VerifiedLog, gateway: &Gateway) -> Option<Cosigned> {
+    let cosigned = Cosigned::read(&gateway.folder, &gateway.verifier)
+        .ok()
+        .flatten()?;
+    let is_known = gateway
+        .witnesses
+        .iter()
+        .any(|witness| cosigned.cosigned_at(witness).is_ok());
+    let is_same = log.continues(cosigned.checkpoint()).unwrap_or(false);
+    (is_known && is_same).then_some(cosigned)
 }
 
 fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {

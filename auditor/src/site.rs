@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use base::{ArtifactDigest, ArtifactState, PluginId, Policy, RunId, Sha256Digest, Tier, Timestamp};
 use manifests::Manifest;
 use reports::predicate::{ConformanceReport, Period};
+use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
 
 use crate::clause::Proposal;
@@ -140,6 +141,8 @@ pub struct Gateway {
     /// The newest signed checkpoint that was seen elsewhere: by a witness, or by the night before. A
     /// log that does not reach it was cut.
     pub known_checkpoint: Option<String>,
+    /// Those who may have cosigned its checkpoints: a stranger will want to ask them.
+    pub witnesses: Vec<CosignatureVerifier>,
     /// One past the last entry that the night before read ([`crate::NightOutcome::logs`]); `None`
     /// where periods do not adjoin, as in an audit by hand.
     pub audited_to: Option<u64>,

@@ -305,6 +305,7 @@ impl Site for Stage {
             folder: self.log_folder(number),
             verifier: NoteVerifier::new(&format!("acme/gw-{number}"), &gateway_key(number).public()).unwrap(),
             known_checkpoint: self.held.get(&number).cloned(),
+            witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
         };
         Ok((1..=self.lines.len()).map(gateway).collect())

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands;
 use crate::demo::{DemoArgs, plugin::DemoPluginArgs};
-use crate::output::Format;
+use crate::output::FormatWord;
 
 /// Observation-only egress gateway, conformance auditor and revocation control plane.
 ///
@@ -27,9 +27,9 @@ pub struct Args {
     /// The configuration file [default: $BAILIWICK_CONFIG, ./bailiwick.toml, /etc/bailiwick/bailiwick.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// How results are printed
+    /// How results are printed; `evidence export` knows more
     #[arg(long, global = true, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: FormatWord,
     /// Print results only: no progress, no notices
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -60,7 +60,7 @@ pub enum Command {
     Sign(commands::sign::SignArgs),
     /// Approve a signed manifest, as the platform's certifier
     Approve(commands::approve::ApproveArgs),
-    /// Ask the load gate about an artifact, without admitting it
+    /// Ask the load gate about an artifact, or verify an evidence bundle
     Verify(commands::verify::VerifyArgs),
     /// Admit an artifact through the load gate
     Admit(commands::admit::AdmitArgs),

@@ -43,7 +43,7 @@ fn report(args: &args::Args, error: &anyhow::Error) {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ");
-    if args.format == output::Format::Json && !args.command.speaks_for_itself() {
+    if args.format == output::FormatWord::Json && !args.command.speaks_for_itself() {
         let code = error
             .chain()
             .find_map(|cause| cause.downcast_ref::<exit::Refused>())

@@ -3,16 +3,62 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
+use evidence::export::Form;
 use serde::Serialize;
 
 /// How results are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document, stable and documented.
+    Json,
+}
+
+/// What may stand after `--format`: how results are printed, or the form of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatWord {
     /// For people.
     #[default]
     Text,
     /// One JSON document, stable and documented.
     Json,
+    /// Of an export: the entries themselves, one a line
+    #[value(hide = true)]
+    Jsonl,
+    /// Of an export: OCSF objects, one a line
+    #[value(hide = true)]
+    Ocsf,
+    /// Of an export: CSV
+    #[value(hide = true)]
+    Csv,
+}
+
+impl FormatWord {
+    /// How results are printed.
+    ///
+    /// # Errors
+    /// The word is the form of an export.
+    pub fn printed(self) -> anyhow::Result<Format> {
+        match self {
+            Self::Text => Ok(Format::Text),
+            Self::Json => Ok(Format::Json),
+            Self::Jsonl | Self::Ocsf | Self::Csv => {
+                anyhow::bail!(
+                    "--format is text or json here; the other forms belong to: bailiwick evidence export"
+                )
+            }
+        }
+    }
+
+    /// The form of an export; the entries themselves unless said otherwise.
+    pub const fn exported(self) -> Form {
+        match self {
+            Self::Text | Self::Json | Self::Jsonl => Form::Jsonl,
+            Self::Ocsf => Form::Ocsf,
+            Self::Csv => Form::Csv,
+        }
+    }
 }
 
 /// Prints a result in the format asked for. A reader that went away (`| head`) is not an error.

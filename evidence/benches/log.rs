@@ -19,10 +19,11 @@ use std::time::{Duration, Instant};
 use base::{Attribution, Decision, DnsResult, Mode, ObservedScheme, Outcome, Port, Timestamp, Transport};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use evidence::export::Form;
 use evidence::merkle::{leaf_hash, root_of};
 use evidence::{
-    Draft, Event, EventKind, LogWriter, Origin, Shelf, Tile, VerifyOptions, prove_entry, verify_log,
-    verify_proof,
+    Draft, Event, EventKind, LogWriter, Origin, Shelf, Tile, VerifiedLog, VerifyOptions, prove_entry,
+    verify_log, verify_proof,
 };
 use rustix::time::{ClockId, clock_gettime};
 use seal::SigningKey;
@@ -128,6 +129,11 @@ fn main() {
     if runs("append") {
         append(&log, &events);
     }
+    if runs("export") {
+        let log = folder.path().join("exported");
+        append_for(&log, &events, 32);
+        export(&log, 32 << 16);
+    }
     if runs("prove") {
         prove(&folder.path().join("large"));
     }
@@ -202,9 +208,7 @@ fn append_for(log: &Path, events: &[Event], rounds: u64) {
 }
 
 fn verify(log: &Path, entries: u64) {
-    // Forget the most that was ever held (proc_pid_clear_refs(5)).
-    let _ = fs::write("/proc/self/clear_refs", "5");
-    let before = most_memory_kib();
+    let before = held_since();
     let found = measure(&format!("verify {entries} entries"), "entry", entries, || {
         verify_log(log, &verifier(), &VerifyOptions::default(), &mut |_| {}).unwrap()
     });
@@ -298,4 +302,41 @@ fn prove(log: &Path) {
         "    half took {:?}, 99 of 100 {:?}; the largest has {largest} bytes",
         took[100], took[198]
     );
+}
+
+/// Every entry proven and handed on, in each form. What is written is thrown away.
+fn export(log: &Path, entries: u64) {
+    let log =
+        VerifiedLog::open_range(log, &verifier(), &VerifyOptions::default(), 0..0, &mut |_| {}).unwrap();
+    let held = held_since();
+    for (form, share) in [(Form::Jsonl, 1), (Form::Csv, 4), (Form::Ocsf, 8)] {
+        let entries = entries / share;
+        measure(
+            &format!("export {entries} entries as {form}"),
+            "event",
+            entries,
+            || {
+                let mut reader = log.entries(0..entries);
+                let mut lines = Vec::new();
+                while let Some(bundle) = reader.read_on().unwrap() {
+                    lines.clear();
+                    for (_, entry) in bundle.entries() {
+                        form.push("acme/gw-1", entry, &mut lines).unwrap();
+                    }
+                    std::hint::black_box(&lines);
+                }
+            },
+        );
+    }
+    println!(
+        "    it held {} KiB more than before it began",
+        most_memory_kib() - held
+    );
+}
+
+/// The most that is held from now on is counted from here.
+fn held_since() -> u64 {
+    // Forget the most that was ever held (proc_pid_clear_refs(5)).
+    let _ = fs::write("/proc/self/clear_refs", "5");
+    most_memory_kib()
 }

@@ -20,6 +20,16 @@ pub(crate) fn any_event() -> BoxedStrategy<Event> {
     event(text, ip.boxed(), number.boxed(), any::<i64>().boxed())
 }
 
+/// Any event that can be an entry.
+pub(crate) fn sound_event() -> BoxedStrategy<Event> {
+    let text = "(?s).{0,24}";
+    let number = prop_oneof![(0..1_u64 << 53), 0_u64..100];
+    let moment = -1_i64 << 50..1_i64 << 52;
+    event(text, any::<IpAddr>().boxed(), number.boxed(), moment.boxed())
+        .prop_filter("it fits", |event| event.to_entry().is_ok())
+        .boxed()
+}
+
 /// An event such as gateways write all day.
 pub(crate) fn plain_event() -> BoxedStrategy<Event> {
     let ip = any::<std::net::Ipv4Addr>().prop_map(IpAddr::V4);

@@ -41,6 +41,7 @@ pub(crate) struct Folder {
 }
 
 /// Entries of one bundle, as read.
+#[derive(Debug)]
 pub(crate) struct Bundle {
     pub(crate) file: String,
     bytes: Vec<u8>,

@@ -16,7 +16,9 @@ mod checkpoint;
 mod disk;
 mod edge;
 mod encode;
+mod entries;
 mod event;
+pub mod export;
 mod failure;
 #[cfg(test)]
 mod faults;
@@ -43,6 +45,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
 pub use encode::Draft;
+pub use entries::{Entries, EntriesError, EntryBundle};
 pub use event::{Claim, EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
 pub use failure::{AppendError, CheckpointError, SyncError};
 pub use flush::{Flush, Flushed, Seal, Sealed};

@@ -237,7 +237,7 @@ impl VerifiedLog {
         at_that_time.prove(index)
     }
 
-    fn tiles(&self) -> Tiles<'_> {
+    pub(crate) fn tiles(&self) -> Tiles<'_> {
         Tiles {
             folder: &self.folder,
             size: self.checkpoint.size(),
@@ -246,7 +246,7 @@ impl VerifiedLog {
     }
 
     /// The bundle with entry `index`, its hash led up to the checkpoint's root.
-    fn proven_bundle(&self, tiles: &mut Tiles<'_>, index: u64) -> Result<Bundle, ReadError> {
+    pub(crate) fn proven_bundle(&self, tiles: &mut Tiles<'_>, index: u64) -> Result<Bundle, ReadError> {
         let size = self.checkpoint.size();
         let width = TILE_WIDTH as u64;
         let tile = Tile::of_tree(Shelf::Entries, index / width, size)
@@ -410,7 +410,7 @@ impl Iterator for Events<'_> {
 
 /// Hashes of the tree, from its tiles.
 #[derive(Debug)]
-struct Tiles<'a> {
+pub(crate) struct Tiles<'a> {
     folder: &'a Folder,
     size: u64,
     /// The tiles read last, oldest first.
@@ -418,7 +418,7 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    fn hashes(&mut self, tile: Tile) -> Result<&[Sha256Digest], ReadError> {
+    pub(crate) fn hashes(&mut self, tile: Tile) -> Result<&[Sha256Digest], ReadError> {
         if let Some(at) = self.cache.iter().position(|(cached, _)| *cached == tile) {
             return Ok(&self.cache[at].1);
         }

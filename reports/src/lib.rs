@@ -9,6 +9,7 @@ mod changes;
 mod context;
 pub mod escape;
 pub mod mail;
+pub mod ocsf;
 pub mod predicate;
 pub mod render;
 mod sealed;
@@ -21,5 +22,8 @@ pub use sealed::{OpenError, OpenedReport, SealError, open_report, seal_report};
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+#[path = "../../evidence/src/export/schema.rs"]
+mod ocsf_schema;
 #[cfg(test)]
 mod testing;

@@ -59,6 +59,15 @@ pub(crate) fn cosign_type(bundle: &str, key: &str, predicate_type: &str, file: &
     )
 }
 
+/// `cosign verify-blob-attestation` by the subject's digest, for whoever does not have its bytes. What
+/// is handed in stands there as it is.
+pub(crate) fn cosign_digest(bundle: &str, key: &str, predicate_type: &str, digest: &str) -> String {
+    format!(
+        "cosign verify-blob-attestation --bundle {bundle} \\\n  --key {key} --insecure-ignore-tlog \\\n  --type {} \\\n  --digest {digest} --digestAlg sha256",
+        shell(predicate_type)
+    )
+}
+
 /// The envelope taken apart by hand (DSSE 1.0) and verified with `openssl`.
 pub(crate) fn openssl(bundle: &str, key: &str, is_ed25519: bool) -> String {
     let bundle = shell(bundle);

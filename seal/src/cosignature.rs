@@ -61,6 +61,11 @@ impl CosignatureVerifier {
         &self.name
     }
 
+    /// The key.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// Whether this is the same key, whatever the names.
     pub fn has_same_key_as(&self, other: &Self) -> bool {
         self.key == other.key

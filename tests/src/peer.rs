@@ -31,6 +31,10 @@ pub enum Peer {
     Litewitness,
     /// Python with the packages of `tests/requirements.txt`.
     Python,
+    /// Python with the packages of `tests/readers.txt`: what reads exports and archives elsewhere.
+    Readers,
+    /// `rsyslogd`, with its TLS driver.
+    Rsyslog,
     /// The wheel of the `openai` package, as published.
     OpenaiWheel,
     /// Any of the clients that the matrix drives.
@@ -78,6 +82,8 @@ impl Peer {
             Self::Spicy => "spicy",
             Self::Litewitness => "litewitness",
             Self::Python => "python with the packages of tests/requirements.txt",
+            Self::Readers => "python with the packages of tests/readers.txt",
+            Self::Rsyslog => "rsyslogd with its TLS driver",
             Self::OpenaiWheel => "the openai wheel",
             Self::AnyClient => "any client",
             Self::Ssh => "ssh",
@@ -100,15 +106,21 @@ impl Peer {
         };
         let nowhere = "neither on PATH nor in target/peers; tests/peers installs it";
         match self {
-            Self::Python => venv()
-                .filter(|_| peers().join("venv/installed.txt").is_file())
-                .ok_or_else(|| missing("not in target/peers; tests/peers installs it")),
+            Self::Python | Self::Readers => {
+                let folder = if self == Self::Python { "venv" } else { "readers" };
+                python_of(folder)
+                    .filter(|_| peers().join(folder).join("installed.txt").is_file())
+                    .ok_or_else(|| missing("not in target/peers; tests/peers installs it"))
+            }
+            Self::Rsyslog => {
+                rsyslog().ok_or_else(|| missing("tests/peers installs rsyslog and rsyslog-gnutls"))
+            }
             Self::OpenaiWheel => wheel("openai-")
                 .ok_or_else(|| missing("not in target/peers/wheels; tests/peers downloads it")),
             Self::AnyClient => ["curl", "wget", "git", "node", "go", "java", "ncat"]
                 .into_iter()
                 .find_map(which)
-                .or_else(venv)
+                .or_else(|| python_of("venv"))
                 .ok_or_else(|| missing(nowhere)),
             Self::AnotherUser => which("setpriv")
                 .filter(|_| rustix::process::geteuid().is_root())
@@ -179,9 +191,18 @@ fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-fn venv() -> Option<PathBuf> {
-    let python = peers().join("venv/bin/python");
+fn python_of(folder: &str) -> Option<PathBuf> {
+    let python = peers().join(folder).join("bin/python");
     is_executable(&python).then_some(python)
+}
+
+fn rsyslog() -> Option<PathBuf> {
+    let daemon = which("rsyslogd").or_else(|| Some("/usr/sbin/rsyslogd".into()))?;
+    let libraries = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let has_driver = libraries
+        .map(|folder| folder.path().join("rsyslog/lmnsd_gtls.so"))
+        .any(|driver| driver.is_file());
+    (is_executable(&daemon) && has_driver).then_some(daemon)
 }
 
 fn wheel(prefix: &str) -> Option<PathBuf> {

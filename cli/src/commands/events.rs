@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base::{ArtifactDigest, Decision, Host, PluginId, RefusalReason, RunId, Timestamp};
-use evidence::{Event, EventKind, UnverifiedReader};
+use evidence::export::Filter;
+use evidence::{Event, UnverifiedReader};
 use serde::Serialize;
 
+use super::filter::FilterArgs;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -18,39 +19,11 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 /// `bailiwick events` arguments: filters, all of which must hold.
 #[derive(Debug, clap::Args)]
 pub struct EventsArgs {
-    /// Of this plugin
-    #[arg(long)]
-    plugin: Option<PluginId>,
-    /// Of this run
-    #[arg(long)]
-    run: Option<RunId>,
-    /// Of this artifact
-    #[arg(long)]
-    digest: Option<ArtifactDigest>,
-    /// To this host
-    #[arg(long)]
-    host: Option<Host>,
-    /// Of this kind: open, connected, progress, close, refused, gap, kill, start, stop, archived, pruned
-    #[arg(long, value_parser = kind)]
-    kind: Option<EventKind>,
-    /// Allowed or denied
-    #[arg(long)]
-    decision: Option<Decision>,
-    /// Refused for this reason
-    #[arg(long)]
-    reason: Option<RefusalReason>,
-    /// From this moment on (RFC 3339)
-    #[arg(long)]
-    since: Option<Timestamp>,
-    /// Before this moment (RFC 3339)
-    #[arg(long)]
-    until: Option<Timestamp>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// The last N only
     #[arg(long, value_name = "N", conflicts_with = "follow")]
     last: Option<usize>,
-    /// Of this connection
-    #[arg(long, value_name = "ID")]
-    connection: Option<String>,
     /// Go on printing as events are written; JSON is then one event a line
     #[arg(long, short)]
     follow: bool,
@@ -79,10 +52,11 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
         "{} holds no log yet; start the gateway with: bailiwick serve",
         folder.display()
     );
+    let filter = args.filter.filter();
     let mut reader = UnverifiedReader::new(&folder, 0);
     let whole = args.last.is_some() || (matches!(format, Format::Json) && !args.lines);
     if args.follow || !whole {
-        return stream(args, &mut reader, format);
+        return stream(args, &filter, &mut reader, format);
     }
     let mut events = Vec::new();
     loop {
@@ -94,7 +68,7 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
             batch
                 .into_iter()
                 .map(|(_, event)| event)
-                .filter(|event| args.wants(event)),
+                .filter(|event| filter.wants(event)),
         );
         if let Some(last) = args.last {
             events.drain(..events.len().saturating_sub(last));
@@ -114,16 +88,21 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
 }
 
 /// Prints events as they are read, without keeping them; ends with the log, or when nobody reads.
-fn stream(args: &EventsArgs, reader: &mut UnverifiedReader, format: Format) -> anyhow::Result<Exit> {
+fn stream(
+    args: &EventsArgs,
+    filter: &Filter,
+    reader: &mut UnverifiedReader,
+    format: Format,
+) -> anyhow::Result<Exit> {
     loop {
         let batch = reader.read_on()?;
         if batch.is_empty() {
-            if !args.follow || args.until.is_some_and(|until| until <= clock::now()) {
+            if !args.follow || filter.until.is_some_and(|until| until <= clock::now()) {
                 return Ok(Exit::Done);
             }
             std::thread::sleep(FOLLOW_INTERVAL);
         }
-        for (_, event) in batch.iter().filter(|(_, event)| args.wants(event)) {
+        for (_, event) in batch.iter().filter(|(_, event)| filter.wants(event)) {
             let text = match format {
                 Format::Text => line(event),
                 Format::Json => serde_json::to_string(event)?,
@@ -132,24 +111,6 @@ fn stream(args: &EventsArgs, reader: &mut UnverifiedReader, format: Format) -> a
                 return Ok(Exit::Done);
             }
         }
-    }
-}
-
-impl EventsArgs {
-    fn wants(&self, event: &Event) -> bool {
-        fn same<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
-            wanted.is_none_or(|wanted| found == Some(wanted))
-        }
-        same(self.plugin.as_ref(), event.plugin_id.as_ref())
-            && same(self.run.as_ref(), event.run_id.as_ref())
-            && same(self.digest.as_ref(), event.artifact_digest.as_ref())
-            && same(self.host.as_ref(), event.destination_host.as_ref())
-            && same(self.kind.as_ref(), Some(&event.kind))
-            && same(self.connection.as_ref(), event.connection_id.as_ref())
-            && same(self.decision.as_ref(), event.decision.as_ref())
-            && same(self.reason.as_ref(), event.reason.as_ref())
-            && self.since.is_none_or(|since| event.time >= since)
-            && self.until.is_none_or(|until| event.time < until)
     }
 }
 
@@ -186,15 +147,4 @@ fn line(event: &Event) -> String {
     say(event.count.map(|count| format!("missing={count}")));
     say(event.cause.as_ref().map(|cause| format!("cause={cause:?}")));
     output::for_terminal(&words.join(" "))
-}
-
-/// A kind of event, by its name.
-///
-/// # Errors
-/// The kinds that there are.
-pub fn kind(text: &str) -> Result<EventKind, String> {
-    serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
-        "known kinds: open, connected, progress, close, refused, gap, kill, start, stop, archived, pruned"
-            .to_owned()
-    })
 }

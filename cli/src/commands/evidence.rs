@@ -1,5 +1,7 @@
 //! `bailiwick evidence`: is the log what was signed, is it all there, and what does it prove?
 
+mod bundle;
+pub mod export;
 mod prove;
 mod verify;
 pub mod witnessing;
@@ -10,7 +12,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::house::logs;
-use crate::output::{self, Format};
+use crate::output::{self, Format, FormatWord};
 use crate::trust_file;
 
 /// What to do with evidence.
@@ -20,6 +22,10 @@ pub enum EvidenceCommand {
     Verify(verify::VerifyArgs),
     /// Write proofs of single events, for stock tools
     Prove(prove::ProveArgs),
+    /// Hand verified events on to other tools: --format jsonl, ocsf or csv
+    Export(export::ExportArgs),
+    /// Write everything about a plugin in some time into one file that a stranger can verify
+    Bundle(bundle::BundleArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -46,13 +52,15 @@ struct KeyView {
 pub fn run(
     command: &EvidenceCommand,
     config: impl FnOnce() -> anyhow::Result<Config>,
-    format: Format,
+    word: FormatWord,
     quiet: bool,
 ) -> anyhow::Result<Exit> {
     match command {
-        EvidenceCommand::Verify(args) => verify::run(args, config, format, quiet),
-        EvidenceCommand::Prove(args) => prove::run(args, config, format),
-        EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, format),
+        EvidenceCommand::Export(args) => export::run(args, &config()?, word.exported(), quiet),
+        EvidenceCommand::Verify(args) => verify::run(args, config, word.printed()?, quiet),
+        EvidenceCommand::Prove(args) => prove::run(args, config, word.printed()?),
+        EvidenceCommand::Bundle(args) => super::wait(bundle::run(args, &config()?, word.printed()?, quiet)),
+        EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod crl;
 mod doctor;
 pub mod events;
 pub mod evidence;
+pub mod filter;
 pub mod init;
 pub mod key;
 pub mod kill;
@@ -27,6 +28,7 @@ pub mod tier;
 pub mod tls;
 pub mod trust;
 pub mod verify;
+mod verify_bundle;
 mod vkey;
 pub mod witness;
 
@@ -36,6 +38,7 @@ use crate::args::{Args, Command};
 use crate::config::Config;
 use crate::demo;
 use crate::exit::Exit;
+use crate::output::Format;
 
 /// Runs whatever the command line asked for.
 ///
@@ -44,7 +47,12 @@ use crate::exit::Exit;
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     log_to_stderr(args);
     let config = || Config::find(args.config.as_deref()).map_err(anyhow::Error::from);
-    let (format, quiet) = (args.format, args.quiet);
+    let quiet = args.quiet;
+    let format = match &args.command {
+        // It knows more words than the others.
+        Command::Evidence(_) => Format::Text,
+        _ => args.format.printed()?,
+    };
     match &args.command {
         Command::Init(own) => init::run(own, format),
         Command::Key(own) => key::run(own, format),
@@ -54,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Approve(own) => approve::run(own, &config()?, format),
         Command::Verify(own) => verify::run(own, config, format),
         Command::Events(own) => events::run(own, &config()?, format),
-        Command::Evidence(own) => evidence::run(own, config, format, quiet),
+        Command::Evidence(own) => evidence::run(own, config, args.format, quiet),
         Command::Crl(own) => wait(crl::run(own, &config()?, format)),
         Command::Doctor => doctor::run(&config()?, format),
         Command::Demo(own) => wait(demo::run(own, format, quiet)),

@@ -1,4 +1,5 @@
-//! `bailiwick verify`: the load gate as a command. Nothing is registered.
+//! `bailiwick verify`: the load gate as a command, or what an evidence bundle is worth. Nothing is
+//! registered.
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use manifests::gate::{
 };
 use serde::Serialize;
 
-use super::artifact_file;
+use super::{artifact_file, verify_bundle};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -19,12 +20,12 @@ use crate::{clock, list_file, trust_file};
 /// `bailiwick verify` arguments.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// The artifact; its signed manifest lies beside it
+    /// The artifact, whose signed manifest lies beside it; or an evidence bundle (.tar.zst)
     artifact: PathBuf,
     /// The signed manifest, if it lies elsewhere
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
-    /// The trust root [default: the site's]
+    /// The trust root [default: the site's; of an evidence bundle, its own]
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     /// The revocation list's head; its body lies beside it [default: the site's]
@@ -73,6 +74,9 @@ pub fn run(
     config: impl Fn() -> anyhow::Result<Config>,
     format: Format,
 ) -> anyhow::Result<Exit> {
+    if args.bundle.is_none() && verify_bundle::is_bundle(&args.artifact) {
+        return verify_bundle::run(&args.artifact, args.root.as_deref(), format);
+    }
     let root_path = match &args.root {
         Some(path) => path.clone(),
         None => config()?.trust_root_path(),

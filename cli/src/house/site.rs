@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 
 use super::logs;
 use crate::config::Config;
-use crate::files;
+use crate::{files, witness};
 
 /// The setting in which the last night's reading of each log is kept.
 pub const LOGS_READ: &str = "logs_read";
@@ -164,10 +164,17 @@ impl Site for HouseSite<'_> {
     fn gateways(&self, period: Period) -> Result<Vec<auditor::Gateway>, SiteError> {
         let trust = self.wait(self.office.trust_root())?;
         let marks = self.marks()?;
+        let witnesses: Vec<_> = witness::quorum(self.config)?
+            .witnesses()
+            .iter()
+            .cloned()
+            .chain(witness::own_verifiers(self.config, &trust)?)
+            .collect();
         let gateway = |place: logs::LogPlace| {
             let mark = marks.get(&place.origin);
             auditor::Gateway {
                 known_checkpoint: known_checkpoint(self.config, &place, mark),
+                witnesses: witnesses.clone(),
                 folder: place.folder,
                 verifier: place.verifier,
                 // Only where this period begins where that reading ended.

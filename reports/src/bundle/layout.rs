@@ -2,7 +2,9 @@
 
 use base::Sha256Digest;
 
-use super::Contents;
+use seal::cosignature::CosignatureVerifier;
+
+use super::{Build, Contents};
 use crate::escape::file_name;
 
 /// The longest name inside a bundle: what a tar header holds without extensions.
@@ -10,6 +12,7 @@ pub(super) const MAX_NAME_BYTES: usize = 100;
 
 pub(super) const VERIFY: &str = "VERIFY.md";
 pub(super) const MANIFEST: &str = "PLUGIN_MANIFEST.sigstore.json";
+pub(super) const ABOUT: &str = "about.json";
 pub(super) const CRL_HEAD: &str = "crl/crl.sigstore.json";
 pub(super) const CRL_BODY: &str = "crl/crl.bin";
 pub(super) const TRUST_ROOT: &str = "root.json";
@@ -28,15 +31,20 @@ pub(super) fn parts(contents: &Contents) -> Vec<Part> {
             parts.push((name, bytes.to_vec()));
         }
     };
-    put(MANIFEST.to_owned(), &contents.manifest);
     put(CRL_HEAD.to_owned(), &contents.crl_head);
     put(CRL_BODY.to_owned(), &contents.crl_body);
     put(TRUST_ROOT.to_owned(), &contents.trust_root);
     put(POLICY.to_owned(), &contents.policy);
     put(INPUTS.to_owned(), &contents.report_inputs);
     put(NOTIFICATIONS.to_owned(), &contents.notifications);
-    for (number, approval) in contents.approvals.iter().enumerate() {
-        put(self::approval(number), approval);
+    for build in &contents.builds {
+        put(manifest(contents, build), &build.manifest);
+        for (number, approval) in build.approvals.iter().enumerate() {
+            put(self::approval(contents, build, number), approval);
+        }
+    }
+    for (number, report) in contents.reports.iter().enumerate() {
+        put(self::report(number), report);
     }
     for event in &contents.events {
         let name = self::event(&event.reference.origin, event.reference.index);
@@ -46,10 +54,17 @@ pub(super) fn parts(contents: &Contents) -> Vec<Part> {
         put(name, &event.entry);
     }
     for (origin, checkpoint) in &contents.checkpoints {
+        put(self::checkpoint(origin), checkpoint.as_bytes());
+    }
+    for (origin, cosigned) in &contents.cosigned {
+        put(self::cosigned(origin), cosigned.as_bytes());
+    }
+    for witness in &contents.witnesses {
         put(
-            format!("checkpoints/{}.checkpoint", slug(origin)),
-            checkpoint.as_bytes(),
+            witness_vkey(witness.name()),
+            format!("{}\n", witness.to_vkey()).as_bytes(),
         );
+        put(witness_key(witness), witness.key().to_pem().as_bytes());
     }
     for key in &contents.keys {
         put(self::key(&key.name), key.key.to_pem().as_bytes());
@@ -60,12 +75,52 @@ pub(super) fn parts(contents: &Contents) -> Vec<Part> {
     parts
 }
 
-pub(super) fn approval(number: usize) -> String {
-    format!("approvals/{:02}.sigstore.json", number + 1)
+/// Where a build's documents are: at the top, unless there are several builds.
+fn folder(contents: &Contents, build: &Build) -> String {
+    match contents.builds.as_slice() {
+        [_] => String::new(),
+        _ => format!("builds/{}/", build.artifact_digest.short()),
+    }
+}
+
+pub(super) fn manifest(contents: &Contents, build: &Build) -> String {
+    format!("{}{MANIFEST}", folder(contents, build))
+}
+
+pub(super) fn approval(contents: &Contents, build: &Build, number: usize) -> String {
+    format!(
+        "{}approvals/{:02}.sigstore.json",
+        folder(contents, build),
+        number + 1
+    )
+}
+
+pub(super) fn report(number: usize) -> String {
+    format!("reports/{:04}.sigstore.json", number + 1)
+}
+
+pub(super) fn checkpoint(origin: &str) -> String {
+    format!("checkpoints/{}.checkpoint", slug(origin))
+}
+
+pub(super) fn cosigned(origin: &str) -> String {
+    format!("checkpoints/{}.cosigned", slug(origin))
+}
+
+pub(super) fn witness_vkey(name: &str) -> String {
+    format!("keys/witness-{}.vkey", slug(name))
+}
+
+pub(super) fn witness_key(witness: &CosignatureVerifier) -> String {
+    format!("keys/witness-{}.pub", slug(witness.name()))
 }
 
 pub(super) fn event(origin: &str, index: u64) -> String {
-    format!("events/{}/{index}.json", slug(origin))
+    format!("{}/{index}.json", events_of(origin))
+}
+
+pub(super) fn events_of(origin: &str) -> String {
+    format!("events/{}", slug(origin))
 }
 
 pub(super) fn key(name: &str) -> String {

@@ -1,37 +1,46 @@
-//! The evidence bundle: what a stranger needs to check a report without asking anybody.
+//! The evidence bundle: what a stranger needs to check what was said about a plugin, asking nobody.
 //!
-//! A `tar.zst` whose bytes follow from its contents: names in order, no times, no owners. The report
-//! binds its digest, so it is made before the report is sealed and does not hold the report. Only
-//! what the caller hands in goes in, and never another plugin's events.
+//! A `tar.zst` whose bytes follow from its contents: names in order, no times, no owners. There are
+//! two: the one that a report rests on, which the report binds by its digest and which therefore does
+//! not hold the report; and one about everything a plugin did in some time, with the reports about
+//! it. Only what the caller hands in goes in, and never another plugin's events.
 
+mod about;
+mod inspect;
 mod layout;
 mod read;
 mod verify_md;
 mod write;
 
+use base::ArtifactDigest;
 use evidence::{InvalidEvent, InvalidProof};
 use seal::PublicKey;
+use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
 use seal::trust::Role;
 
 use crate::predicate::{ConformanceReport, EventReference};
 
+pub use about::{About, InvalidAbout};
+pub use inspect::{Finding, Inspection, Item, inspect};
 pub use read::{MAX_BUNDLE_BYTES, MAX_CONTENT_BYTES, MAX_ENTRIES, ReadBundleError, read_bundle};
-pub use write::{WriteBundleError, write_bundle};
+pub use write::{WriteBundleError, write_bundle, write_period_bundle};
 
 /// What goes into a bundle. Whatever is empty or absent is left out.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// The artifact's file name, for the commands in `VERIFY.md`.
-    pub artifact_name: String,
-    /// The manifest's signed bundle.
-    pub manifest: Vec<u8>,
-    /// The platform's approvals.
-    pub approvals: Vec<Vec<u8>>,
-    /// The events that findings cite.
+    /// The builds concerned, with what was signed about them.
+    pub builds: Vec<Build>,
+    /// The events that findings cite, or all of the plugin's.
     pub events: Vec<CitedEvent>,
-    /// The signed checkpoints, with their cosignatures, by origin.
+    /// The signed checkpoints, by origin.
     pub checkpoints: Vec<(String, String)>,
+    /// The newest checkpoints that witnesses cosigned, with their cosignatures, by origin.
+    pub cosigned: Vec<(String, String)>,
+    /// The keys of these witnesses.
+    pub witnesses: Vec<CosignatureVerifier>,
+    /// Signed reports, in the order in which they are to be read.
+    pub reports: Vec<Vec<u8>>,
     /// The head of the revocation list in force.
     pub crl_head: Vec<u8>,
     /// Its body.
@@ -48,6 +57,19 @@ pub struct Contents {
     pub report_inputs: Vec<u8>,
     /// Who was told what and when, one JSON object per line.
     pub notifications: Vec<u8>,
+}
+
+/// One build of the plugin, and what was signed about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The exact bytes.
+    pub artifact_digest: ArtifactDigest,
+    /// Their file's name, for the commands in `VERIFY.md`.
+    pub artifact_name: String,
+    /// The manifest's signed bundle.
+    pub manifest: Vec<u8>,
+    /// The platform's approvals.
+    pub approvals: Vec<Vec<u8>>,
 }
 
 /// An event that a finding cites, as the log holds it.

@@ -65,11 +65,17 @@ fn contents() -> Contents {
         key,
     };
     Contents {
-        artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
-        manifest: b"{\"manifest\":1}".to_vec(),
-        approvals: vec![b"{\"approval\":1}".to_vec()],
+        builds: vec![Build {
+            artifact_digest: report().artifact_digest,
+            artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
+            manifest: b"{\"manifest\":1}".to_vec(),
+            approvals: vec![b"{\"approval\":1}".to_vec()],
+        }],
         events: vec![cited],
         checkpoints: vec![("acme/gw-1".into(), checkpoint)],
+        cosigned: Vec::new(),
+        witnesses: Vec::new(),
+        reports: Vec::new(),
         crl_head: b"{\"crl\":42}".to_vec(),
         crl_body: vec![7; 80],
         trust_root: b"{\"root\":1}\n".to_vec(),
@@ -170,8 +176,8 @@ fn the_archive_and_its_guide_are_as_they_were() {
 fn the_guide_names_only_what_is_there() {
     let report = report();
     let mut little = contents();
-    little.manifest.clear();
-    little.approvals.clear();
+    little.builds[0].manifest.clear();
+    little.builds[0].approvals.clear();
     little.crl_body.clear();
     little.log_keys.clear();
     let files = read_bundle(&write_bundle(&report, &little).unwrap()).unwrap();

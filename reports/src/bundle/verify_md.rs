@@ -2,89 +2,203 @@
 
 use std::fmt::Write as _;
 
+use base::PluginId;
 use seal::PredicateType;
+use seal::envelope::Unverified;
 use seal::trust::Role;
 
 use super::layout::{self, Part};
-use super::{Contents, NamedKey};
+use super::{About, Build, Contents, NamedKey};
 use crate::escape::{shell, visible};
 use crate::predicate::ConformanceReport;
 use crate::{verify, words};
 
+/// What a bundle is about.
+#[derive(Clone, Copy)]
+pub(super) enum Subject<'a> {
+    /// One report, which names the bundle and lies beside it.
+    Report(&'a ConformanceReport),
+    /// What a plugin did in some time.
+    Period(&'a About),
+}
+
+impl<'a> Subject<'a> {
+    pub(super) const fn plugin_id(self) -> &'a PluginId {
+        match self {
+            Self::Report(report) => &report.plugin_id,
+            Self::Period(about) => &about.plugin_id,
+        }
+    }
+}
+
 /// The guide for this bundle; it names what is there and nothing else.
-pub(super) fn verify_md(report: &ConformanceReport, contents: &Contents, parts: &[Part]) -> String {
+pub(super) fn verify_md(subject: Subject<'_>, contents: &Contents, parts: &[Part]) -> String {
     let mut guide = Guide::default();
-    guide.words(&format!(
-        "# Evidence about {}\n\nBuild {}, {}.",
-        report.plugin_id,
-        report.artifact_digest,
-        words::period(report.period)
-    ));
-    guide.words(
-        "This bundle holds what one conformance report rests on. Everything in it can be checked with \
-         stock tools: cosign 3, openssl, jq, and spicy (Debian package torchwood, which calls it \
-         spicy-torchwood). Run the commands in the folder where you unpacked it, with the report, the \
-         artifact and the bundle itself beside VERIFY.md.",
-    );
+    let plugin = subject.plugin_id();
+    match subject {
+        Subject::Report(report) => {
+            guide.words(&format!(
+                "# Evidence about {plugin}\n\nBuild {}, {}.",
+                report.artifact_digest,
+                words::period(report.period)
+            ));
+            guide.words(
+                "This bundle holds what one conformance report rests on. Everything in it can be checked with \
+                 stock tools: cosign 3, openssl, jq, and spicy (Debian package torchwood, which calls it \
+                 spicy-torchwood). Run the commands in the folder where you unpacked it, with the report, the \
+                 artifact and the bundle itself beside VERIFY.md.",
+            );
+        }
+        Subject::Period(about) => {
+            guide.words(&format!(
+                "# Evidence about {plugin}\n\nSite {}, {}{}.",
+                visible(&about.site),
+                words::period(about.period),
+                about.run_id.map_or(String::new(), |run| format!(", run {run}"))
+            ));
+            guide.words(
+                "This bundle holds what the gateways of this site saw the plugin do in that time, what its \
+                 owner had declared, and what the auditor reported. Everything in it can be checked with stock \
+                 tools: cosign 3, openssl, jq, and spicy (Debian package torchwood, which calls it \
+                 spicy-torchwood); no network is needed. Run the commands in the folder where you unpacked it. \
+                 The command `bailiwick verify` checks the same things from the bundle itself.",
+            );
+        }
+    }
     guide.words(
         "The keys are here so that the commands run. Where they come from is for you to decide: compare \
          them with root.json, and root.json with a copy that you had before.",
     );
-    signed_documents(&mut guide, report, contents);
+    match subject {
+        Subject::Report(report) => the_report(&mut guide, report, contents),
+        Subject::Period(_) => reports(&mut guide, contents),
+    }
+    let by_digest = matches!(subject, Subject::Period(_));
+    for build in &contents.builds {
+        signed_about(&mut guide, contents, build, by_digest);
+    }
+    revocations(&mut guide, contents, subject);
     events(&mut guide, contents);
+    witnesses(&mut guide, contents);
     inventory(&mut guide, parts);
-    guide.words(
-        "## What this cannot show\n\nConnections that went around the gateway are not in any log. A log \
-         that verifies is whole up to its checkpoint; that nothing came after it, only a later checkpoint \
-         held by somebody else can show.",
-    );
+    guide.words(match subject {
+        Subject::Report(_) => {
+            "## What this cannot show\n\nConnections that went around the gateway are not in any log. A log \
+             that verifies is whole up to its checkpoint; that nothing came after it, only a later checkpoint \
+             held by somebody else can show."
+        }
+        Subject::Period(_) => {
+            "## What this cannot show\n\nConnections that went around the gateway are not in any log. Each \
+             event here is proven to stand in its gateway's log; that no other event of this plugin does is \
+             for whoever has the whole log to check. Each report says how many entries it counted, signed."
+        }
+    });
     guide.text
 }
 
-fn signed_documents(guide: &mut Guide, report: &ConformanceReport, contents: &Contents) {
-    let artifact = &contents.artifact_name;
-    let key = |role| key_of(contents, role);
+fn the_report(guide: &mut Guide, report: &ConformanceReport, contents: &Contents) {
     guide.words("## The report\n\nThe auditor signed it about the artifact and about this bundle.");
-    let auditor = key(Role::Auditor);
+    let auditor = key_of(contents, Role::Auditor);
     let auditor_name = auditor.map_or("keys/auditor.pub".to_owned(), |key| layout::key(&key.name));
     let bundle = super::bundle_name(report);
+    let artifact = contents
+        .builds
+        .first()
+        .map_or("", |build| build.artifact_name.as_str());
     let report = "report.sigstore.json";
     guide.command(&verify::cosign(report, &auditor_name, artifact));
     guide.command(&verify::cosign(report, &auditor_name, &bundle));
     guide.words("The same signature with openssl alone:");
     let is_ed25519 = auditor.is_none_or(|key| key.key.ed25519_bytes().is_some());
     guide.command(&verify::openssl(report, &auditor_name, is_ed25519));
-    if let (false, Some(owner)) = (contents.manifest.is_empty(), key(Role::Owner)) {
-        guide.words("## The manifest\n\nThe owner signed where the plugin connects.");
-        guide.command(&verify::cosign_type(
-            layout::MANIFEST,
-            &layout::key(&owner.name),
-            PredicateType::PluginManifest.uri(),
-            artifact,
+}
+
+/// The reports about the plugin, each verified for the digest of the build that it is about.
+fn reports(guide: &mut Guide, contents: &Contents) {
+    let Some(auditor) = key_of(contents, Role::Auditor).filter(|_| !contents.reports.is_empty()) else {
+        return;
+    };
+    let key = layout::key(&auditor.name);
+    guide.words("## The reports\n\nThe auditor signed each about one build, which it names by its digest.");
+    guide.command(&format!(
+        "for report in reports/*.sigstore.json; do\n  digest=$(jq -r .dsseEnvelope.payload \"$report\" | base64 -d | jq -r '.subject[0].digest.sha256')\n  {} || echo \"NOT VERIFIED: $report\"\ndone",
+        verify::cosign_digest(
+            "\"$report\"",
+            &shell(&key),
+            PredicateType::ConformanceReport.uri(),
+            "\"$digest\""
+        )
+    ));
+    guide.words("What they say:");
+    guide.command(
+        "for report in reports/*.sigstore.json; do\n  jq -r .dsseEnvelope.payload \"$report\" | base64 -d |\n    jq -r '.predicate | [.period.from, .period.to, .verdict, (.coverage.events | tostring)] | join(\" \")'\ndone",
+    );
+    guide.words("The first signature with openssl alone:");
+    let is_ed25519 = auditor.key.ed25519_bytes().is_some();
+    guide.command(&verify::openssl(&layout::report(0), &key, is_ed25519));
+}
+
+/// What owner and platform signed about one build.
+fn signed_about(guide: &mut Guide, contents: &Contents, build: &Build, by_digest: bool) {
+    let of_which = match contents.builds.as_slice() {
+        [_] => String::new(),
+        _ => format!(" of build {}", build.artifact_digest),
+    };
+    let cosign = |document: &str, key: &NamedKey, predicate: PredicateType| -> String {
+        let key = layout::key(&key.name);
+        if by_digest {
+            let digest = build.artifact_digest.sha256().to_hex();
+            verify::cosign_digest(&shell(document), &shell(&key), predicate.uri(), &digest)
+        } else {
+            verify::cosign_type(document, &key, predicate.uri(), &build.artifact_name)
+        }
+    };
+    let owner = signer_of(
+        contents,
+        Role::Owner,
+        PredicateType::PluginManifest,
+        &build.manifest,
+    );
+    if let (false, Some(owner)) = (build.manifest.is_empty(), owner) {
+        let manifest = layout::manifest(contents, build);
+        guide.words(&format!(
+            "## The manifest{of_which}\n\nThe owner signed where the plugin connects."
         ));
+        guide.command(&cosign(&manifest, owner, PredicateType::PluginManifest));
         guide.words("What it declares:");
         guide.command(&format!(
             "jq -r .dsseEnvelope.payload {} | base64 -d | jq .predicate",
-            layout::MANIFEST
+            shell(&manifest)
         ));
     }
-    if let (false, Some(certifier)) = (contents.approvals.is_empty(), key(Role::Certifier)) {
-        guide.words("## The approvals\n\nThe platform approved the manifest.");
-        for number in 0..contents.approvals.len() {
-            guide.command(&verify::cosign_type(
-                &layout::approval(number),
-                &layout::key(&certifier.name),
-                PredicateType::Approval.uri(),
-                artifact,
-            ));
+    if build.approvals.is_empty() || key_of(contents, Role::Certifier).is_none() {
+        return;
+    }
+    guide.words(&format!(
+        "## The approvals{of_which}\n\nThe platform approved the manifest."
+    ));
+    for (number, approval) in build.approvals.iter().enumerate() {
+        let name = layout::approval(contents, build, number);
+        let certifier = signer_of(contents, Role::Certifier, PredicateType::Approval, approval);
+        if let Some(certifier) = certifier {
+            guide.command(&cosign(&name, certifier, PredicateType::Approval));
         }
     }
+}
+
+fn revocations(guide: &mut Guide, contents: &Contents, subject: Subject<'_>) {
     if let (false, false, Some(crl)) = (
         contents.crl_head.is_empty(),
         contents.crl_body.is_empty(),
-        key(Role::Crl),
+        key_of(contents, Role::Crl),
     ) {
-        guide.words("## The revocation list\n\nThe list in force when the report was made.");
+        let when = match subject {
+            Subject::Report(_) => "report",
+            Subject::Period(_) => "bundle",
+        };
+        guide.words(&format!(
+            "## The revocation list\n\nThe list in force when the {when} was made."
+        ));
         guide.command(&verify::cosign_type(
             layout::CRL_HEAD,
             &layout::key(&crl.name),
@@ -92,6 +206,53 @@ fn signed_documents(guide: &mut Guide, report: &ConformanceReport, contents: &Co
             layout::CRL_BODY,
         ));
     }
+}
+
+/// Who vouches for a log's length, each cosignature taken apart by hand (c2sp.org/tlog-cosignature).
+fn witnesses(guide: &mut Guide, contents: &Contents) {
+    if contents.cosigned.is_empty() || contents.witnesses.is_empty() {
+        return;
+    }
+    guide.words(
+        "## The witnesses\n\nOthers watched these logs grow and cosigned a checkpoint: at that time, this was \
+         the largest tree that they had seen, and it continued every one before. A witness that root.json \
+         does not name is one whose key you take from itself. Each prints when it cosigned:",
+    );
+    for (origin, note) in &contents.cosigned {
+        for witness in &contents.witnesses {
+            let by_it = format!("— {} ", witness.name());
+            if !note.lines().any(|line| line.starts_with(&by_it)) {
+                continue;
+            }
+            guide.command(&format!(
+                "note={}\nname={}\nawk -v p=\"— $name \" 'index($0, p) == 1 {{print substr($0, length(p) + 1)}}' \"$note\" |\n  while read -r line; do\n    printf %s \"$line\" | base64 -d > blob\n    [ \"$(wc -c < blob)\" -eq 76 ] || continue\n    tail -c 64 blob > sig\n    time=$((0x$(head -c 12 blob | tail -c 8 | od -An -tx1 | tr -d ' \\n')))\n    {{ printf 'cosignature/v1\\ntime %d\\n' \"$time\"; sed '/^$/,$d' \"$note\"; }} > message\n    openssl pkeyutl -verify -pubin -inkey {} \\\n      -rawin -in message -sigfile sig >/dev/null && date -u -d \"@$time\"\n  done",
+                shell(&layout::cosigned(origin)),
+                shell(witness.name()),
+                shell(&layout::witness_key(witness)),
+            ));
+        }
+    }
+}
+
+/// The key in the bundle that signed a document; the first of its role where none did.
+fn signer_of<'c>(
+    contents: &'c Contents,
+    role: Role,
+    predicate: PredicateType,
+    document: &[u8],
+) -> Option<&'c NamedKey> {
+    let unverified = Unverified::parse(document).ok();
+    let signed = |key: &&NamedKey| {
+        let verified = unverified
+            .clone()
+            .map(|document| document.verify([&key.key], predicate));
+        key.role == role && verified.is_some_and(|verified| verified.is_ok())
+    };
+    contents
+        .keys
+        .iter()
+        .find(signed)
+        .or_else(|| key_of(contents, role))
 }
 
 fn key_of(contents: &Contents, role: Role) -> Option<&NamedKey> {

@@ -6,7 +6,8 @@ use std::io;
 use evidence::{Event, verify_proof};
 
 use super::layout::{self, Part};
-use super::{CitedEvent, Contents, MAX_CONTENT_BYTES, MAX_ENTRIES, Misplaced, verify_md};
+use super::verify_md::{self, Subject};
+use super::{About, CitedEvent, Contents, MAX_CONTENT_BYTES, MAX_ENTRIES, Misplaced};
 use crate::predicate::ConformanceReport;
 
 /// Fixed, because the level is part of what makes the bytes.
@@ -60,13 +61,8 @@ pub enum WriteBundleError {
 /// # Errors
 /// [`WriteBundleError`]; nothing is written in part.
 pub fn write_bundle(report: &ConformanceReport, contents: &Contents) -> Result<Vec<u8>, WriteBundleError> {
-    for event in &contents.events {
-        belongs(report, contents, event).map_err(|source| WriteBundleError::Event {
-            origin: event.reference.origin.clone(),
-            index: event.reference.index,
-            source,
-        })?;
-    }
+    let subject = Subject::Report(report);
+    all_belong(subject, contents)?;
     for cited in report.findings.iter().flat_map(|finding| &finding.events) {
         if !contents.events.iter().any(|event| event.reference == *cited) {
             return Err(WriteBundleError::Missing {
@@ -75,24 +71,57 @@ pub fn write_bundle(report: &ConformanceReport, contents: &Contents) -> Result<V
             });
         }
     }
+    write(subject, contents, layout::parts(contents))
+}
+
+/// Writes a bundle about what a plugin did in some time.
+///
+/// # Errors
+/// [`WriteBundleError`]; nothing is written in part.
+pub fn write_period_bundle(about: &About, contents: &Contents) -> Result<Vec<u8>, WriteBundleError> {
+    let subject = Subject::Period(about);
+    all_belong(subject, contents)?;
     let mut parts = layout::parts(contents);
-    let guide = verify_md::verify_md(report, contents, &parts);
+    parts.push((layout::ABOUT.to_owned(), about.to_text()));
+    write(subject, contents, parts)
+}
+
+fn write(
+    subject: Subject<'_>,
+    contents: &Contents,
+    mut parts: Vec<Part>,
+) -> Result<Vec<u8>, WriteBundleError> {
+    let guide = verify_md::verify_md(subject, contents, &parts);
     parts.push((layout::VERIFY.to_owned(), guide.into_bytes()));
     let tar = pack(sorted(parts)?)?;
     Ok(compress(&tar)?)
 }
 
-/// An event belongs if it is this build's, or nobody's (a gap, a start), and if its proof holds: what
-/// a stranger would find out must not be news to us.
-fn belongs(report: &ConformanceReport, contents: &Contents, cited: &CitedEvent) -> Result<(), Misplaced> {
+fn all_belong(subject: Subject<'_>, contents: &Contents) -> Result<(), WriteBundleError> {
+    for event in &contents.events {
+        belongs(subject, contents, event).map_err(|source| WriteBundleError::Event {
+            origin: event.reference.origin.clone(),
+            index: event.reference.index,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// An event belongs if it is this plugin's and build's, or nobody's (a gap, a start), and if its proof
+/// holds: what a stranger would find out must not be news to us.
+fn belongs(subject: Subject<'_>, contents: &Contents, cited: &CitedEvent) -> Result<(), Misplaced> {
     let event = Event::from_entry(&cited.entry)?;
     if event.seq != cited.reference.index {
         return Err(Misplaced::Index { seq: event.seq });
     }
-    let same_plugin = event.plugin_id.is_none_or(|plugin| plugin == report.plugin_id);
-    let same_build = event
-        .artifact_digest
-        .is_none_or(|digest| digest == report.artifact_digest);
+    let same_plugin = event
+        .plugin_id
+        .is_none_or(|plugin| plugin == *subject.plugin_id());
+    let same_build = match (event.artifact_digest, subject) {
+        (Some(digest), Subject::Report(report)) => digest == report.artifact_digest,
+        _ => true,
+    };
     if !(same_plugin && same_build) {
         return Err(Misplaced::Foreign);
     }

@@ -95,6 +95,18 @@ fn documented() -> Result<()> {
         ("evidence prove", &["evidence", "prove", "0"], 0),
         ("evidence prove", &["evidence", "prove", "0..2"], 0),
         ("evidence key", &["evidence", "key"], 0),
+        (
+            "evidence bundle",
+            &[
+                "evidence",
+                "bundle",
+                "--plugin",
+                "acme.weather",
+                "--period",
+                "2020-01-01/2100-01-01",
+            ],
+            0,
+        ),
         ("report list", &["report", "list"], 0),
         (
             "quarantine",

@@ -10,10 +10,12 @@ mod adversarial_revocation;
 mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
+mod bundles;
 mod check;
 mod clients;
 mod demo;
 mod exhaustion;
+mod exports;
 mod golden;
 mod json;
 mod kills;
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         ("adversarial_revocation", adversarial_revocation::SCENARIOS),
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("check", check::SCENARIOS),
+        ("exports", exports::SCENARIOS),
+        ("bundles", bundles::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),

@@ -8,7 +8,7 @@ use evidence::witness::Cosigned;
 use evidence::{Event, EventKind, EventProof, VerifiedLog};
 use serde::Serialize;
 
-use super::super::events;
+use super::super::filter;
 use super::witnessing::Panel;
 use crate::config::Config;
 use crate::exit::{Exit, NotThere, Refused};
@@ -30,7 +30,7 @@ pub struct ProveArgs {
     /// An index, A..B, or a connection id
     event: String,
     /// Of a connection's events, those of this kind only
-    #[arg(long, value_parser = events::kind)]
+    #[arg(long, value_parser = filter::kind)]
     kind: Option<EventKind>,
     /// The gateway whose log it is in [default: the configured one]
     #[arg(long)]
@@ -102,7 +102,7 @@ pub fn run(
 }
 
 /// The cosigned checkpoint beside the log, if a known witness stands behind it and the log continues it.
-fn cosigned(place: &LogPlace, panel: &Panel, log: &VerifiedLog) -> Option<Cosigned> {
+pub fn cosigned(place: &LogPlace, panel: &Panel, log: &VerifiedLog) -> Option<Cosigned> {
     let cosigned = Cosigned::read(&place.folder, &place.verifier).ok().flatten()?;
     let known = panel
         .quorum
@@ -114,7 +114,11 @@ fn cosigned(place: &LogPlace, panel: &Panel, log: &VerifiedLog) -> Option<Cosign
     (known && same).then_some(cosigned)
 }
 
-fn prove(log: &VerifiedLog, index: u64, cosigned: Option<&Cosigned>) -> anyhow::Result<EventProof> {
+/// The entry at `index` and its proof, under the cosigned checkpoint where that covers it.
+///
+/// # Errors
+/// The entry is not as it was signed.
+pub fn prove(log: &VerifiedLog, index: u64, cosigned: Option<&Cosigned>) -> anyhow::Result<EventProof> {
     let covering = cosigned.filter(|cosigned| index < cosigned.checkpoint().size());
     if let Some(cosigned) = covering
         && let Ok(proof) = log.prove_under(index, cosigned)
