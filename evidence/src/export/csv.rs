@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::InvalidEvent;
 
 /// The columns: the fields of an event, in the order of an entry.
-pub const COLUMNS: [&str; 51] = [
+pub const COLUMNS: [&str; 55] = [
     "alpn",
     "artifact_digest",
     "attempts",
@@ -33,6 +33,10 @@ pub const COLUMNS: [&str; 51] = [
     "dns_ms",
     "dns_result",
     "duration_ms",
+    "entries_from",
+    "entries_to",
+    "file",
+    "file_sha256",
     "first_byte_ms",
     "gateway",
     "host_header",
