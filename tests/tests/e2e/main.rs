@@ -22,6 +22,7 @@ mod matrix;
 mod nights;
 mod outages;
 mod parents;
+mod policy;
 mod runbooks;
 mod service;
 mod stage;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
+        ("policy", policy::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
         ("tampered_logs", tampered_logs::SCENARIOS),
