@@ -60,6 +60,11 @@ pub enum Command {
     Sign(commands::sign::SignArgs),
     /// Approve a signed manifest, as the platform's certifier
     Approve(commands::approve::ApproveArgs),
+    /// Show, check, sign and compare what the house does on its own
+    #[command(subcommand)]
+    Policy(commands::policy::PolicyCommand),
+    /// Decide, as a second person, what a clause of the policy asked for
+    ApproveAct(commands::approve_act::ApproveActArgs),
     /// Ask the load gate about an artifact, or verify an evidence bundle
     Verify(commands::verify::VerifyArgs),
     /// Admit an artifact through the load gate
