@@ -160,8 +160,25 @@ fn every_room_is_in_the_table_above() {
         .iter()
         .map(|member| member.as_str().unwrap())
         .collect();
-    let known: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).chain(["tests"]).collect();
+    let known: BTreeSet<&str> = ROOMS
+        .iter()
+        .map(|(room, _)| *room)
+        .chain(["tests", "tests/synth"])
+        .collect();
     assert_eq!(members, known);
+}
+
+#[test]
+fn no_room_depends_on_what_tests_are_made_of() {
+    let graph = Graph::read(true);
+    for (room, _) in ROOMS {
+        for helper in ["bailiwick-tests", "bailiwick-synth"] {
+            assert!(
+                !graph.reach(&package(room)).contains(helper),
+                "{room} reaches {helper}"
+            );
+        }
+    }
 }
 
 #[test]

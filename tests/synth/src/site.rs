@@ -1,0 +1,225 @@
+//! Sites: a folder that the shipped binary works on, made without it.
+//!
+//! Everything is written through the product's own rooms: keys and trust root by `seal`, logs by
+//! `evidence`, registry and revocation list by `control`. Nothing is random, so the same request gives
+//! the same evidence; whoever wants a site to trust makes one with `bailiwick init`.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use base::{Policy, Timestamp};
+use evidence::{Event, LogWriter, Origin};
+use seal::trust::{Role, Scope, Signer, TrustRoot};
+use seal::{SigningKey, key_file};
+
+use crate::dice::key;
+
+/// The roles that have a key. All owners share one, which may speak for every plugin.
+const ROLES: [Role; 8] = Role::ALL;
+/// Entries that one batch of a log has at most.
+const BATCH: usize = 512;
+/// Entries between two checkpoints, so that memory stays small.
+const SEAL_EVERY: u64 = 100_000;
+
+/// A site on disk.
+#[derive(Debug)]
+pub struct Site {
+    /// The folder with `bailiwick.toml`.
+    pub folder: PathBuf,
+    /// The site's name.
+    pub name: String,
+    seed: u64,
+}
+
+impl Site {
+    /// Makes folders, keys, trust root, policy and configuration. `gateway` is the one that the
+    /// configuration names; others are known by their logs. Keys are valid from `opened` on.
+    ///
+    /// # Errors
+    /// The folder holds something, or cannot be written.
+    pub fn make(folder: &Path, name: &str, seed: u64, gateway: &str, opened: Timestamp) -> Result<Self> {
+        anyhow::ensure!(
+            name.parse::<base::PluginId>().is_ok(),
+            "a site's name uses a-z 0-9 . _ - and has at most 128 characters, unlike {name:?}"
+        );
+        let is_used = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+        anyhow::ensure!(
+            !is_used,
+            "{} holds something already; name a new folder",
+            folder.display()
+        );
+        for (path, mode) in [("", 0o755), ("keys", 0o700), ("data", 0o700), ("data/log", 0o700)] {
+            let path = folder.join(path);
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(&path)
+                .with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let site = Self {
+            folder: folder.to_owned(),
+            name: name.to_owned(),
+            seed,
+        };
+        site.write_keys(opened)?;
+        site.write(
+            "policy.toml",
+            &toml::to_string_pretty(&Policy::initial("the makers of this corpus"))?,
+        )?;
+        site.write("bailiwick.toml", &configuration(name, gateway))?;
+        Ok(site)
+    }
+
+    /// The configuration's file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("bailiwick.toml")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// The private key of a role.
+    pub fn key(&self, role: Role) -> SigningKey {
+        key(self.seed, role.as_str())
+    }
+
+    /// The folder of a gateway's log.
+    pub fn log_folder(&self, gateway: &str) -> PathBuf {
+        self.data().join("log").join(gateway)
+    }
+
+    /// Makes a gateway known of which there is no log.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn expect_gateway(&self, gateway: &str) -> Result<()> {
+        let folder = self.log_folder(gateway);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))
+    }
+
+    /// Begins the log of a gateway.
+    ///
+    /// # Errors
+    /// The gateway's name cannot stand in an origin, or the folder cannot be written.
+    pub fn log(&self, gateway: &str) -> Result<GatewayLog> {
+        let origin = Origin::new(&self.name, gateway)
+            .with_context(|| format!("gateway {gateway:?} cannot name a log"))?;
+        let folder = self.log_folder(gateway);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let (writer, _) = LogWriter::open(&folder, &origin, self.key(Role::Gateway))?;
+        Ok(GatewayLog {
+            writer,
+            batch: Vec::with_capacity(BATCH),
+        })
+    }
+
+    fn write_keys(&self, opened: Timestamp) -> Result<()> {
+        let keys = self.folder.join("keys");
+        let write = |name: &str, key: &SigningKey| -> Result<()> {
+            key_file::write_private(&keys.join(format!("{name}.pem")), key)?;
+            Ok(key_file::write_public(
+                &keys.join(format!("{name}.pub")),
+                &key.public(),
+            )?)
+        };
+        let root_key = key(self.seed, "root");
+        write("root", &root_key)?;
+        // A corpus is audited long after it was made.
+        let expires = opened.plus_seconds(50 * 365 * 24 * 3600);
+        let mut root = TrustRoot::first(vec![root_key.public()], 1, expires);
+        for role in ROLES {
+            let key = self.key(role);
+            write(role.as_str(), &key)?;
+            root.signers.push(Signer {
+                name: format!("{} {role}", self.name),
+                key: key.public(),
+                role,
+                scopes: vec![Scope::All],
+                valid_from: opened.plus_seconds(-365 * 24 * 3600),
+                valid_until: None,
+            });
+        }
+        let signed = root.sign(&[&root_key])?;
+        let path = self.folder.join("root.json");
+        fs::write(&path, signed).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Writes a file into the site's folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// A log in the making.
+#[derive(Debug)]
+pub struct GatewayLog {
+    writer: LogWriter,
+    batch: Vec<Event>,
+}
+
+impl GatewayLog {
+    /// Appends an event; the log gives it its `seq`.
+    ///
+    /// # Errors
+    /// The event is too large, or the disk refuses.
+    pub fn append(&mut self, event: Event) -> Result<()> {
+        self.batch.push(event);
+        if self.batch.len() == BATCH {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Signs what was appended and closes the log. Gives its size.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn finish(mut self) -> Result<u64> {
+        self.flush()?;
+        self.writer.checkpoint()?;
+        Ok(self.writer.size())
+    }
+
+    /// Entries so far.
+    pub fn size(&self) -> u64 {
+        self.writer.size() + self.batch.len() as u64
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.writer.append(&mut self.batch)?;
+        self.batch.clear();
+        if self.writer.waiting() >= SEAL_EVERY {
+            self.writer.checkpoint()?;
+        }
+        Ok(())
+    }
+}
+
+/// Ports are the system's to choose: a corpus is audited, and hardly ever served.
+fn configuration(site: &str, gateway: &str) -> String {
+    format!(
+        r#"# Made by bailiwick-synth: synthetic evidence under keys that anybody can make again. Trust nothing in it.
+site = "{site}"
+data_dir = "data"
+trust_root = "root.json"
+policy = "policy.toml"
+keys_dir = "keys"
+
+[gateway]
+name = "{gateway}"
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+
+[control]
+listen = "127.0.0.1:0"
+"#
+    )
+}

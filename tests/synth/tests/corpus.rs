@@ -1,0 +1,128 @@
+//! The labelled corpus, audited by the real binary: nothing missed, nothing made up.
+//!
+//! The table that comes out is `auditor/CORPUS.md`, word for word.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+use std::process::Command;
+
+use bailiwick_synth::corpus::{self, SCENES};
+use bailiwick_synth::{Confusion, Truth};
+use serde_json::Value;
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+/// What `bailiwick audit` says about a site, and its exit status.
+fn audit(site: &Path, truth: &Truth, more: &[&str]) -> (Value, i32) {
+    let output = Command::new(bailiwick_tests::bailiwick())
+        .arg("--config")
+        .arg(site.join("bailiwick.toml"))
+        .args(["audit", "--format", "json", "--since", &truth.since.to_string()])
+        .args(["--until", &truth.until.to_string()])
+        .args(more)
+        .output()
+        .unwrap();
+    let printed = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    });
+    (printed, output.status.code().unwrap())
+}
+
+#[test]
+fn no_planted_breach_is_missed_and_no_benign_twin_is_accused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut confusion = Confusion::default();
+    for seed in SEEDS {
+        for scene in SCENES {
+            let site = folder.path().join(format!("{seed}-{}", scene.name));
+            let truth = scene.make(&site, seed, corpus::DAY.parse().unwrap()).unwrap();
+            // Signing and writing hundreds of reports is the same work for every seed.
+            let more: &[&str] = if seed == SEEDS[0] { &[] } else { &["--dry-run"] };
+            let (printed, exit) = audit(&site, &truth, more);
+            let known = confusion.off_diagonal.len();
+            confusion.add(&truth, &printed, exit).unwrap();
+            for line in &mut confusion.off_diagonal[known..] {
+                line.insert_str(0, &format!("seed {seed}, {}: ", scene.name));
+            }
+        }
+    }
+    let table = confusion.table(&corpus::kinds());
+    println!("{table}");
+    assert!(
+        confusion.off_diagonal.is_empty(),
+        "{} off the diagonal:\n{}",
+        confusion.off_diagonal.len(),
+        confusion.off_diagonal.join("\n")
+    );
+    let path = bailiwick_tests::workspace().join("auditor/CORPUS.md");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        text.contains(&table),
+        "{} has another table; this is the one:\n{table}",
+        path.display()
+    );
+}
+
+#[test]
+fn the_same_seed_makes_the_same_evidence_and_the_same_truth() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, seed| {
+        let site = folder.path().join(name);
+        let truth = SCENES[1].make(&site, seed, corpus::DAY.parse().unwrap()).unwrap();
+        let read = |file: &str| std::fs::read(site.join(file)).unwrap();
+        (
+            truth,
+            read("truth.json"),
+            read("data/log/gw-1/checkpoint"),
+            read("data/log/gw-2/checkpoint"),
+        )
+    };
+    assert_eq!(make("a", 5), make("b", 5));
+    assert_ne!(make("c", 6).2, make("a-again", 5).2);
+}
+
+/// A test of the test: whatever an audit gets wrong is off the diagonal.
+#[test]
+fn a_wrong_verdict_a_missed_finding_and_a_false_alarm_all_show() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    let truth = SCENES[1].make(&site, 1, corpus::DAY.parse().unwrap()).unwrap();
+    let (printed, exit) = audit(&site, &truth, &["--dry-run"]);
+    let reports = printed["reports"].as_array().unwrap();
+    let doubted = reports
+        .iter()
+        .position(|report| report["verdict"] == "inconclusive");
+    let at = doubted.unwrap();
+    let off = |truth: &Truth, printed: &Value, exit| {
+        let mut confusion = Confusion::default();
+        confusion.add(truth, printed, exit).unwrap();
+        confusion.off_diagonal
+    };
+    assert_eq!(off(&truth, &printed, exit), Vec::<String>::new());
+    assert_eq!(off(&truth, &printed, 0).len(), 1);
+    let mut wrong = printed.clone();
+    wrong["reports"][at]["verdict"] = "conforming".into();
+    assert_eq!(off(&truth, &wrong, exit).len(), 1);
+    let mut wrong = printed.clone();
+    wrong["reports"][at]["findings"] = Value::Array(Vec::new());
+    assert_eq!(off(&truth, &wrong, exit).len(), 1);
+    let mut wrong = printed.clone();
+    let finding = wrong["reports"][at]["findings"][0].clone();
+    wrong["reports"][at]["findings"]
+        .as_array_mut()
+        .unwrap()
+        .push(finding);
+    assert_eq!(off(&truth, &wrong, exit).len(), 1);
+    let mut wrong = printed.clone();
+    wrong["reports"].as_array_mut().unwrap().remove(at);
+    assert_eq!(off(&truth, &wrong, exit).len(), 2, "no verdict and no finding");
+    let mut wrong = printed;
+    wrong["doubts"] = Value::Array(Vec::new());
+    wrong["notices"] = serde_json::json!(["something"]);
+    assert_eq!(off(&truth, &wrong, exit).len(), 2);
+}
