@@ -140,7 +140,7 @@ impl LogFold<'_> {
                 }
             }
             EventKind::Start | EventKind::Stop => self.open.clear(),
-            EventKind::Gap | EventKind::Kill | EventKind::Archived => {}
+            EventKind::Gap | EventKind::Kill | EventKind::Archived | EventKind::Pruned => {}
         }
     }
 
@@ -170,7 +170,7 @@ impl LogFold<'_> {
                     self.count(connection, false);
                 }
             }
-            EventKind::Kill | EventKind::Archived => {}
+            EventKind::Kill | EventKind::Archived | EventKind::Pruned => {}
         }
     }
 

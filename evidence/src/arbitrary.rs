@@ -114,69 +114,79 @@ fn event(
             run_id,
         });
     let naming = (prop::collection::vec(claim, 0..3), of(ip));
+    let sha256 = any::<[u8; 32]>().prop_map(Sha256Digest::from_bytes);
+    let filing = (count(), count(), word(), of(sha256));
     let dialling = (
         prop::collection::vec(attempt, 0..3),
         of(select(SniVisibility::ALL)),
     );
-    (basics, texts, counters, words, values, dialling, naming)
-        .prop_map(|(basics, texts, counters, words, values, dialling, naming)| {
-            let mut event = Event::new(basics.0, Timestamp::from_unix_us(basics.1), &basics.2);
-            event.seq = basics.3;
-            (
-                event.alpn,
-                event.cause,
-                event.connection_id,
-                event.credential_fingerprint,
-                event.host_header,
-                event.matched_entry,
-            ) = texts.0;
-            (
-                event.payload_class,
-                event.raw_target,
-                event.scope,
-                event.sni,
-                event.inner_target,
-                event.via,
-            ) = texts.1;
-            event.cname_chain = texts.2;
-            event.stripped_headers = texts.3;
-            (
-                event.bytes_in,
-                event.bytes_out,
-                event.connect_ms,
-                event.count,
-                event.crl_number,
-                event.dns_ms,
-                event.duration_ms,
-                event.first_byte_ms,
-                event.policy_version,
-                event.tunnels,
-            ) = counters;
-            (
-                event.attribution,
-                event.decision,
-                event.dns_result,
-                event.mode,
-                event.outcome,
-                event.reason,
-                event.scheme,
-                event.transport,
-                event.timeout,
-            ) = words;
-            (
-                event.destination_host,
-                event.dialed_ip,
-                event.resolved_ips,
-                event.plugin_id,
-                event.artifact_digest,
-                event.run_id,
-                event.port,
-                event.crl_stale,
-                event.would_deny,
-            ) = values;
-            (event.attempts, event.sni_visibility) = dialling;
-            (event.claims, event.source_ip) = naming;
-            event
-        })
+    (basics, texts, counters, words, values, dialling, naming, filing)
+        .prop_map(
+            |(basics, texts, counters, words, values, dialling, naming, filing)| {
+                let mut event = Event::new(basics.0, Timestamp::from_unix_us(basics.1), &basics.2);
+                event.seq = basics.3;
+                (
+                    event.alpn,
+                    event.cause,
+                    event.connection_id,
+                    event.credential_fingerprint,
+                    event.host_header,
+                    event.matched_entry,
+                ) = texts.0;
+                (
+                    event.payload_class,
+                    event.raw_target,
+                    event.scope,
+                    event.sni,
+                    event.inner_target,
+                    event.via,
+                ) = texts.1;
+                event.cname_chain = texts.2;
+                event.stripped_headers = texts.3;
+                (
+                    event.bytes_in,
+                    event.bytes_out,
+                    event.connect_ms,
+                    event.count,
+                    event.crl_number,
+                    event.dns_ms,
+                    event.duration_ms,
+                    event.first_byte_ms,
+                    event.policy_version,
+                    event.tunnels,
+                ) = counters;
+                (
+                    event.attribution,
+                    event.decision,
+                    event.dns_result,
+                    event.mode,
+                    event.outcome,
+                    event.reason,
+                    event.scheme,
+                    event.transport,
+                    event.timeout,
+                ) = words;
+                (
+                    event.destination_host,
+                    event.dialed_ip,
+                    event.resolved_ips,
+                    event.plugin_id,
+                    event.artifact_digest,
+                    event.run_id,
+                    event.port,
+                    event.crl_stale,
+                    event.would_deny,
+                ) = values;
+                (event.attempts, event.sni_visibility) = dialling;
+                (event.claims, event.source_ip) = naming;
+                (
+                    event.entries_from,
+                    event.entries_to,
+                    event.file,
+                    event.file_sha256,
+                ) = filing;
+                event
+            },
+        )
         .boxed()
 }

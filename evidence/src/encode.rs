@@ -139,6 +139,10 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         dns_ms,
         dns_result,
         duration_ms,
+        entries_from,
+        entries_to,
+        file,
+        file_sha256,
         first_byte_ms,
         gateway,
         host_header,
@@ -178,6 +182,8 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
         *crl_number,
         *dns_ms,
         *duration_ms,
+        *entries_from,
+        *entries_to,
         *first_byte_ms,
         *policy_version,
         *tunnels,
@@ -220,6 +226,10 @@ fn encode(event: &Event, seq: Option<u64>, out: &mut Vec<u8>) -> Result<Places, 
     object.number("dns_ms", *dns_ms);
     object.word("dns_result", dns_result.map(base::DnsResult::as_str));
     object.number("duration_ms", *duration_ms);
+    object.number("entries_from", *entries_from);
+    object.number("entries_to", *entries_to);
+    object.text("file", file.as_deref());
+    object.with("file_sha256", file_sha256.as_ref(), push_digest);
     object.number("first_byte_ms", *first_byte_ms);
     object.key("gateway");
     places.gateway_at = object.out.len() - start;
@@ -345,6 +355,7 @@ pub(crate) const fn kind_word(kind: EventKind) -> &'static str {
         EventKind::Start => "start",
         EventKind::Stop => "stop",
         EventKind::Archived => "archived",
+        EventKind::Pruned => "pruned",
     }
 }
 
@@ -382,7 +393,7 @@ fn push_word(out: &mut Vec<u8>, word: &[u8]) {
 
 /// RFC 8785 §3.2.2.2: the short escapes where there are any, `\u00xx` for other controls, everything
 /// else as it is.
-fn push_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(at) = rest
@@ -412,7 +423,7 @@ fn push_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {

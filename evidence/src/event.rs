@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use base::{
     ArtifactDigest, Attribution, Decision, DialAttempt, DnsResult, Host, Mode, ObservedScheme, Outcome,
-    PluginId, Port, RefusalReason, RunId, SniVisibility, Timestamp, Transport,
+    PluginId, Port, RefusalReason, RunId, Sha256Digest, SniVisibility, Timestamp, Transport,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,8 @@ pub enum EventKind {
     Stop,
     /// Entries were sealed into an archive file.
     Archived,
+    /// Entries are no longer kept beside their hashes: the archive has them.
+    Pruned,
 }
 
 impl EventKind {
@@ -59,6 +61,7 @@ impl EventKind {
         Self::Start,
         Self::Stop,
         Self::Archived,
+        Self::Pruned,
     ];
 }
 
@@ -133,7 +136,7 @@ pub struct Event {
     /// Ties the events of one connection together; unique within the gateway's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_id: Option<String>,
-    /// `gap`: events known to be missing, where a number is known.
+    /// `gap`: events known to be missing, where a number is known. `archived`, `pruned`: rows, entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
     /// Refused credentials by fingerprint, never by value.
@@ -163,6 +166,18 @@ pub struct Event {
     /// Milliseconds from accepted request to end, by the monotonic clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
+    /// `archived`, `pruned`: the first entry concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_from: Option<u64>,
+    /// `archived`, `pruned`: the entry after the last one concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_to: Option<u64>,
+    /// `archived`: the file, below the archive's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// `archived`: the SHA-256 of the file's bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_sha256: Option<Sha256Digest>,
     /// Milliseconds from the established connection to the destination's first byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<u64>,
@@ -309,6 +324,10 @@ impl Event {
             dns_ms: None,
             dns_result: None,
             duration_ms: None,
+            entries_from: None,
+            entries_to: None,
+            file: None,
+            file_sha256: None,
             first_byte_ms: None,
             gateway: gateway.to_owned(),
             host_header: None,

@@ -11,6 +11,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod archive;
 mod checkpoint;
 mod disk;
 mod edge;
@@ -23,6 +24,7 @@ mod flush;
 mod folder;
 mod journal;
 mod journals;
+mod key;
 pub mod merkle;
 #[doc(hidden)]
 pub mod parsers;

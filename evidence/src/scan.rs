@@ -12,6 +12,7 @@ use base::{
 };
 
 use crate::encode::{kind_word, timeout_word};
+use crate::key::{Key, Quoted};
 use crate::{EventKind, MAX_EVENT_BYTES, Timeout};
 
 /// What a scanned entry says of itself.
@@ -47,31 +48,15 @@ enum Form {
 /// A field's key, and what may stand as its value.
 #[derive(Debug)]
 struct Field {
-    /// With the quotation mark that ends it.
-    key: &'static [u8],
+    key: Key,
     form: Form,
-    /// The key's first eight bytes as one number, and which of its bits the key has.
-    head: u64,
-    mask: u64,
-    /// What follows these bytes.
-    rest: &'static [u8],
 }
 
 impl Field {
     const fn new(key: &'static [u8], form: Form) -> Self {
-        let (mut head, mut mask, mut at) = (0, 0, 0);
-        while at < key.len() && at < 8 {
-            head |= (key[at] as u64) << (8 * at);
-            mask |= 0xff << (8 * at);
-            at += 1;
-        }
-        let (_, rest) = key.split_at(at);
         Self {
-            key,
+            key: Key::new(key),
             form,
-            head,
-            mask,
-            rest,
         }
     }
 }
@@ -107,6 +92,10 @@ const FIELDS: &[Field] = &[
         Form::Word(|word| is_word(word, DnsResult::ALL, |w| w.as_str())),
     ),
     Field::new(b"duration_ms\"", Form::Number),
+    Field::new(b"entries_from\"", Form::Number),
+    Field::new(b"entries_to\"", Form::Number),
+    Field::new(b"file\"", Form::Text),
+    Field::new(b"file_sha256\"", Form::Digest),
     Field::new(b"first_byte_ms\"", Form::Number),
     Field::new(b"gateway\"", Form::Gateway),
     Field::new(b"host_header\"", Form::Text),
@@ -220,21 +209,9 @@ impl<'a> Scanner<'a> {
 
     /// The field whose key comes next, among those that are left.
     fn field(&mut self, fields: &mut std::slice::Iter<'static, Field>) -> Option<&'static Field> {
-        let quoted = self.rest.strip_prefix(b"\"")?;
-        let head = match quoted.first_chunk::<8>() {
-            Some(head) => u64::from_le_bytes(*head),
-            None => {
-                let mut head = [0; 8];
-                head[..quoted.len()].copy_from_slice(quoted);
-                u64::from_le_bytes(head)
-            }
-        };
-        let is_next = |field: &&Field| {
-            head & field.mask == field.head
-                && (field.rest.is_empty() || quoted.get(8..).is_some_and(|more| more.starts_with(field.rest)))
-        };
-        let field = fields.find(is_next)?;
-        self.rest = quoted.get(field.key.len()..)?.strip_prefix(b":")?;
+        let quoted = Quoted::of(self.rest)?;
+        let field = fields.find(|field| field.key.is(&quoted))?;
+        self.rest = field.key.after(quoted)?;
         Some(field)
     }
 
@@ -317,7 +294,7 @@ impl<'a> Scanner<'a> {
 
 /// How many bytes come before the first quotation mark, backslash, control character or byte of
 /// another script; eight at a time, because most of an entry is text.
-fn plain_bytes(text: &[u8]) -> usize {
+pub(crate) fn plain_bytes(text: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     // "Determine if a word has a zero byte", or one below a value (S. E. Anderson, Bit Twiddling
@@ -490,7 +467,7 @@ mod tests {
             at in 0..FIELDS.len(),
             value in "(\"[a-z0-9.:\\\\\"_-]{0,40}\"|[0-9]{1,19}|true|false|null|\\[\\]|\\[\"[0-9.]{0,15}\"\\]|\"[0-9]{1,3}(\\.[0-9]{1,3}){3}\"|\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{6}Z\")",
         ) {
-            let key = std::str::from_utf8(FIELDS[at].key).unwrap().trim_end_matches('"');
+            let key = std::str::from_utf8(FIELDS[at].key.text).unwrap().trim_end_matches('"');
             let mut fields = std::collections::BTreeMap::from([
                 ("gateway", "\"gw\"".to_owned()),
                 ("kind", "\"open\"".to_owned()),
@@ -518,7 +495,7 @@ mod tests {
 
     #[test]
     fn the_fields_stand_in_canonical_order() {
-        let name = |field: &Field| field.key[..field.key.len() - 1].to_vec();
+        let name = |field: &Field| field.key.text[..field.key.text.len() - 1].to_vec();
         assert!(FIELDS.is_sorted_by(|one, other| name(one) < name(other)));
         let required: Vec<_> = FIELDS
             .iter()

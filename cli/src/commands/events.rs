@@ -30,7 +30,7 @@ pub struct EventsArgs {
     /// To this host
     #[arg(long)]
     host: Option<Host>,
-    /// Of this kind: open, connected, progress, close, refused, gap, kill, start, stop
+    /// Of this kind: open, connected, progress, close, refused, gap, kill, start, stop, archived, pruned
     #[arg(long, value_parser = kind)]
     kind: Option<EventKind>,
     /// Allowed or denied
@@ -194,6 +194,7 @@ fn line(event: &Event) -> String {
 /// The kinds that there are.
 pub fn kind(text: &str) -> Result<EventKind, String> {
     serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
-        "known kinds: open, connected, progress, close, refused, gap, kill, start, stop".to_owned()
+        "known kinds: open, connected, progress, close, refused, gap, kill, start, stop, archived, pruned"
+            .to_owned()
     })
 }

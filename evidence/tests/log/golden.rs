@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base::{Attribution, Decision, Mode, ObservedScheme, Outcome, Port, RefusalReason, Timestamp, Transport};
-use evidence::{Event, EventKind, VerifiedLog, verify_proof};
+use evidence::archive::{Archive, ArchiveWriter};
+use evidence::{Event, EventKind, VerifiedLog, split_bundle, verify_proof};
 
-use super::{GATEWAY, Log, files, verifier};
+use super::{GATEWAY, Log, files, origin, verifier};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/evidence")
@@ -119,4 +120,30 @@ fn the_golden_log_and_its_proof_verify() {
     let proof = fs::read_to_string(golden().join("event-2.json.tlog-proof")).unwrap();
     let proven = verify_proof(&proof, &entry, &verifier).unwrap();
     assert_eq!(proven.event, story[2]);
+}
+
+#[test]
+fn the_golden_archive_gives_the_golden_log_back() {
+    let bundle = fs::read(golden().join("log/tile/entries/000.p/5")).unwrap();
+    let entries = split_bundle(&bundle, 5, true).unwrap();
+    let mut writer = ArchiveWriter::new(&origin(), 0);
+    for entry in &entries {
+        writer.push(entry).unwrap();
+    }
+    let file = writer.finish().unwrap();
+    let path = golden().join("archive").join(file.name.to_string());
+    if std::env::var_os("BAILIWICK_BLESS").is_some() {
+        let _ = fs::remove_dir_all(golden().join("archive"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &file.bytes).unwrap();
+    }
+    let kept = fs::read(&path).unwrap();
+    assert!(kept == file.bytes, "{} is written otherwise now", path.display());
+    let archive = Archive::read(kept).unwrap();
+    assert_eq!((archive.origin(), archive.entries()), ("acme/gw-1", 0..5));
+    let mut rows = archive.rows().unwrap();
+    for (entry, index) in entries.iter().zip(0..) {
+        assert_eq!(rows.next_row().unwrap(), Some((index, *entry)));
+    }
+    assert_eq!(rows.next_row().unwrap(), None);
 }
