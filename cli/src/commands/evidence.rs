@@ -1,5 +1,6 @@
 //! `bailiwick evidence`: is the log what was signed, is it all there, and what does it prove?
 
+mod archive;
 mod prove;
 mod verify;
 pub mod witnessing;
@@ -20,6 +21,8 @@ pub enum EvidenceCommand {
     Verify(verify::VerifyArgs),
     /// Write proofs of single events, for stock tools
     Prove(prove::ProveArgs),
+    /// Move closed hours of the log into the archive
+    Archive(archive::ArchiveArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -52,6 +55,7 @@ pub fn run(
     match command {
         EvidenceCommand::Verify(args) => verify::run(args, config, format, quiet),
         EvidenceCommand::Prove(args) => prove::run(args, config, format),
+        EvidenceCommand::Archive(args) => archive::run(args, &config()?, format),
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, format),
     }
 }
