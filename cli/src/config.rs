@@ -186,6 +186,15 @@ pub struct EvidenceConfig {
     /// Mebibytes of events that one plugin may add to the log in one day (UTC); without it, any number.
     #[serde(default)]
     pub plugin_mib_per_day: Option<NonZeroU32>,
+    /// Whether closed hours of the log, and every 50,000 events, become files of the archive.
+    #[serde(default)]
+    pub archive: bool,
+    /// Where archive files go: a folder, or `s3://bucket/prefix`; `archive` in the data folder if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_to: Option<String>,
+    /// How long entries stay in the log after they were archived, for example "30d"; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_entries: Option<String>,
     /// Whose cosignatures count, and where to ask for them.
     #[serde(default)]
     pub witnesses: Vec<WitnessConfig>,
@@ -411,6 +420,25 @@ impl Config {
         self.data_dir().join("log").join(&self.file.gateway.name)
     }
 
+    /// Where archive files go.
+    pub fn archive_place(&self) -> ArchivePlace {
+        match &self.file.evidence.archive_to {
+            None => ArchivePlace::Folder(self.data_dir().join("archive")),
+            Some(text) => match text.strip_prefix("s3://") {
+                Some(bucket) => ArchivePlace::Bucket(bucket.to_owned()),
+                None => ArchivePlace::Folder(self.resolve(Path::new(text))),
+            },
+        }
+    }
+
+    /// How many seconds entries stay in the log after they were archived, if not for ever.
+    ///
+    /// # Errors
+    /// The text is no duration of at least an hour.
+    pub fn keep_entries_s(&self) -> Result<Option<i64>, String> {
+        self.file.evidence.keep_entries.as_deref().map(keep_s).transpose()
+    }
+
     /// An address to listen on, with its path made absolute.
     pub fn listen_address(&self, address: &ListenAddress) -> ListenAddress {
         match address {
@@ -537,6 +565,23 @@ impl Config {
         if let Err((key, message)) = file.evidence.quorum() {
             return refuse(key, message);
         }
+        match self.keep_entries_s() {
+            Err(message) => return refuse("evidence.keep_entries", message),
+            Ok(Some(_)) if !file.evidence.archive => {
+                let message = "nothing may go that was not archived; add archive = true".to_owned();
+                return refuse("evidence.keep_entries", message);
+            }
+            Ok(_) => {}
+        }
+        if file
+            .evidence
+            .archive_to
+            .as_ref()
+            .is_some_and(|place| place.trim().is_empty())
+        {
+            let message = "name a folder, or s3://bucket/prefix".to_owned();
+            return refuse("evidence.archive_to", message);
+        }
         if !file.control.listen.ip().is_loopback() {
             let message = format!(
                 "{} is not loopback; the control API has no TLS and stays on this machine",
@@ -558,6 +603,34 @@ impl Config {
             );
         }
         Ok(())
+    }
+}
+
+/// Where archive files go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchivePlace {
+    /// A folder.
+    Folder(PathBuf),
+    /// `bucket/prefix` of an S3-compatible store.
+    Bucket(String),
+}
+
+/// How many seconds a duration such as "30d" has; a day has 24 hours.
+///
+/// # Errors
+/// It is none, or shorter than an hour.
+pub fn keep_s(text: &str) -> Result<i64, String> {
+    let parsed = text
+        .parse::<jiff::Span>()
+        .ok()
+        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
+    let duration =
+        parsed.ok_or_else(|| format!("{text:?} is not a duration; write for example \"30d\" or \"12h\""))?;
+    match duration.as_secs() {
+        seconds @ 3600.. => Ok(seconds),
+        _ => Err(format!(
+            "{text:?} is shorter than an hour, and an hour is archived whole"
+        )),
     }
 }
 
@@ -670,6 +743,26 @@ listen = "127.0.0.1:8128"
                 "[control]",
                 "[[evidence.witnesses]]\nurl = \"http://w.example\"\nkey = \"k\"\n[control]",
                 "evidence.witnesses.key",
+            ),
+            (
+                "[control]",
+                "[evidence]\nkeep_entries = \"30d\"\n[control]",
+                "evidence.keep_entries",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive = true\nkeep_entries = \"soon\"\n[control]",
+                "evidence.keep_entries",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive = true\nkeep_entries = \"5m\"\n[control]",
+                "evidence.keep_entries",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive_to = \"\"\n[control]",
+                "evidence.archive_to",
             ),
             (
                 "[control]",

@@ -1,10 +1,12 @@
-//! The edge where the log meets the disk: every file operation of the writer, and nothing else.
+//! The edge where the log meets the disk: every file operation of the writer and of the archive in a
+//! folder, and nothing else.
 //!
 //! It stands behind a trait so that tests can let each single operation fail, before it lands and
 //! after, and can lose what was never synced.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +23,10 @@ pub(crate) trait Disk: Send + Sync {
     fn make_folder(&self, path: &Path) -> io::Result<()>;
     /// Reads a whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Reads a part of a file, shorter where it ends before.
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>>;
+    /// What is in a folder: files with their sizes, and folders. Nothing, where there is no such folder.
+    fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, Option<u64>)>>;
     /// Whether anything has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Writes a whole file that nobody reads yet, over whatever had its name.
@@ -87,6 +93,28 @@ impl Disk for RealDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(range.start))?;
+        let mut bytes = Vec::new();
+        file.take(range.end.saturating_sub(range.start))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, Option<u64>)>> {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
+        };
+        let look = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            Ok((entry.path(), (!kind.is_dir()).then_some(entry.metadata()?.len())))
+        };
+        entries.map(look).collect()
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

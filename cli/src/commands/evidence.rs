@@ -2,6 +2,7 @@
 
 mod bundle;
 pub mod export;
+mod archive;
 mod prove;
 mod verify;
 pub mod witnessing;
@@ -26,6 +27,8 @@ pub enum EvidenceCommand {
     Export(export::ExportArgs),
     /// Write everything about a plugin in some time into one file that a stranger can verify
     Bundle(bundle::BundleArgs),
+    /// Move closed hours of the log into the archive
+    Archive(archive::ArchiveArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -61,6 +64,7 @@ pub fn run(
         EvidenceCommand::Prove(args) => prove::run(args, config, word.printed()?),
         EvidenceCommand::Bundle(args) => super::wait(bundle::run(args, &config()?, word.printed()?, quiet)),
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
+        EvidenceCommand::Archive(args) => archive::run(args, &config()?, word.printed()?),
     }
 }
 

@@ -3,6 +3,7 @@
 //! This is the only place that knows all three. Each of them owns the traits through which it asks
 //! the others; here the answers are plugged in.
 
+pub mod archive;
 pub mod child;
 mod gateways;
 pub mod logs;
@@ -48,6 +49,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config};
 use crate::service;
 use crate::tls_config;
+use archive::ArchiveKeeper;
 use gateways::HouseGateways;
 use nights::{HouseNights, OPENED, Readers};
 use reload::HouseConfiguration;
@@ -164,6 +166,7 @@ impl House {
         // What was told while the gateway started is told again.
         house.gateways.tell_run_keys(&house.office.facts());
         house.spawn_witnesses(config)?;
+        house.spawn_archive(config)?;
         house.spawn_work(config, listener)?;
         Ok((house, addresses))
     }
@@ -230,6 +233,19 @@ impl House {
             }
         };
         self.tasks.spawn(witnesses.keep(tell, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Closed hours go into the archive in the background; the gateway does not know of it.
+    fn spawn_archive(&self, config: &Config) -> anyhow::Result<()> {
+        if !config.file.evidence.archive {
+            return Ok(());
+        }
+        let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
+        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+        let log = NoteVerifier::new(origin.as_str(), &key)?;
+        let keeper = ArchiveKeeper::new(config, log, Arc::clone(&self.gateways))?;
+        self.tasks.spawn(Arc::new(keeper).keep(self.stop.clone()));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! What can be wrong with an archive file.
 
+use std::ops::Range;
+
 /// Why bytes are no archive file of ours. Nothing of such a file is to be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArchive {
@@ -36,6 +38,25 @@ pub enum InvalidArchive {
         index: u64,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// It is of another log: of another gateway, or of another site.
+    #[error("it has entries of the log {found:?} and lies among those of {expected:?}")]
+    OtherLog {
+        /// The log it says it is of.
+        found: String,
+        /// The log whose file it was to be.
+        expected: String,
+    },
+    /// It has other entries than its name says.
+    #[error(
+        "it has entries {} to {} and its name says {} to {}: it was renamed",
+        .found.start, .found.end - 1, .expected.start, .expected.end - 1
+    )]
+    OtherEntries {
+        /// The entries in it.
+        found: Range<u64>,
+        /// The entries in its name.
+        expected: Range<u64>,
     },
     /// Its caller asked for a column that no file has, or for another type.
     #[error("archive files have no column {name:?} of that type")]

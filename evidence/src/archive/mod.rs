@@ -8,6 +8,7 @@
 //! A file says nothing about itself that could be believed. What makes it evidence is the log: an
 //! `archived` entry binds its hash, and its rows hash to the leaves that the checkpoint signs.
 
+mod archiver;
 mod builder;
 mod columns;
 mod cut;
@@ -17,9 +18,11 @@ mod failure;
 mod footer;
 mod frame;
 mod hybrid;
+mod local_store;
 mod name;
 mod pages;
 mod rows;
+mod store;
 #[cfg(test)]
 mod tests;
 mod thrift;
@@ -30,10 +33,13 @@ use std::ops::Range;
 
 use base::Sha256Digest;
 
+pub use archiver::{ArchiveError, Archiver, Bound, Closing};
 pub use columns::{COLUMNS, Column, ColumnType};
 pub use failure::InvalidArchive;
+pub use local_store::LocalStore;
 pub use name::{ArchiveName, InvalidArchiveName};
 pub use rows::Rows;
+pub use store::{Put, Store, StoreError, StoredFile};
 pub use values::{ABSENT, ListColumn, NumberColumn, TextColumn};
 pub use writer::{ArchiveFile, ArchiveWriter, MAX_ROWS, PushError, WriteError};
 

@@ -64,6 +64,11 @@ impl ArchiveName {
         self.first..self.last + 1
     }
 
+    /// The beginning of the file's hash, in hex digits.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
     /// Whether it can be the name of a file with this hash.
     pub fn is_of(&self, sha256: &Sha256Digest) -> bool {
         sha256.to_hex().starts_with(&self.hash)

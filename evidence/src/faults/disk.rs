@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -252,6 +253,29 @@ impl Disk for SimulatedDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.with(|platter| platter.file(path).map(|file| file.bytes.clone()))
+    }
+
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let bytes = Disk::read(self, path)?;
+        let at = |end: u64| usize::try_from(end).unwrap_or(usize::MAX).min(bytes.len());
+        Ok(bytes[at(range.start)..at(range.end)].to_vec())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, Option<u64>)>> {
+        Ok(self.with(|platter| {
+            let inside = |name: &&PathBuf| name.parent() == Some(path);
+            let seen = &platter.seen;
+            let folders = seen
+                .folders
+                .iter()
+                .filter(inside)
+                .map(|name| (name.clone(), None));
+            let files = seen.files.iter().filter(|(name, _)| inside(name));
+            let size = |id: &usize| Some(platter.contents[*id].bytes.len() as u64);
+            folders
+                .chain(files.map(|(name, id)| (name.clone(), size(id))))
+                .collect()
+        }))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -8,6 +8,7 @@
 
 extern crate bailiwick_evidence as evidence;
 
+mod archiving;
 mod crash;
 mod golden;
 mod mutations;

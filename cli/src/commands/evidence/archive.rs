@@ -1,0 +1,132 @@
+//! `bailiwick evidence archive`: closed stretches of the log become files for good, by hand.
+
+use anyhow::Context as _;
+use evidence::archive::Closing;
+use evidence::{Event, EventKind, LogWriter, OpenError, Origin};
+use proxy::Gap;
+use seal::key_file;
+use seal::trust::Role;
+use serde::Serialize;
+
+use crate::clock;
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::house::{archive, logs};
+use crate::output::{self, Format};
+use crate::trust_file;
+
+/// `bailiwick evidence archive` arguments.
+///
+/// Hours that are over, and every 50,000 events, become Parquet files that give each entry back bit for
+/// bit; an `archived` entry binds each. A running gateway does this by itself with `archive = true`
+/// under [evidence].
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ArchiveArgs {
+    /// Everything that is signed, and not only hours that are over
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Serialize)]
+struct ArchiveView {
+    origin: String,
+    archive: String,
+    files: Vec<FileView>,
+}
+
+#[derive(Serialize)]
+struct FileView {
+    file: String,
+    sha256: String,
+    entries_from: u64,
+    entries_to: u64,
+    bytes: Option<u64>,
+}
+
+/// Runs `bailiwick evidence archive`.
+///
+/// # Errors
+/// The log is in use or cannot be read, or the archive cannot be written.
+pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let closing = if args.all {
+        Closing::Everything
+    } else {
+        Closing::Due
+    };
+    let store = archive::store(config)?;
+    let places = logs::all(config, &trust_file::read(&config.trust_root_path())?)?;
+    let place = places
+        .iter()
+        .find(|place| place.gateway == config.file.gateway.name)
+        .context("the configured gateway has no log")?;
+    let mut writer = open(config)?;
+    writer.checkpoint()?;
+    let files = archive::archive_all(&place.folder, &place.verifier, store.as_ref(), closing, |event| {
+        writer.append(&mut [event])?;
+        writer.checkpoint()?;
+        Ok(())
+    })?;
+    let view = ArchiveView {
+        origin: place.origin.clone(),
+        archive: store.place(),
+        files: files
+            .into_iter()
+            .map(|bound| FileView {
+                file: bound.name.to_string(),
+                sha256: bound.sha256.to_hex(),
+                entries_from: bound.name.entries().start,
+                entries_to: bound.name.entries().end,
+                bytes: bound.size_bytes,
+            })
+            .collect(),
+    };
+    output::print(format, &view, || text(&view))?;
+    Ok(Exit::Done)
+}
+
+/// The log of a gateway that does not run.
+fn open(config: &Config) -> anyhow::Result<LogWriter> {
+    let folder = config.log_dir();
+    anyhow::ensure!(
+        folder.join("checkpoint").exists(),
+        "{} holds no log yet; start the gateway with: bailiwick serve",
+        folder.display()
+    );
+    let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+    let key = key_file::read_private(&config.key_path(Role::Gateway))?;
+    let (mut writer, recovery) = LogWriter::open(&folder, &origin, key).map_err(|error| match error {
+        OpenError::Locked { .. } => anyhow::Error::new(error).context(
+            "the gateway runs, and archives by itself with: archive = true under [evidence]; or stop it for archiving by hand",
+        ),
+        error => error.into(),
+    })?;
+    if let Some(gap) = Gap::found_by(&recovery) {
+        // Opening it has cut what was torn, so nobody else will say so.
+        let mut event = Event::new(EventKind::Gap, clock::now(), origin.gateway());
+        event.cause = Some(gap.cause);
+        event.count = gap.count;
+        writer.append(&mut [event])?;
+    }
+    Ok(writer)
+}
+
+fn text(view: &ArchiveView) -> String {
+    if view.files.is_empty() {
+        return format!(
+            "{}: nothing is due; --all archives the hour under way too",
+            view.origin
+        );
+    }
+    let lines = view.files.iter().map(|file| {
+        format!(
+            "{}/{}: entries {} to {}, {} bytes",
+            view.archive,
+            file.file,
+            file.entries_from,
+            file.entries_to - 1,
+            file.bytes.unwrap_or_default()
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
