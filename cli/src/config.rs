@@ -16,6 +16,7 @@ use proxy::ListenAddress;
 use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
+use crate::export_config::{self, ExportConfig};
 use crate::limits::{LimitsConfig, TimeoutsConfig};
 use crate::parent_config::{self, ParentConfig};
 use crate::tls_config::{self, TlsConfig};
@@ -65,6 +66,9 @@ pub struct ConfigFile {
     /// The nightly audit.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// To whom signed events are handed on as they come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export: Vec<ExportConfig>,
     /// Outgoing mail; without this section reports are written and nobody is mailed.
     #[serde(default)]
     pub mail: Option<MailConfig>,
@@ -507,6 +511,9 @@ impl Config {
         if let Err((key, message)) = file.evidence.quorum() {
             return refuse(key, message);
         }
+        if let Err((key, message)) = export_config::check(&file.export) {
+            return refuse(key, message);
+        }
         if !file.control.listen.ip().is_loopback() {
             let message = format!(
                 "{} is not loopback; the control API has no TLS and stays on this machine",
@@ -640,6 +647,11 @@ listen = "127.0.0.1:8128"
                 "[control]",
                 "[[evidence.witnesses]]\nurl = \"http://w.example\"\nkey = \"k\"\n[control]",
                 "evidence.witnesses.key",
+            ),
+            (
+                "[control]",
+                "[[export]]\nname = \"siem\"\nto = \"udp://siem.example\"\n[control]",
+                "export.to",
             ),
             (
                 "[control]",

@@ -4,6 +4,7 @@
 //! the others; here the answers are plugged in.
 
 pub mod child;
+mod exports;
 mod gateways;
 pub mod logs;
 mod nights;
@@ -164,6 +165,7 @@ impl House {
         // What was told while the gateway started is told again.
         house.gateways.tell_run_keys(&house.office.facts());
         house.spawn_witnesses(config)?;
+        house.spawn_exports(config)?;
         house.spawn_work(config, listener)?;
         Ok((house, addresses))
     }
@@ -230,6 +232,30 @@ impl House {
             }
         };
         self.tasks.spawn(witnesses.keep(tell, self.stop.clone()));
+        Ok(())
+    }
+
+    /// Signed events go to their receivers in the background; the gateway does not know of it.
+    fn spawn_exports(&self, config: &Config) -> anyhow::Result<()> {
+        let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
+        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+        let log = NoteVerifier::new(origin.as_str(), &key)?;
+        for exporter in exports::open(config, log)? {
+            let gateways = Arc::clone(&self.gateways);
+            let tell = move |name: &str, standing: exports::Standing| {
+                if let Some(gateway) = gateways.gateway() {
+                    gateway.exported(
+                        name,
+                        proxy::Exported {
+                            entries_behind: standing.behind,
+                            seconds_behind: standing.behind_s,
+                            failures: u64::from(standing.failures),
+                        },
+                    );
+                }
+            };
+            self.tasks.spawn(exporter.keep(tell, self.stop.clone()));
+        }
         Ok(())
     }
 

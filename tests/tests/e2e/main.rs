@@ -24,6 +24,7 @@ mod matrix;
 mod nights;
 mod outages;
 mod parents;
+mod receivers;
 mod runbooks;
 mod service;
 mod stage;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("check", check::SCENARIOS),
         ("exports", exports::SCENARIOS),
+        ("receivers", receivers::SCENARIOS),
         ("bundles", bundles::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
