@@ -11,6 +11,7 @@ mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
 mod bundles;
+mod canary;
 mod check;
 mod clients;
 mod demo;
@@ -67,6 +68,7 @@ fn main() -> ExitCode {
         ("exports", exports::SCENARIOS),
         ("receivers", receivers::SCENARIOS),
         ("bundles", bundles::SCENARIOS),
+        ("canary", canary::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
