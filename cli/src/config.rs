@@ -16,6 +16,7 @@ use proxy::ListenAddress;
 use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
+use crate::export_config::{self, ExportConfig};
 use crate::limits::{LimitsConfig, TimeoutsConfig};
 use crate::parent_config::{self, ParentConfig};
 use crate::tls_config::{self, TlsConfig};
@@ -68,6 +69,9 @@ pub struct ConfigFile {
     /// The nightly audit.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// To whom signed events are handed on as they come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export: Vec<ExportConfig>,
     /// Outgoing mail; without this section reports are written and nobody is mailed.
     #[serde(default)]
     pub mail: Option<MailConfig>,
@@ -582,6 +586,9 @@ impl Config {
             let message = "name a folder, or s3://bucket/prefix".to_owned();
             return refuse("evidence.archive_to", message);
         }
+        if let Err((key, message)) = export_config::check(&file.export) {
+            return refuse(key, message);
+        }
         if !file.control.listen.ip().is_loopback() {
             let message = format!(
                 "{} is not loopback; the control API has no TLS and stays on this machine",
@@ -763,6 +770,11 @@ listen = "127.0.0.1:8128"
                 "[control]",
                 "[evidence]\narchive_to = \"\"\n[control]",
                 "evidence.archive_to",
+            ),
+            (
+                "[control]",
+                "[[export]]\nname = \"siem\"\nto = \"udp://siem.example\"\n[control]",
+                "export.to",
             ),
             (
                 "[control]",

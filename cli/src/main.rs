@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod demo;
 mod exit;
+mod export_config;
 mod files;
 mod house;
 mod limits;

@@ -22,7 +22,7 @@ use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
 use crate::listener::{self, Audience, Listener, open_tcp};
 use crate::live::{CutCause, KillScope};
-use crate::metrics::Witnessed;
+use crate::metrics::{Exported, Witnessed};
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
@@ -449,6 +449,11 @@ impl Gateway {
     /// Writes an event of the caller's into the gateway's log, in order with its own.
     pub fn record(&self, event: Event) {
         self.core.recorder.record(event);
+    }
+
+    /// How a continuous export of this gateway's log stands, for its metrics.
+    pub fn exported(&self, export: &str, exported: Exported) {
+        self.core.metrics.exported(export, exported);
     }
 
     /// Shows on the metrics page what witnesses said about the log. The gateway makes nothing of it.

@@ -34,6 +34,9 @@ pub(crate) struct Metrics {
     witnessed_entries: Gauge,
     witness_cosignatures: Gauge,
     witness_quorum_met: Gauge,
+    export_behind: Family<Export, Gauge>,
+    export_behind_s: Family<Export, Gauge>,
+    export_failures: Family<Export, Gauge>,
     certificate_expires: Gauge,
     certificate_refused: Gauge,
     reloads: Family<Reload, Counter>,
@@ -52,6 +55,23 @@ pub struct Witnessed {
     pub cosignatures: u64,
     /// Whether these are as many as the site wants.
     pub quorum_is_met: bool,
+}
+
+/// How one continuous export stands, for the metrics page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Signed entries that the receiver has not confirmed.
+    pub entries_behind: u64,
+    /// How old the first of them is.
+    pub seconds_behind: u64,
+    /// Attempts in a row that failed.
+    pub failures: u64,
+}
+
+/// An export, by its name in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Export {
+    export: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -100,6 +120,9 @@ impl Metrics {
             witnessed_entries: Gauge::default(),
             witness_cosignatures: Gauge::default(),
             witness_quorum_met: Gauge::default(),
+            export_behind: Family::default(),
+            export_behind_s: Family::default(),
+            export_failures: Family::default(),
             certificate_expires: Gauge::default(),
             certificate_refused: Gauge::default(),
             reloads: Family::default(),
@@ -215,6 +238,25 @@ impl Metrics {
         ] {
             registry.register(name, help, gauge.clone());
         }
+        for (name, help, family) in [
+            (
+                "export_entries_behind",
+                "Signed entries that a receiver has not confirmed, by export",
+                &self.export_behind,
+            ),
+            (
+                "export_seconds_behind",
+                "How old the first of them is, by export",
+                &self.export_behind_s,
+            ),
+            (
+                "export_failures",
+                "Attempts in a row that failed, by export",
+                &self.export_failures,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
         for (name, help, histogram) in [
             ("lookup", "Name lookups", &self.lookup),
             ("connect", "From first dial to connection", &self.connect),
@@ -234,6 +276,20 @@ impl Metrics {
         self.witnessed_entries.set(number(witnessed.entries));
         self.witness_cosignatures.set(number(witnessed.cosignatures));
         self.witness_quorum_met.set(i64::from(witnessed.quorum_is_met));
+    }
+
+    pub(crate) fn exported(&self, export: &str, exported: Exported) {
+        let label = Export {
+            export: export.to_owned(),
+        };
+        for (family, value) in [
+            (&self.export_behind, exported.entries_behind),
+            (&self.export_behind_s, exported.seconds_behind),
+            (&self.export_failures, exported.failures),
+        ] {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            family.get_or_create(&label).set(value);
+        }
     }
 
     pub(crate) fn refused(&self, reason: RefusalReason) {

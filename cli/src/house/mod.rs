@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod child;
+mod exports;
 mod gateways;
 pub mod logs;
 mod nights;
@@ -167,6 +168,7 @@ impl House {
         house.gateways.tell_run_keys(&house.office.facts());
         house.spawn_witnesses(config)?;
         house.spawn_archive(config)?;
+        house.spawn_exports(config)?;
         house.spawn_work(config, listener)?;
         Ok((house, addresses))
     }
@@ -246,6 +248,30 @@ impl House {
         let log = NoteVerifier::new(origin.as_str(), &key)?;
         let keeper = ArchiveKeeper::new(config, log, Arc::clone(&self.gateways))?;
         self.tasks.spawn(Arc::new(keeper).keep(self.stop.clone()));
+        Ok(())
+    }
+
+    /// Signed events go to their receivers in the background; the gateway does not know of it.
+    fn spawn_exports(&self, config: &Config) -> anyhow::Result<()> {
+        let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
+        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+        let log = NoteVerifier::new(origin.as_str(), &key)?;
+        for exporter in exports::open(config, log)? {
+            let gateways = Arc::clone(&self.gateways);
+            let tell = move |name: &str, standing: exports::Standing| {
+                if let Some(gateway) = gateways.gateway() {
+                    gateway.exported(
+                        name,
+                        proxy::Exported {
+                            entries_behind: standing.behind,
+                            seconds_behind: standing.behind_s,
+                            failures: u64::from(standing.failures),
+                        },
+                    );
+                }
+            };
+            self.tasks.spawn(exporter.keep(tell, self.stop.clone()));
+        }
         Ok(())
     }
 

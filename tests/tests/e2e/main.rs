@@ -11,6 +11,7 @@ mod adversarial_targets;
 mod bad_documents;
 mod bad_evidence;
 mod bundles;
+mod canary;
 mod check;
 mod clients;
 mod demo;
@@ -25,6 +26,7 @@ mod nights;
 mod outages;
 mod parents;
 mod policy;
+mod receivers;
 mod runbooks;
 mod service;
 mod stage;
@@ -65,7 +67,9 @@ fn main() -> ExitCode {
         ("adversarial_targets", adversarial_targets::SCENARIOS),
         ("check", check::SCENARIOS),
         ("exports", exports::SCENARIOS),
+        ("receivers", receivers::SCENARIOS),
         ("bundles", bundles::SCENARIOS),
+        ("canary", canary::SCENARIOS),
         ("parents", parents::SCENARIOS),
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
