@@ -1,6 +1,7 @@
 """Child processes: pinned to a core, logged to a file, stopped by their id, always reaped."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -40,6 +41,17 @@ class Child:
 
     def is_running(self):
         return self.process.poll() is None
+
+    def voluntary_switches(self):
+        """How often its threads that live have gone to sleep of their own accord."""
+        count = 0
+        for status in Path(f"/proc/{self.pid}/task").glob("*/status"):
+            try:
+                found = re.search(r"(?m)^voluntary_ctxt_switches:\s+(\d+)", status.read_text())
+            except OSError:
+                continue  # the thread is gone by now
+            count += int(found.group(1)) if found else 0
+        return count
 
     def wait_for(self, what, condition, seconds=READY_SECONDS):
         """Waits until `condition` holds; fails with the log's end if it never does."""

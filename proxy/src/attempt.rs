@@ -221,8 +221,6 @@ impl Attempt {
         if matches!(self.facts.attempts.as_slice(), [only] if only.result == DialResult::Connected) {
             self.facts.attempts.clear();
         }
-        // Small messages must not wait for each other (RFC 896).
-        let _ = stream.set_nodelay(true);
         Ok((stream, address))
     }
 

@@ -10,6 +10,9 @@ use std::time::Duration;
 use base::{DialAttempt, DialResult};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -53,7 +56,7 @@ pub(crate) async fn dial(
                 address,
                 result: DialResult::Abandoned,
             });
-            dialling.push(async move { (TcpStream::connect(address).await, at) });
+            dialling.push(async move { (connect(address).await, at) });
         }
         let more = waiting.peek().is_some();
         let wake = if more {
@@ -100,7 +103,7 @@ async fn dial_one(
         address,
         result: DialResult::Abandoned,
     });
-    match timeout_at(deadline, TcpStream::connect(address)).await {
+    match timeout_at(deadline, connect(address)).await {
         Ok(Ok(stream)) => {
             attempts[at].result = DialResult::Connected;
             Ok((stream, address))
@@ -114,6 +117,27 @@ async fn dial_one(
             Err(DialError::Timeout)
         }
     }
+}
+
+/// Connects to `address`. How it went is in the readiness, so that a connection that came about costs no
+/// question.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    // Small messages must not wait for each other (RFC 896).
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if (ready.is_error() || ready.is_write_closed())
+        && let Some(error) = stream.take_error()?
+    {
+        return Err(error);
+    }
+    Ok(stream)
 }
 
 fn result_of(error: &io::Error) -> DialResult {

@@ -201,11 +201,14 @@ pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audien
         admit(&core, listener.is_tls(), stream, entry, objection);
     };
     let mut told: Option<Instant> = None;
+    // Made once: making them anew for each client costs a lock each.
+    let (draining, closed) = (core.draining.cancelled(), audience.closed());
+    tokio::pin!(draining, closed);
     loop {
         let accepted = tokio::select! {
             biased;
-            () = core.draining.cancelled() => return,
-            () = audience.closed() => break,
+            () = &mut draining => return,
+            () = &mut closed => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
