@@ -133,6 +133,7 @@ impl<'s> Registry<'s> {
                 signer: opened.signer,
                 admitted_at: build.admitted_at,
                 admitted_by: WHO.to_owned(),
+                components: Vec::new(),
             },
         };
         let act = Act {
@@ -166,6 +167,7 @@ impl<'s> Registry<'s> {
             listeners: Vec::new(),
             socket_uid: None,
             sources: Vec::new(),
+            data_class: None,
         };
         self.runtime
             .block_on(self.store.start_run(record))
