@@ -52,6 +52,17 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// A breach that no single connection shows; it is a reason to tell people.
+    pub(crate) fn beside_connections(run_id: RunId, reason: Reason) -> Self {
+        Self {
+            run_id,
+            established: [(reason, 0)].into(),
+            beyond_lookup: BTreeSet::new(),
+        }
+    }
+}
+
 impl Corroboration {
     /// What `charges` amount to where only `reasons` count.
     pub fn of(charges: &[Charge], reasons: &BTreeSet<Reason>) -> Self {

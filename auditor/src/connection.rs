@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     first_entry: Cited,
     last_entry: Cited,
     seen: Option<(Timestamp, Timestamp)>,
+    /// Something of it was seen before the period.
+    before: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -64,6 +66,7 @@ impl Connection {
             first_entry: entry,
             last_entry: entry,
             seen: None,
+            before: false,
         }
     }
 
@@ -71,6 +74,7 @@ impl Connection {
     pub(crate) fn handle_before(&mut self, entry: Cited, event: &Event) {
         self.learn(entry, event);
         self.bytes_before = self.bytes;
+        self.before = true;
     }
 
     /// Learns from an event of the period.
@@ -128,7 +132,12 @@ impl Connection {
                     target,
                     scheme: facts.scheme,
                 },
-                addition: Addition { facts, share, alive },
+                addition: Addition {
+                    facts,
+                    share,
+                    alive,
+                    begun: !self.before,
+                },
             }),
             (who, target) => Some(Settled::Stray(
                 Stray {
@@ -162,10 +171,12 @@ pub(crate) enum Settled {
 }
 
 /// What one connection adds to an observation.
+#[derive(Clone)]
 pub(crate) struct Addition {
     facts: Facts,
     share: Share,
     alive: bool,
+    begun: bool,
 }
 
 impl Addition {
@@ -173,8 +184,15 @@ impl Addition {
         &self.share
     }
 
+    /// Whether the connection was asked for within the period.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
     pub(crate) fn add_to(self, observation: &mut Observation) {
-        let Self { facts, share, alive } = self;
+        let Self {
+            facts, share, alive, ..
+        } = self;
         Tally::add(observation.all_mut(), &share);
         observation.alive_at_end += u64::from(alive);
         for mut name in facts.inner_names() {
@@ -204,6 +222,9 @@ impl Addition {
         }
         if facts.mixed_answers() {
             Tally::add(&mut observation.mixed_answers, &share);
+        }
+        if facts.came_too_late() {
+            Tally::add(&mut observation.after_revocation, &share);
         }
     }
 }
@@ -342,6 +363,13 @@ impl Facts {
         let refused =
             self.refusal == Some(RefusalReason::Floor) || self.outcome == Some(Outcome::FloorRefused);
         refused && self.asked_for_name()
+    }
+
+    fn came_too_late(&self) -> bool {
+        matches!(
+            self.refusal,
+            Some(RefusalReason::Revoked | RefusalReason::Quarantined)
+        )
     }
 
     /// The gateway drops addresses below the floor and dials the rest. What the operator mapped or

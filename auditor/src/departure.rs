@@ -1,10 +1,11 @@
 //! Departures: where an observation and a manifest part.
 
 use base::{Reason, Target};
-use manifests::{Coverage, Manifest};
+use manifests::{Coverage, DataClass, Declaration};
 
 use crate::observation::{Destination, InnerName, Named, Observation};
 use crate::tally::Tally;
+use crate::terms::Terms;
 
 /// One way in which one run, at one destination, departed from what was declared.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Departure {
 
 /// All departures of one observation.
 pub(crate) fn of(
-    manifest: &Manifest,
+    terms: &Terms<'_>,
     destination: &Destination,
     observation: &Observation,
     coverage: &Coverage<'_>,
@@ -32,9 +33,10 @@ pub(crate) fn of(
     let inner = observation
         .inner_names
         .iter()
-        .map(|(name, tally)| inner_name(manifest, destination, name, tally));
-    undeclared(observation, coverage)
+        .map(|(name, tally)| inner_name(terms, destination, name, tally));
+    let departures = undeclared(observation, coverage)
         .into_iter()
+        .chain(data_class(terms, observation, coverage))
         .chain(inner)
         .chain(unnamed_tls(observation))
         .chain(hidden_names(observation))
@@ -42,7 +44,75 @@ pub(crate) fn of(
         .chain(forged_headers(observation))
         .chain(floor(observation))
         .chain(mixed_answers(observation))
+        .chain(after_revocation(observation));
+    departures
+        .map(|departure| let_pass(terms, destination, departure))
         .collect()
+}
+
+/// What the policy lets pass for a time is written down all the same, and stands against nobody.
+fn let_pass(terms: &Terms<'_>, destination: &Destination, departure: Departure) -> Departure {
+    let passes = |waiver: &&crate::terms::Waiver| {
+        departure.breach && waiver.passes(departure.reason, destination, departure.tally.last)
+    };
+    let Some(waiver) = terms.waivers.iter().find(passes) else {
+        return departure;
+    };
+    let exception = &waiver.exception;
+    let why = base::escape_untrusted(exception.why.as_bytes(), 200);
+    let signers = base::escape_untrusted(exception.signers().as_bytes(), 200);
+    Departure {
+        breach: false,
+        fix: format!(
+            "let pass until {} by {signers}: {why}; then: {}",
+            exception.until, departure.fix
+        ),
+        ..departure
+    }
+}
+
+/// A declaration names the classes of data that go there, or leaves it to the manifest as a whole.
+/// Where neither names any, nothing was promised about classes; nor is the class of a run ever guessed.
+fn data_class(terms: &Terms<'_>, observation: &Observation, coverage: &Coverage<'_>) -> Option<Departure> {
+    let (Some(class), Coverage::Covered { entry }) = (terms.data_class, coverage) else {
+        return None;
+    };
+    let declared = classes_of(terms, entry);
+    if declared.is_empty() || declared.contains(class) {
+        return None;
+    }
+    let known: Vec<&str> = declared.iter().map(DataClass::as_str).collect();
+    Some(Departure {
+        reason: Reason::DataClassBreach,
+        tally: observation.tally().clone(),
+        nearest: Some(entry.to_string()),
+        fix: format!(
+            "\"{entry}\" is declared for {} and the run handled {class}; add the class and re-sign, or do not send it there",
+            known.join(", ")
+        ),
+        names: Vec::new(),
+        breach: true,
+    })
+}
+
+fn classes_of<'a>(terms: &Terms<'a>, entry: &'a Declaration) -> &'a [DataClass] {
+    entry
+        .data_classes
+        .as_deref()
+        .unwrap_or(&terms.manifest.data_classes)
+}
+
+/// They were refused, as they should be. That the plugin goes on asking is worth knowing.
+fn after_revocation(observation: &Observation) -> Option<Departure> {
+    observation.after_revocation.as_ref().map(|tally| Departure {
+        reason: Reason::AfterRevocation,
+        tally: tally.clone(),
+        nearest: None,
+        fix: "end the runs of this build, and ship a new, re-signed one; what is stopped stays stopped"
+            .to_owned(),
+        names: Vec::new(),
+        breach: false,
+    })
 }
 
 fn undeclared(observation: &Observation, coverage: &Coverage<'_>) -> Option<Departure> {
@@ -65,7 +135,7 @@ fn undeclared(observation: &Observation, coverage: &Coverage<'_>) -> Option<Depa
 
 /// A name inside the connection must be declared as well, or one declared host would be a door to
 /// every other host behind the same address.
-fn inner_name(manifest: &Manifest, destination: &Destination, name: &InnerName, tally: &Tally) -> Departure {
+fn inner_name(terms: &Terms<'_>, destination: &Destination, name: &InnerName, tally: &Tally) -> Departure {
     let target = match name {
         InnerName::Host(host) => Some(Target {
             host: host.clone(),
@@ -75,7 +145,7 @@ fn inner_name(manifest: &Manifest, destination: &Destination, name: &InnerName, 
     };
     let coverage = target
         .as_ref()
-        .map(|target| manifest.coverage(target, destination.scheme, tally.last));
+        .map(|target| terms.manifest.coverage(target, destination.scheme, tally.last));
     let (covered, nearest) = match coverage {
         Some(Coverage::Covered { entry }) => (true, Some(entry.to_string())),
         Some(Coverage::Uncovered { nearest, .. }) => (false, nearest),

@@ -1,9 +1,10 @@
 //! The desk: where reports are written, sealed and handed to the site, one after the other.
 
-use base::Sha256Digest;
+use base::{AutomaticAction, Sha256Digest};
 use reports::predicate::{ActionKind, ActionTaken, ConformanceReport};
 use seal::trust::TrustRoot;
 
+use crate::clause::Measure;
 use crate::docket::Docket;
 use crate::exhibits::Exhibits;
 use crate::gather::Evidence;
@@ -13,7 +14,7 @@ use crate::outcome::{Act, ActResult, Reported};
 use crate::publication::Sealing;
 use crate::records::Records;
 use crate::report::{self, Letterhead, Particulars};
-use crate::site::{Artifact, PreviousReport, Progress, Site};
+use crate::site::{Artifact, PreviousReport, Progress, Site, SiteError};
 
 /// Where reports are written, one after the other.
 pub(crate) struct Desk<'n> {
@@ -85,8 +86,16 @@ impl<'n> Desk<'n> {
             .site
             .previous_report(docket.artifact, case.run_id, self.night.period);
         let before = previous.as_ref().ok().and_then(Option::as_ref);
+        match self.published(docket, case) {
+            Ok(None) => {}
+            Ok(Some(line)) => return self.done(line),
+            Err(error) => self.troubles.push(format!(
+                "what was published about {} before the night was interrupted cannot be read: {error}",
+                case.plugin_id
+            )),
+        }
         let particulars = Particulars {
-            manifest: docket.manifest_payload,
+            manifest: docket.payload_for(case.run_id),
             previous: before.map(|before| before.payload),
             runs: case.run_id.map_or(docket.runs().len() as u64, |_| 1),
             actions,
@@ -97,6 +106,7 @@ impl<'n> Desk<'n> {
             artifact_digest: report.artifact_digest,
             run_id: report.run_id,
             verdict: report.verdict,
+            observed: report.observed.clone(),
             findings: report.findings.clone(),
             payload: None,
             place: None,
@@ -112,6 +122,19 @@ impl<'n> Desk<'n> {
                 Err(why) => self.trouble(&line, &why),
             }
         }
+        self.done(line);
+    }
+
+    /// What the night had published before it was interrupted stays as it is.
+    fn published(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<Reported>, SiteError> {
+        if self.night.is_dry() {
+            return Ok(None);
+        }
+        self.site
+            .published(docket.artifact, case.run_id, self.night.period)
+    }
+
+    fn done(&mut self, line: Reported) {
         self.reports.push(line);
         self.site.note(Progress::Reporting {
             done: self.reports.len(),
@@ -163,19 +186,34 @@ fn actions(artifact: &Artifact, acts: &[Act]) -> Vec<ActionTaken> {
     });
     about
         .filter_map(|act| {
-            let (action, crl_number) = match act.result {
+            let (action, crl_number, at) = match act.result {
                 ActResult::Proposed => return None,
                 // What could not be done was not done; the report says what it may: people are told.
-                ActResult::Alerted | ActResult::Failed { .. } => (ActionKind::Alert, None),
-                ActResult::Asked => (ActionKind::AwaitApproval, None),
-                ActResult::Quarantined { crl_number } => (ActionKind::Quarantine, Some(crl_number)),
+                ActResult::Alerted | ActResult::Failed { .. } => (ActionKind::Alert, None, None),
+                ActResult::Asked => (ActionKind::AwaitApproval, None, None),
+                ActResult::Announced => (ActionKind::Announce, None, None),
+                ActResult::Watched => (ActionKind::Watch, None, None),
+                ActResult::Stopped { crl_number } => (kind(act.proposal.measure), Some(crl_number), None),
+                ActResult::DoneBefore { at, crl_number } => {
+                    (kind(act.proposal.measure), crl_number, Some(at))
+                }
             };
             Some(ActionTaken {
                 action,
                 clause: act.proposal.clause.clone(),
                 enabled_by: act.proposal.enabled_by.clone(),
                 crl_number,
+                at,
             })
         })
         .collect()
+}
+
+fn kind(measure: Measure) -> ActionKind {
+    match measure.action() {
+        AutomaticAction::Alert => ActionKind::Alert,
+        AutomaticAction::Watch => ActionKind::Watch,
+        AutomaticAction::Quarantine => ActionKind::Quarantine,
+        AutomaticAction::Revoke => ActionKind::Revoke,
+    }
 }

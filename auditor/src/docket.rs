@@ -12,19 +12,27 @@ use crate::judge::Case;
 use crate::observation::Who;
 use crate::records::Records;
 use crate::site::{Artifact, Run};
+use crate::terms::Rulebook;
 
 /// One artifact, with what the night knows about it.
 pub(crate) struct Docket<'a> {
     pub(crate) artifact: &'a Artifact,
     pub(crate) manifest: &'a Manifest,
     pub(crate) manifest_payload: Sha256Digest,
+    book: &'a Rulebook<'a>,
+    is_drafted: bool,
     /// Every run of the period; `None` for one that only the evidence knows.
     runs: BTreeMap<RunId, Option<&'a Run>>,
 }
 
 impl<'a> Docket<'a> {
     /// The docket of an artifact, judged by its own manifest.
-    pub(crate) fn new(artifact: &'a Artifact, records: &'a Records, evidence: &Evidence) -> Self {
+    pub(crate) fn new(
+        artifact: &'a Artifact,
+        records: &'a Records,
+        evidence: &Evidence,
+        book: &'a Rulebook<'a>,
+    ) -> Self {
         let (plugin, digest) = (&artifact.plugin_id, &artifact.artifact_digest);
         let seen = evidence.observations.runs_of(plugin, digest);
         let mut runs: BTreeMap<RunId, Option<&Run>> = seen.map(|run| (run, None)).collect();
@@ -33,6 +41,8 @@ impl<'a> Docket<'a> {
             artifact,
             manifest: &artifact.manifest,
             manifest_payload: artifact.manifest_payload,
+            book,
+            is_drafted: false,
             runs,
         }
     }
@@ -42,11 +52,26 @@ impl<'a> Docket<'a> {
         let text = base::json::canonical(&draft.to_value());
         Self {
             manifest: draft,
+            is_drafted: true,
             manifest_payload: Sha256Digest::of(
                 &text.expect("a manifest that was parsed has a canonical form"),
             ),
             ..self
         }
+    }
+
+    /// The manifest by which a run is judged, and the digest of its payload.
+    pub(crate) fn manifest_of(&self, run: &Run) -> (&'a Manifest, Sha256Digest) {
+        if self.is_drafted {
+            return (self.manifest, self.manifest_payload);
+        }
+        self.artifact.manifest_at(run.started)
+    }
+
+    /// The digest of the payload of the manifest that a report about `run_id`, or about all, names.
+    pub(crate) fn payload_for(&self, run_id: Option<RunId>) -> Sha256Digest {
+        let run = run_id.and_then(|run_id| self.runs.get(&run_id).copied().flatten());
+        run.map_or(self.manifest_payload, |run| self.manifest_of(run).1)
     }
 
     /// Its runs in the period.
@@ -73,12 +98,19 @@ impl<'a> Docket<'a> {
         'a: 'c,
     {
         let on_record = self.runs_on_record(run_id).into_iter();
+        let own = run_id.and_then(|run_id| self.runs.get(&run_id).copied().flatten());
         Case {
+            book: self.book,
+            components: &self.artifact.components,
+            all_runs: match run_id {
+                Some(run_id) => vec![run_id],
+                None => self.runs().collect(),
+            },
             plugin_id: &self.artifact.plugin_id,
             artifact_digest: &self.artifact.artifact_digest,
             run_id,
             period,
-            manifest: self.manifest,
+            manifest: own.map_or(self.manifest, |run| self.manifest_of(run).0),
             observations: &evidence.observations,
             doubts: &evidence.doubts,
             silent_runs: on_record

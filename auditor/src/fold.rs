@@ -17,6 +17,7 @@ use crate::connection::{Connection, Settled};
 use crate::crowd::{MAX_DESTINATIONS, MAX_STRAYS};
 use crate::observation::{Gap, Observations, Stray, Stretch};
 use crate::tally::{Cited, Tally};
+use crate::terms::Rulebook;
 
 /// How far ahead of the auditor a gateway's clock may be before its time is not believed.
 const CLOCK_TOLERANCE_S: i64 = 300;
@@ -25,17 +26,17 @@ const CUT_SHORT: &str =
     "the gateway ended without stopping, and the ends of connections that stood then are not on record";
 
 /// Folds the logs of one period.
-#[derive(Debug)]
-pub struct Fold {
+pub struct Fold<'b> {
     period: Period,
+    /// What runs are judged by, where more is needed of a breach than that it happened.
+    book: Option<&'b Rulebook<'b>>,
     believable_until: Timestamp,
     observations: Observations,
 }
 
 /// Folds one log; entries come in order, from the first.
-#[derive(Debug)]
-pub struct LogFold<'f> {
-    fold: &'f mut Fold,
+pub struct LogFold<'f, 'b> {
+    fold: &'f mut Fold<'b>,
     log: usize,
     audited_to: u64,
     stretch: Stretch,
@@ -45,20 +46,27 @@ pub struct LogFold<'f> {
     whole_until: Timestamp,
 }
 
-impl Fold {
+impl<'b> Fold<'b> {
     /// A fold of `period`. An entry dated later than `now` cannot push the entries after it out of
     /// the period.
     pub fn new(period: Period, now: Timestamp) -> Self {
         Self {
             period,
+            book: None,
             believable_until: now.plus_seconds(CLOCK_TOLERANCE_S),
             observations: Observations::default(),
         }
     }
 
+    /// The same, noting the moments and the pace that the rulebook asks for.
+    pub(crate) fn by(mut self, book: &'b Rulebook<'b>) -> Self {
+        self.book = Some(book);
+        self
+    }
+
     /// Begins the next log. An entry at `audited_to` or beyond belongs to this period or a later one
     /// whatever its time, because the night before had not yet read it.
-    pub fn log(&mut self, origin: &str, audited_to: Option<u64>) -> LogFold<'_> {
+    pub fn log(&mut self, origin: &str, audited_to: Option<u64>) -> LogFold<'_, 'b> {
         LogFold {
             log: self.observations.logs.len(),
             audited_to: audited_to.unwrap_or(u64::MAX),
@@ -80,7 +88,7 @@ impl Fold {
     }
 }
 
-impl LogFold<'_> {
+impl LogFold<'_, '_> {
     /// Takes the next entry. `Break` once no later entry can concern the period.
     pub fn handle_entry(&mut self, index: u64, event: &Event) -> ControlFlow<()> {
         if event.time <= self.fold.believable_until {
@@ -246,6 +254,9 @@ impl LogFold<'_> {
                 destination,
                 addition,
             }) => {
+                if let Some(book) = self.fold.book {
+                    observations.note_times(book, &who, &destination, &addition);
+                }
                 let known = observations.seen.entry(who.clone()).or_default();
                 if known.len() < MAX_DESTINATIONS || known.contains_key(&destination) {
                     addition.add_to(known.entry(destination).or_default());

@@ -19,6 +19,7 @@ use crate::doubt::Doubt;
 use crate::fold::Fold;
 use crate::observation::Observations;
 use crate::site::{Gateway, Progress, Site};
+use crate::terms::Rulebook;
 
 /// What all logs of one period say.
 #[derive(Debug)]
@@ -64,9 +65,23 @@ impl BelievedLog {
 }
 
 /// Verifies and folds the logs of `gateways` for `period`.
-pub fn gather(site: &dyn Site, mut gateways: Vec<Gateway>, period: Period, now: Timestamp) -> Evidence {
+pub fn gather(site: &dyn Site, gateways: Vec<Gateway>, period: Period, now: Timestamp) -> Evidence {
+    gather_into(Fold::new(period, now), site, gateways, period)
+}
+
+/// The same, noting what the rulebook asks for.
+pub(crate) fn gather_by(
+    book: &Rulebook<'_>,
+    site: &dyn Site,
+    gateways: Vec<Gateway>,
+    period: Period,
+    now: Timestamp,
+) -> Evidence {
+    gather_into(Fold::new(period, now).by(book), site, gateways, period)
+}
+
+fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec<Gateway>, period: Period) -> Evidence {
     gateways.sort_by(|a, b| a.verifier.name().cmp(b.verifier.name()));
-    let mut fold = Fold::new(period, now);
     let mut logs = Vec::new();
     let mut doubts = Vec::new();
     for gateway in &gateways {
@@ -161,7 +176,7 @@ fn tampered(origin: &str, verification: &Verification) -> Doubt {
 
 /// Folds one log. Every entry is proven again as it is read, so what was folded before a failure
 /// stands.
-fn read(fold: &mut Fold, log: &VerifiedLog, gateway: &Gateway) -> Option<Doubt> {
+fn read(fold: &mut Fold<'_>, log: &VerifiedLog, gateway: &Gateway) -> Option<Doubt> {
     let origin = gateway.verifier.name();
     let mut folding = fold.log(origin, gateway.audited_to);
     let mut failure = None;

@@ -17,10 +17,11 @@ use crate::departure;
 use crate::doubt::Doubt;
 use crate::draft::{About, Draft, Drafts};
 use crate::observation::{Destination, Observation, Observations, Who};
+use crate::site::Component;
 use crate::tally::Cited;
+use crate::terms::{Rulebook, Terms};
 
 /// What one report is about, and what there is to say about it.
-#[derive(Clone, Debug)]
 pub struct Case<'a> {
     /// The plugin.
     pub plugin_id: &'a PluginId,
@@ -30,12 +31,18 @@ pub struct Case<'a> {
     pub run_id: Option<RunId>,
     /// The time.
     pub period: Period,
-    /// The measure.
+    /// The manifest that the report names; each run is judged by the one it was registered with.
     pub manifest: &'a Manifest,
+    /// What each run is judged by.
+    pub(crate) book: &'a Rulebook<'a>,
+    /// Libraries inside the artifact.
+    pub(crate) components: &'a [Component],
     /// What was seen; only the case's own runs are looked at.
     pub observations: &'a Observations,
     /// What stands in the way of certainty, whomever it concerns.
     pub doubts: &'a [Doubt],
+    /// Every run of the case in the period.
+    pub(crate) all_runs: Vec<RunId>,
     /// Runs of the case that were over or ran all the time, and of which there is no event.
     pub silent_runs: BTreeSet<RunId>,
     /// Refused credentials of the case's runs.
@@ -67,14 +74,19 @@ impl Case<'_> {
         for (who, destination, observation) in self.seen() {
             // A declaration that ran out while a tunnel was open no longer covers it, hence `last`.
             let at = observation.tally().last;
-            let coverage = self
+            let terms = self.terms(who).unwrap_or(Terms {
+                manifest: self.manifest,
+                data_class: None,
+                waivers: &[],
+            });
+            let coverage = terms
                 .manifest
                 .coverage(&destination.target, destination.scheme, at);
             if let Coverage::Covered { entry } = &coverage {
                 used.insert(entry.to_string());
             }
             add_row(&mut rows, destination, observation, &coverage);
-            let departures = departure::of(self.manifest, destination, observation, &coverage);
+            let departures = departure::of(&terms, destination, observation, &coverage);
             charges.extend(Charge::of(who.run_id, observation, &departures));
             for departure in departures {
                 drafts.add(who.run_id, destination, departure);
@@ -83,8 +95,20 @@ impl Case<'_> {
         let mut findings = self.findings(drafts);
         findings.extend(self.doubt_findings());
         findings.extend(self.silence());
-        findings.extend(self.crowds());
+        let (excess, excess_charges) = self.excesses();
+        let crowds = self.crowds();
+        // A limit that was exceeded says more than that there were many names.
+        let noted = |finding: &Finding| excess.is_none() || finding.reason != Reason::LimitExceeded;
+        findings.extend(crowds.into_iter().filter(noted));
+        findings.extend(excess);
+        charges.extend(excess_charges);
         findings.extend(self.misused_credentials());
+        if let Some(drift) = self.drift() {
+            let runs = self.all_runs.iter();
+            charges.extend(runs.map(|run| Charge::beside_connections(*run, Reason::SdkDrift)));
+            findings.push(drift);
+        }
+        findings.extend(self.lapsed_exceptions().filter(|_| self.run_id.is_none()));
         Judgement {
             observed: rows.into_values().collect(),
             unused: self.unused(&used),
@@ -92,6 +116,20 @@ impl Case<'_> {
             charges,
             doubtful: self.own_doubts().next().is_some(),
         }
+    }
+
+    /// What a run of the case is judged by.
+    pub(crate) fn terms(&self, who: &Who) -> Option<Terms<'_>> {
+        self.book.terms(who)
+    }
+
+    /// The runs of the case.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Who> {
+        self.all_runs.iter().map(|run_id| Who {
+            plugin_id: self.plugin_id.clone(),
+            artifact_digest: *self.artifact_digest,
+            run_id: *run_id,
+        })
     }
 
     fn seen(&self) -> impl Iterator<Item = (&Who, &Destination, &Observation)> {

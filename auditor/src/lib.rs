@@ -21,16 +21,26 @@ mod docket;
 mod doubt;
 mod draft;
 mod exhibits;
+#[cfg(test)]
+mod findings_tests;
 mod fold;
 #[cfg(test)]
 mod fold_tests;
 mod gather;
+mod inside;
 mod judge;
+mod lapsed;
+mod limits;
+mod live;
+#[cfg(test)]
+mod live_tests;
+mod moment;
 mod night;
 #[cfg(test)]
 mod night_tests;
 mod observation;
 mod outcome;
+mod pace;
 mod publication;
 mod records;
 mod report;
@@ -41,6 +51,8 @@ mod site;
 #[cfg(test)]
 mod stage;
 mod tally;
+mod terms;
+mod what_if;
 
 pub use charge::{Charge, Corroboration};
 pub use clause::{Accused, Measure, Proposal, Restraint, hold_back, propose};
@@ -51,11 +63,19 @@ pub use doubt::Doubt;
 pub use fold::{Fold, LogFold};
 pub use gather::{BelievedLog, Evidence, gather};
 pub use judge::{Case, Judgement};
+pub use live::{Live, LiveGround, is_live};
+pub use moment::{Moment, Reasons};
 pub use night::{Auditor, Night, NightError};
 pub use observation::{Destination, Gap, InnerName, Named, Observation, Observations, Stray, Stretch, Who};
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
+pub use pace::Pace;
 pub use publication::{BUNDLE_NAME, Publication};
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
-pub use site::{Artifact, CrlOnFile, Gateway, PreviousReport, Progress, Run, Site, SiteError};
+pub use site::{
+    Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PreviousReport, Progress, Run, Site,
+    SiteError,
+};
 pub use tally::{Cited, Share, Tally};
+pub use terms::InvalidException;
+pub use what_if::{Change, Hypothesis, Would};

@@ -5,20 +5,22 @@
 
 use std::collections::BTreeSet;
 
-use base::{ArtifactDigest, InvalidPolicy, PluginId, RunId, Timestamp};
-use manifests::Manifest;
+use base::{ArtifactDigest, AutomaticAction, InvalidPolicy, PluginId, Policy, RunId, Tier, Timestamp};
+use manifests::egress::InvalidEntry;
 use reports::predicate::Period;
 use seal::SigningKey;
 
-use crate::clause::{Accused, Measure, Proposal, hold_back, propose};
+use crate::clause::{Accused, Measure, Proposal, hold_back, propose, reasons};
 use crate::desk::Desk;
 use crate::docket::Docket;
-use crate::gather::{Evidence, gather};
+use crate::gather::{Evidence, gather_by};
 use crate::judge::Judgement;
 use crate::observation::Who;
 use crate::outcome::{Act, ActResult, LogRead, NightOutcome, Reported};
 use crate::records::Records;
-use crate::site::{Site, SiteError};
+use crate::site::{Artifact, Site, SiteError};
+use crate::terms::{InvalidException, Rulebook};
+use crate::what_if::{self, Change, Hypothesis, World};
 
 /// Who judges and signs, and in whose name.
 #[derive(Clone)]
@@ -52,9 +54,9 @@ pub struct Night<'a> {
     pub plugin_id: Option<PluginId>,
     /// Only this run. Nothing is done on account of a part of the evidence, so no clause is applied.
     pub run_id: Option<RunId>,
-    /// What if: judges the artifacts of the draft's plugin by the draft, and nothing else. Writes
+    /// What if: judges and acts by what is imagined, and says what would have fared otherwise. Writes
     /// nothing and does nothing.
-    pub draft: Option<Manifest>,
+    pub what_if: Hypothesis,
     /// Judges, and says what would be done. Writes nothing and does nothing.
     pub dry_run: bool,
 }
@@ -81,6 +83,28 @@ pub enum NightError {
     /// The policy contradicts itself. Nothing is done in the name of such a policy, nor judged.
     #[error("nothing audited: the policy is not valid")]
     Policy(#[from] InvalidPolicy),
+    /// An exception of the policy cannot be read. Nothing is done in the name of such a policy either.
+    #[error("nothing audited: the policy is not valid")]
+    Exception(#[from] InvalidException),
+    /// An entry of the operators' list cannot be read.
+    #[error("nothing audited: the policy is not valid")]
+    List(#[from] InvalidEntry),
+}
+
+/// How things stand, where something else is imagined.
+struct Present {
+    policy: Policy,
+    tiers: Vec<(ArtifactDigest, Tier)>,
+}
+
+impl Present {
+    fn of(records: &Records) -> Self {
+        let tier = |artifact: &Artifact| (artifact.artifact_digest, artifact.tier);
+        Self {
+            policy: records.policy.clone(),
+            tiers: records.artifacts.iter().map(tier).collect(),
+        }
+    }
 }
 
 impl Night<'_> {
@@ -95,38 +119,85 @@ impl Night<'_> {
                 to: self.period.to,
             });
         }
-        let records = Records::read(site, self.period)?;
-        let evidence = gather(site, records.gateways.clone(), self.period, self.now);
-        let dockets = self.dockets(&records, &evidence);
+        let mut records = Records::read(site, self.period)?;
+        let present = Present::of(&records);
+        self.imagine(&mut records)?;
+        let draft = self.what_if.manifest.as_ref();
+        let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?;
+        let evidence = gather_by(&book, site, records.gateways.clone(), self.period, self.now);
+        let dockets = self.dockets(&records, &evidence, &book);
         let judgements: Vec<Judgement> = dockets
             .iter()
             .map(|docket| docket.case(None, self.period, &evidence).judge())
             .collect();
-        let acts = self.act(site, &records, &dockets, &judgements);
+        let changes = match self.what_if.is_any() {
+            true => self.changes(&present, &records, &book, &dockets, &evidence)?,
+            false => Vec::new(),
+        };
+        let acts = self.act(site, &records, &evidence, &dockets, &judgements);
         let mut desk = Desk::new(self, site, &records, &evidence, &dockets);
         for (docket, judgement) in dockets.iter().zip(&judgements) {
             desk.report_on(docket, judgement, &acts);
         }
         let (reports, troubles) = (desk.reports, desk.troubles);
-        Ok(self.outcome(&records, evidence, reports, acts, troubles))
+        let outcome = self.outcome(&records, evidence, reports, acts, troubles);
+        Ok(NightOutcome { changes, ..outcome })
     }
 
     /// Whether nothing may be written or done.
     pub fn is_dry(&self) -> bool {
-        self.dry_run || self.draft.is_some()
+        self.dry_run || self.what_if.is_any()
+    }
+
+    /// Puts what is imagined in the place of what is on record.
+    fn imagine(&self, records: &mut Records) -> Result<(), NightError> {
+        if let Some(policy) = &self.what_if.policy {
+            policy.check()?;
+            records.policy = policy.clone();
+        }
+        if let Some(tier) = self.what_if.tier {
+            let concerned = records.artifacts.iter_mut();
+            for artifact in concerned.filter(|artifact| self.concerns(&artifact.plugin_id)) {
+                artifact.tier = tier;
+            }
+        }
+        Ok(())
+    }
+
+    fn changes(
+        &self,
+        present: &Present,
+        records: &Records,
+        book: &Rulebook<'_>,
+        dockets: &[Docket<'_>],
+        evidence: &Evidence,
+    ) -> Result<Vec<Change>, NightError> {
+        let before = Rulebook::new(&records.artifacts, &records.runs, &present.policy, None)?;
+        let tiers = records
+            .artifacts
+            .iter()
+            .map(|artifact| (artifact.artifact_digest, artifact.tier));
+        let before = World::new(&before, &present.policy, present.tiers.iter().copied())?;
+        let imagined = World::new(book, &records.policy, tiers)?;
+        Ok(what_if::changes(&before, &imagined, dockets, evidence))
     }
 
     /// The artifacts to report on: those that may run, and those that did something, whatever they may.
-    fn dockets<'a>(&'a self, records: &'a Records, evidence: &Evidence) -> Vec<Docket<'a>> {
+    fn dockets<'a>(
+        &'a self,
+        records: &'a Records,
+        evidence: &Evidence,
+        book: &'a Rulebook<'a>,
+    ) -> Vec<Docket<'a>> {
         let concerned = records
             .artifacts
             .iter()
             .filter(|artifact| self.concerns(&artifact.plugin_id));
         concerned
-            .map(|artifact| Docket::new(artifact, records, evidence))
+            .map(|artifact| Docket::new(artifact, records, evidence, book))
             .filter(|docket| self.run_id.is_none_or(|run| docket.has_run(run)))
             .filter(|docket| docket.artifact.state.may_run() || docket.runs().len() > 0)
-            .map(|docket| match &self.draft {
+            .map(|docket| match &self.what_if.manifest {
                 Some(draft) => docket.by_draft(draft),
                 None => docket,
             })
@@ -135,7 +206,8 @@ impl Night<'_> {
 
     fn concerns(&self, plugin: &PluginId) -> bool {
         let chosen = self.plugin_id.as_ref().is_none_or(|only| only == plugin);
-        let drafted = self.draft.as_ref().is_none_or(|draft| draft.plugin_id == *plugin);
+        let drafted = &self.what_if.manifest;
+        let drafted = drafted.as_ref().is_none_or(|draft| draft.plugin_id == *plugin);
         chosen && drafted
     }
 
@@ -143,47 +215,56 @@ impl Night<'_> {
         &self,
         site: &dyn Site,
         records: &Records,
+        evidence: &Evidence,
         dockets: &[Docket<'_>],
         judgements: &[Judgement],
     ) -> Vec<Act> {
         if self.run_id.is_some() {
             return Vec::new();
         }
-        let mut proposals: Vec<Proposal> = dockets
-            .iter()
-            .zip(judgements)
-            .filter_map(|(docket, judgement)| {
-                let accused = Accused {
-                    plugin_id: &docket.artifact.plugin_id,
-                    artifact_digest: &docket.artifact.artifact_digest,
-                    tier: docket.artifact.tier,
-                    state: docket.artifact.state,
-                    charges: &judgement.charges,
-                    doubtful: judgement.doubtful,
-                };
-                propose(&records.policy, &accused)
-            })
-            .collect();
+        let moments = &evidence.observations.moments;
+        let mut done = Vec::new();
+        let mut proposals = Vec::new();
+        for (docket, judgement) in dockets.iter().zip(judgements) {
+            let artifact = docket.artifact;
+            let accused = Accused {
+                plugin_id: &artifact.plugin_id,
+                artifact_digest: &artifact.artifact_digest,
+                tier: artifact.tier,
+                state: artifact.state,
+                charges: &judgement.charges,
+                moments: moments.get(&artifact.artifact_digest).map_or(&[], Vec::as_slice),
+                doubtful: judgement.doubtful,
+                protected_until: artifact.protected_until,
+                now: self.now,
+            };
+            done.extend(done_before(&records.policy, artifact, &accused));
+            proposals.extend(propose(&records.policy, &accused));
+        }
         let running: BTreeSet<ArtifactDigest> = dockets
             .iter()
             .filter(|docket| docket.artifact.is_running)
             .map(|docket| docket.artifact.artifact_digest)
             .collect();
-        hold_back(&records.policy, &mut proposals, |artifact| {
-            running.contains(artifact)
-        });
+        let is_running = |artifact: &ArtifactDigest| running.contains(artifact);
+        let before = |clause: &str| stopped_before(&records.artifacts, clause);
+        hold_back(&records.policy, &mut proposals, self.now, is_running, before);
         let carry_out = |proposal| self.carry_out(site, proposal);
-        proposals.into_iter().map(carry_out).collect()
+        done.into_iter()
+            .chain(proposals.into_iter().map(carry_out))
+            .collect()
     }
 
     fn carry_out(&self, site: &dyn Site, proposal: Proposal) -> Act {
         let result = match proposal.measure {
             _ if self.is_dry() => Ok(ActResult::Proposed),
             Measure::Alert(_) => Ok(ActResult::Alerted),
-            Measure::Quarantine => site
-                .quarantine(&proposal)
-                .map(|crl_number| ActResult::Quarantined { crl_number }),
-            Measure::AwaitApproval { .. } => site.ask_approval(&proposal).map(|()| ActResult::Asked),
+            Measure::Watch => site.watch(&proposal).map(|()| ActResult::Watched),
+            Measure::Quarantine | Measure::Revoke => site
+                .stop(&proposal)
+                .map(|crl_number| ActResult::Stopped { crl_number }),
+            Measure::Announce { .. } => site.put_off(&proposal).map(|()| ActResult::Announced),
+            Measure::AwaitApproval { .. } => site.put_off(&proposal).map(|()| ActResult::Asked),
         };
         let result = result.unwrap_or_else(|error| ActResult::Failed {
             why: error.to_string(),
@@ -234,8 +315,66 @@ impl Night<'_> {
             doubts,
             troubles: troubles_of(&acts).chain(troubles).collect(),
             acts,
+            changes: Vec::new(),
         }
     }
+}
+
+/// What clauses did about an artifact since the period began, as far as this period's evidence bears it
+/// out: events were judged as they arrived, or this very night was interrupted after acting.
+fn done_before(policy: &Policy, artifact: &Artifact, accused: &Accused<'_>) -> Vec<Act> {
+    let mut done: Vec<Act> = Vec::new();
+    for past in &artifact.acts {
+        let named = policy.clauses().find(|(_, name, _)| *name == past.clause);
+        let reasons = match named {
+            Some((_, _, clause)) => reasons(clause, accused),
+            // The policy changed since; whatever was found then is what it was done for.
+            None => accused
+                .charges
+                .iter()
+                .flat_map(|charge| charge.established.keys().copied())
+                .collect(),
+        };
+        let measure = match past.action {
+            AutomaticAction::Alert => continue,
+            AutomaticAction::Watch => Measure::Watch,
+            AutomaticAction::Quarantine => Measure::Quarantine,
+            AutomaticAction::Revoke => Measure::Revoke,
+        };
+        if reasons.is_empty() || done.iter().any(|act| act.proposal.clause == past.clause) {
+            continue;
+        }
+        done.push(Act {
+            proposal: Proposal {
+                plugin_id: artifact.plugin_id.clone(),
+                artifact_digest: artifact.artifact_digest,
+                clause: past.clause.clone(),
+                enabled_by: past.enabled_by.clone(),
+                reasons,
+                measure,
+            },
+            result: ActResult::DoneBefore {
+                at: past.at,
+                crl_number: past.crl_number,
+            },
+        });
+    }
+    done
+}
+
+/// The plugins that a clause stopped since the period began.
+fn stopped_before(artifacts: &[Artifact], clause: &str) -> BTreeSet<PluginId> {
+    let by_clause = |artifact: &&Artifact| {
+        artifact
+            .acts
+            .iter()
+            .any(|past| past.clause == clause && past.action.stops())
+    };
+    artifacts
+        .iter()
+        .filter(by_clause)
+        .map(|artifact| artifact.plugin_id.clone())
+        .collect()
 }
 
 fn troubles_of(acts: &[Act]) -> impl Iterator<Item = String> {

@@ -69,7 +69,7 @@ fn one_plugin_keeps_its_word_and_one_does_not() {
     assert_eq!(act.proposal.plugin_id.as_str(), "invoice-ocr");
     assert_eq!(act.proposal.clause, "tiers.medium.on_breach");
     assert_eq!(act.proposal.enabled_by, "ops");
-    assert_eq!(act.result, ActResult::Quarantined { crl_number: 42 });
+    assert_eq!(act.result, ActResult::Stopped { crl_number: 42 });
 }
 
 #[test]
@@ -620,7 +620,7 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 fn a_draft_shows_what_would_have_been() {
     let night = story();
     let mut what_if = night.night();
-    what_if.draft = Some(manifest("invoice-ocr", &[AZURE, "api.randomsite.com"]));
+    what_if.what_if.manifest = Some(manifest("invoice-ocr", &[AZURE, "api.randomsite.com"]));
     let outcome = what_if.run(&night).unwrap();
     let plugins: Vec<_> = outcome
         .reports
@@ -631,7 +631,7 @@ fn a_draft_shows_what_would_have_been() {
     assert_eq!(outcome.exit(), Exit::Clean);
     assert!(outcome.dry_run && night.published.borrow().is_empty());
 
-    what_if.draft = Some(manifest("embeddings", &[]));
+    what_if.what_if.manifest = Some(manifest("embeddings", &[]));
     assert_eq!(what_if.run(&night).unwrap().exit(), Exit::Findings);
 }
 

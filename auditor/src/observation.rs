@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::{ArtifactDigest, Host, ObservedScheme, PluginId, RefusalReason, RunId, Target, Timestamp};
 
+use crate::moment::Moment;
+use crate::pace::Pace;
 use crate::tally::{Cited, Share, Tally};
 
 /// Who connected: one run of one artifact of one plugin.
@@ -53,6 +55,8 @@ pub struct Observation {
     pub floor: Option<Tally>,
     /// Relayed to a public address although the name also resolved to others.
     pub mixed_answers: Option<Tally>,
+    /// Refused because the artifact was revoked or on hold.
+    pub after_revocation: Option<Tally>,
     /// Still open when the period ended.
     pub alive_at_end: u64,
 }
@@ -180,6 +184,10 @@ pub struct Observations {
     pub strays: BTreeMap<Stray, Tally>,
     /// What is missing.
     pub gaps: Vec<Gap>,
+    /// When promises were broken, for clauses that count within a window.
+    pub moments: BTreeMap<ArtifactDigest, Vec<Moment>>,
+    /// When connections were asked for, of runs that promised to ask for no more than so many.
+    pub paces: BTreeMap<Who, Pace>,
     /// Events per run, connections or not.
     pub events: BTreeMap<Who, u64>,
     /// What was read, in the order in which [`Cited::log`] counts.

@@ -1,12 +1,13 @@
 //! Outcomes: what a night came to, for whoever asked for it.
 
-use base::{ArtifactDigest, PluginId, Reason, RunId, Sha256Digest, Verdict};
-use reports::predicate::{Finding, Period};
+use base::{ArtifactDigest, PluginId, Reason, RunId, Sha256Digest, Timestamp, Verdict};
+use reports::predicate::{Finding, Observed, Period};
 
 use crate::clause::Proposal;
 use crate::doubt::Doubt;
 use crate::observation::{Stray, Who};
 use crate::tally::Tally;
+use crate::what_if::Change;
 
 /// What a night came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct NightOutcome {
     pub reports: Vec<Reported>,
     /// What the policy's clauses came to.
     pub acts: Vec<Act>,
+    /// What if: connections that would have fared otherwise.
+    pub changes: Vec<Change>,
     /// Traffic that nobody could be named for, and requests without a readable target.
     pub strays: Vec<(Stray, Tally)>,
     /// Runs of artifacts that are not on record. Nobody declared anything for them.
@@ -42,6 +45,8 @@ pub struct Reported {
     pub run_id: Option<RunId>,
     /// The verdict.
     pub verdict: Verdict,
+    /// Every destination seen.
+    pub observed: Vec<Observed>,
     /// The findings, gravest first.
     pub findings: Vec<Finding>,
     /// The digest of the signed payload; `None` in a dry run.
@@ -66,11 +71,22 @@ pub enum ActResult {
     Proposed,
     /// Owner and security are told; nothing else.
     Alerted,
-    /// The digest is on this revocation list with action `hold`.
-    Quarantined {
+    /// It goes on running, and somebody looks.
+    Watched,
+    /// The digest is on this revocation list, as the proposal's measure says.
+    Stopped {
         /// The list's number.
         crl_number: u64,
     },
+    /// It was done before this night: events were judged as they arrived, or the night was interrupted.
+    DoneBefore {
+        /// When.
+        at: Timestamp,
+        /// The list's number, where a list carries it.
+        crl_number: Option<u64>,
+    },
+    /// It will be done once the clause's grace is over.
+    Announced,
     /// A second person was asked.
     Asked,
     /// It could not be done.

@@ -12,7 +12,7 @@ pub(crate) struct Records {
     /// By plugin and digest.
     pub(crate) artifacts: Vec<Artifact>,
     /// By plugin and digest.
-    runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) policy: Policy,
     /// The policy in its canonical form.

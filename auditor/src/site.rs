@@ -6,13 +6,16 @@
 
 use std::path::PathBuf;
 
-use base::{ArtifactDigest, ArtifactState, PluginId, Policy, RunId, Sha256Digest, Tier, Timestamp};
-use manifests::Manifest;
+use base::{
+    ArtifactDigest, ArtifactState, AutomaticAction, PluginId, Policy, RunId, Sha256Digest, Tier, Timestamp,
+};
+use manifests::{DataClass, Manifest};
 use reports::predicate::{ConformanceReport, Period};
 use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
 
 use crate::clause::Proposal;
+use crate::outcome::Reported;
 use crate::publication::Publication;
 
 /// What a site says when it cannot answer or do something.
@@ -61,18 +64,40 @@ pub trait Site {
         period: Period,
     ) -> Result<Option<PreviousReport>, SiteError>;
 
-    /// Puts the artifact on the revocation list with action `hold`, durably, and gives the list's
-    /// number. Asked twice for the same artifact it gives the same number.
+    /// Puts the artifact on the revocation list, with action `hold` or `revoke` as the proposal's
+    /// measure says, durably, and gives the list's number. Asked twice for the same artifact it gives
+    /// the same number.
     ///
     /// # Errors
     /// Whatever the list says; the report then records an alert, and the outcome the failure.
-    fn quarantine(&self, proposal: &Proposal) -> Result<u64, SiteError>;
+    fn stop(&self, proposal: &Proposal) -> Result<u64, SiteError>;
 
-    /// Puts the proposal before a second person.
+    /// Puts the artifact into the state `watch`; it goes on running.
+    ///
+    /// # Errors
+    /// Whatever the registry says; the report then records an alert, and the outcome the failure.
+    fn watch(&self, proposal: &Proposal) -> Result<(), SiteError>;
+
+    /// Puts the proposal off: before a second person, or until the clause's grace is over. Asked again
+    /// while the same waits, it changes nothing.
     ///
     /// # Errors
     /// Whatever the registry says; the outcome records the failure.
-    fn ask_approval(&self, proposal: &Proposal) -> Result<(), SiteError>;
+    fn put_off(&self, proposal: &Proposal) -> Result<(), SiteError>;
+
+    /// What this very night had published about the artifact or the run before it was interrupted: it
+    /// is not written a second time.
+    ///
+    /// # Errors
+    /// Whatever reading it says; this one report is not made.
+    fn published(
+        &self,
+        _artifact: &Artifact,
+        _run_id: Option<RunId>,
+        _period: Period,
+    ) -> Result<Option<Reported>, SiteError> {
+        Ok(None)
+    }
 
     /// Keeps a sealed report for good and gives the place where people find it.
     ///
@@ -107,6 +132,60 @@ pub struct Artifact {
     pub manifest_bundle: Vec<u8>,
     /// The approval's signed bundle, verbatim, where there is one.
     pub approval_bundle: Option<Vec<u8>>,
+    /// Manifests that were in force for it before, the earliest first.
+    pub earlier: Vec<EarlierManifest>,
+    /// Libraries inside, as its bill of materials or its metadata said when it was admitted.
+    pub components: Vec<Component>,
+    /// What clauses of the policy did about it since the period began, the earliest first.
+    pub acts: Vec<PastAct>,
+    /// Until this moment nothing is done about it without a person: its owner won an appeal.
+    pub protected_until: Option<Timestamp>,
+}
+
+/// A manifest that was in force once.
+#[derive(Clone, Debug)]
+pub struct EarlierManifest {
+    /// The first moment at which another was.
+    pub until: Timestamp,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The digest of its signed payload.
+    pub payload: Sha256Digest,
+}
+
+/// One library inside an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Component {
+    /// Its name, as the document spells it.
+    pub name: String,
+    /// Its version, as the document spells it.
+    pub version: String,
+}
+
+/// What a clause of the policy did before the night.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastAct {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub action: AutomaticAction,
+    /// The clause, by its full name.
+    pub clause: String,
+    /// Who had switched it on.
+    pub enabled_by: String,
+    /// The revocation list that carries it, where one does.
+    pub crl_number: Option<u64>,
+}
+
+impl Artifact {
+    /// The manifest that was in force at `moment`, and the digest of its payload.
+    pub fn manifest_at(&self, moment: Timestamp) -> (&Manifest, Sha256Digest) {
+        let earlier = self.earlier.iter().find(|earlier| moment < earlier.until);
+        match earlier {
+            Some(earlier) => (&earlier.manifest, earlier.payload),
+            None => (&self.manifest, self.manifest_payload),
+        }
+    }
 }
 
 /// One run on record.
@@ -122,6 +201,8 @@ pub struct Run {
     pub started: Timestamp,
     /// When it ended, if it has.
     pub ended: Option<Timestamp>,
+    /// The class of data that it was registered to handle, if somebody said.
+    pub data_class: Option<DataClass>,
 }
 
 impl Run {

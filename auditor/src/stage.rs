@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::script::{Line, artifact, at, run, visit};
 use crate::site::{Artifact, CrlOnFile, Gateway, PreviousReport, Run, Site, SiteError};
-use crate::{Auditor, Night, NightOutcome, Proposal, Publication};
+use crate::{Auditor, Hypothesis, Night, NightOutcome, Proposal, Publication};
 
 /// The length of the period that tests audit.
 pub(crate) const NIGHT_S: i64 = 86_400;
@@ -39,6 +39,7 @@ pub(crate) struct Stage {
     crl_number: Cell<u64>,
     pub(crate) quarantined: RefCell<Vec<Proposal>>,
     pub(crate) asked: RefCell<Vec<Proposal>>,
+    pub(crate) watched: RefCell<Vec<Proposal>>,
     pub(crate) published: RefCell<Vec<Publication>>,
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
@@ -101,6 +102,7 @@ impl Stage {
             crl_number: Cell::new(41),
             quarantined: RefCell::default(),
             asked: RefCell::default(),
+            watched: RefCell::default(),
             published: RefCell::default(),
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
@@ -130,6 +132,10 @@ impl Stage {
             manifest_payload: opened.payload_digest(),
             manifest_bundle: bundle,
             approval_bundle: None,
+            earlier: Vec::new(),
+            components: Vec::new(),
+            acts: Vec::new(),
+            protected_until: None,
         });
         self.runs(plugin, 1)
     }
@@ -142,6 +148,7 @@ impl Stage {
             artifact_digest: artifact(plugin),
             started: at(-60),
             ended: Some(at(NIGHT_S - 60)),
+            data_class: None,
         });
         self
     }
@@ -187,7 +194,7 @@ impl Stage {
             now: at(NIGHT_S + 60),
             plugin_id: None,
             run_id: None,
-            draft: None,
+            what_if: Hypothesis::default(),
             dry_run: false,
         }
     }
@@ -346,7 +353,7 @@ impl Site for Stage {
         }))
     }
 
-    fn quarantine(&self, proposal: &Proposal) -> Result<u64, SiteError> {
+    fn stop(&self, proposal: &Proposal) -> Result<u64, SiteError> {
         if self.fails_to_quarantine {
             return Err("the disk is full".into());
         }
@@ -355,7 +362,12 @@ impl Site for Stage {
         Ok(self.crl_number.get())
     }
 
-    fn ask_approval(&self, proposal: &Proposal) -> Result<(), SiteError> {
+    fn watch(&self, proposal: &Proposal) -> Result<(), SiteError> {
+        self.watched.borrow_mut().push(proposal.clone());
+        Ok(())
+    }
+
+    fn put_off(&self, proposal: &Proposal) -> Result<(), SiteError> {
         self.asked.borrow_mut().push(proposal.clone());
         Ok(())
     }

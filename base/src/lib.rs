@@ -32,7 +32,9 @@ pub use digest::{ArtifactDigest, InvalidDigest, Sha256Digest};
 pub use event_words::{DialResult, DnsResult, Outcome, RefusalReason, SniVisibility, Transport};
 pub use host::{Host, HostName, InvalidHost};
 pub use plugin_id::{InvalidPluginId, PluginId};
-pub use policy::{AutomaticAction, BreachClause, InvalidPolicy, Policy, TierPolicy};
+pub use policy::{
+    AutomaticAction, BreachClause, InvalidPolicy, MAX_WINDOW_CONNECTIONS, Policy, PolicyException, TierPolicy,
+};
 pub use port::{InvalidPort, Port};
 pub use reason::{Reason, Severity};
 pub use run_id::{InvalidRunId, RunId};

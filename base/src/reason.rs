@@ -45,6 +45,8 @@ text_enum! {
         CredentialsReplayed = "credentials_replayed",
         /// Two proofs of identity were presented that disagree.
         CredentialsConflict = "credentials_conflict",
+        /// A connection asked for after the artifact was revoked or put on hold.
+        AfterRevocation = "after_revocation",
         /// A known vulnerability.
         Vulnerability = "vulnerability",
         /// A key got into the wrong hands.
@@ -87,6 +89,7 @@ impl Reason {
             | Self::IdentityHeaderForged
             | Self::CredentialsReplayed
             | Self::CredentialsConflict
+            | Self::AfterRevocation
             | Self::OwnerRequest
             | Self::PolicyExpired
             | Self::Superseded

@@ -52,6 +52,9 @@ pub struct ConfigFile {
     /// The policy.
     #[serde(default = "default_policy")]
     pub policy: PathBuf,
+    /// Whether the policy has to be signed by a certifier.
+    #[serde(default, skip_serializing_if = "PolicySignatureConfig::is_default")]
+    pub policy_signature: PolicySignatureConfig,
     /// The folder with one private key per role.
     #[serde(default = "default_keys_dir")]
     pub keys_dir: PathBuf,
@@ -68,6 +71,33 @@ pub struct ConfigFile {
     /// Outgoing mail; without this section reports are written and nobody is mailed.
     #[serde(default)]
     pub mail: Option<MailConfig>,
+}
+
+/// `policy_signature`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PolicySignatureConfig {
+    /// A signature beside the policy must hold; without one the file counts as it is.
+    #[default]
+    IfPresent,
+    /// Without a signature that holds nothing is done.
+    Required,
+}
+
+impl PolicySignatureConfig {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+    fn is_default(&self) -> bool {
+        *self == Self::IfPresent
+    }
+}
+
+impl From<PolicySignatureConfig> for control::policy::PolicySignature {
+    fn from(config: PolicySignatureConfig) -> Self {
+        match config {
+            PolicySignatureConfig::IfPresent => Self::IfPresent,
+            PolicySignatureConfig::Required => Self::Required,
+        }
+    }
 }
 
 /// `[gateway]`

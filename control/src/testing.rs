@@ -255,6 +255,7 @@ impl Build {
             manifest_json: None,
             approval_bundle: None,
             sbom_digest: None,
+            components: Vec::new(),
             tier: None,
             supersede: false,
             who: "ada".into(),
@@ -269,6 +270,7 @@ impl Build {
             listeners: Vec::new(),
             uid: None,
             sources: Vec::new(),
+            data_class: None,
             loopback_sources: false,
             who: "launcher".into(),
         }

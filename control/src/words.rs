@@ -31,6 +31,12 @@ text_enum! {
         MailAgain = "mail_again",
         /// The files of the configuration were read again and took effect.
         Reload = "reload",
+        /// An artifact goes on running, and somebody looks.
+        Watch = "watch",
+        /// An act that waited was approved by a second person.
+        ApproveAct = "approve_act",
+        /// An act that waited will not be done.
+        RejectAct = "reject_act",
     }
 }
 
@@ -43,6 +49,22 @@ text_enum! {
         Sent = "sent",
         /// Given up; `last_error` says why.
         Dead = "dead",
+    }
+}
+
+text_enum! {
+    /// How an act stands that was not done at once.
+    pub enum WaitingState as "state of a waiting act" {
+        /// Nobody decided yet.
+        Waiting = "waiting",
+        /// A second person approved it, and it was done.
+        Approved = "approved",
+        /// It will not be done.
+        Rejected = "rejected",
+        /// Its grace was over, and it was done by itself.
+        Done = "done",
+        /// Nobody decided in time, and it will not be done.
+        Expired = "expired",
     }
 }
 

@@ -93,6 +93,7 @@ impl From<Reason> for ReasonCode {
             Reason::IdentityHeaderForged => 148,
             Reason::CredentialsReplayed => 149,
             Reason::CredentialsConflict => 150,
+            Reason::AfterRevocation => 151,
         })
     }
 }

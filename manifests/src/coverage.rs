@@ -41,11 +41,7 @@ pub(crate) fn coverage<'m>(
     observed: Option<ObservedScheme>,
     at: Timestamp,
 ) -> Coverage<'m> {
-    let covering = declarations
-        .iter()
-        .filter(|declaration| declaration.covers(target, observed, at))
-        .min_by_key(|declaration| breadth(&declaration.entry));
-    if let Some(entry) = covering {
+    if let Some(entry) = covering(declarations, target, observed, at) {
         return Coverage::Covered { entry };
     }
     let miss = Miss {
@@ -55,6 +51,19 @@ pub(crate) fn coverage<'m>(
         at,
     };
     miss.explain()
+}
+
+/// The most specific of the declarations that cover a connection.
+pub(crate) fn covering<'m>(
+    declarations: &'m [Declaration],
+    target: &Target,
+    observed: Option<ObservedScheme>,
+    at: Timestamp,
+) -> Option<&'m Declaration> {
+    declarations
+        .iter()
+        .filter(|declaration| declaration.covers(target, observed, at))
+        .min_by_key(|declaration| breadth(&declaration.entry))
 }
 
 /// How much an entry covers, coarsely: exact hosts before wildcards, long parents before short ones,

@@ -10,17 +10,21 @@
 
 pub mod approval;
 pub mod artifact;
+mod by_tier;
 mod coverage;
 mod declaration;
 pub mod diff;
 pub mod egress;
 pub mod gate;
+pub mod inside;
 pub mod lint;
 mod manifest;
 mod nearest;
 mod signed;
+pub mod suggest;
 
 pub use approval::{Approval, ApprovalError, Grant, approve};
+pub use by_tier::ByTier;
 pub use coverage::Coverage;
 pub use declaration::{Declaration, InvalidMethod, Method};
 pub use manifest::{

@@ -143,12 +143,14 @@ pub(crate) fn breach() -> ConformanceReport {
             clause: "tiers.medium.on_breach".into(),
             enabled_by: "dana@acme.example".into(),
             crl_number: None,
+            at: None,
         },
         ActionTaken {
             action: ActionKind::Quarantine,
             clause: "tiers.medium.on_breach".into(),
             enabled_by: "dana@acme.example".into(),
             crl_number: Some(43),
+            at: None,
         },
     ];
     report

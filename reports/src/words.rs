@@ -39,11 +39,12 @@ pub(crate) const fn reason(reason: Reason) -> &'static str {
         Reason::IdentityHeaderForged => "Identity claimed in headers",
         Reason::CredentialsReplayed => "Dead credentials presented",
         Reason::CredentialsConflict => "Two identities at once",
+        Reason::AfterRevocation => "Attempts after revocation",
         Reason::Vulnerability => "Known vulnerability",
         Reason::KeyCompromise => "Compromised key",
         Reason::Malware => "Malware",
         Reason::OwnerRequest => "Request of the owner",
-        Reason::PolicyExpired => "Approval expired",
+        Reason::PolicyExpired => "Policy, approval or exception expired",
         Reason::Superseded => "Superseded",
         Reason::FalsePositive => "False positive",
     }
@@ -95,6 +96,12 @@ pub(crate) fn meaning(finding: &Finding) -> &'static str {
         }
         Reason::CredentialsConflict => {
             "Somebody presented two identities that disagree, and was refused. This changes no verdict."
+        }
+        Reason::AfterRevocation => {
+            "The plugin asked for connections after it was stopped. They were refused; this changes no verdict."
+        }
+        Reason::PolicyExpired => {
+            "The site let something pass for a time, and that time is over. This changes no verdict."
         }
         Reason::LimitExceeded => "The plugin used more than its manifest allows.",
         Reason::DataClassBreach => "Data went to a destination that is not declared for its class.",
@@ -247,6 +254,11 @@ pub(crate) fn action(taken: &ActionTaken) -> String {
         .map_or(String::new(), |n| format!(" (revocation list {n})"));
     match taken.action {
         ActionKind::Alert => "Mail to the owner and the security team".to_owned(),
+        ActionKind::Watch => "Watch: this build goes on running and somebody looks".to_owned(),
+        ActionKind::Announce => {
+            "Announced: this build will be stopped when the clause's grace is over, unless a person says otherwise"
+                .to_owned()
+        }
         ActionKind::Quarantine => format!("Quarantine: this build is on hold{list}"),
         ActionKind::Revoke => format!("Revocation: this build may never be loaded again{list}"),
         ActionKind::AwaitApproval => {

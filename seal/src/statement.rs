@@ -22,6 +22,8 @@ pub enum PredicateType {
     ConformanceReport,
     /// The head of a revocation list.
     Crl,
+    /// A site's policy, signed by its certifier.
+    Policy,
 }
 
 impl PredicateType {
@@ -32,6 +34,7 @@ impl PredicateType {
             Self::Approval => "https://slsa.dev/verification_summary/v1",
             Self::ConformanceReport => "https://bailiwick.dev/conformance-report/v1",
             Self::Crl => "https://bailiwick.dev/crl/v1",
+            Self::Policy => "https://bailiwick.dev/policy/v1",
         }
     }
 }

@@ -92,6 +92,7 @@ pub async fn admit(
 ) -> anyhow::Result<Admitted> {
     let file = artifact_file::read(artifact, bundle)?;
     let sbom_digest = file.sbom_digest()?;
+    let components = file.components(artifact)?;
     let request = AdmitRequest {
         file_name: file.name,
         size_bytes: file.size_bytes,
@@ -100,6 +101,7 @@ pub async fn admit(
         manifest_json: file.sidecar.map(Base64Bytes),
         approval_bundle: file.approval.map(Base64Bytes),
         sbom_digest,
+        components,
         tier,
         supersede,
         who: who(),

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base::{ArtifactDigest, Sha256Digest, Tier, Timestamp};
-use control::policy::PolicyInForce;
 use manifests::{Grant, SignedManifest, artifact};
 use seal::key_file;
 use seal::trust::Role;
@@ -77,7 +76,7 @@ pub fn run(args: &ApproveArgs, config: &Config, format: Format) -> anyhow::Resul
             .clone()
             .unwrap_or_else(|| config.key_path(Role::Certifier)),
     )?;
-    let policy = PolicyInForce::read(&config.policy_path())?;
+    let policy = super::policy::in_force(config)?;
     let grant = Grant {
         verifier: format!("https://bailiwick.dev/sites/{}/certifier", config.file.site),
         policy: format!(

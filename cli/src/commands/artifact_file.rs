@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base::{ArtifactDigest, Sha256Digest};
-use manifests::artifact;
+use control::api::types::ComponentRecord;
+use manifests::{artifact, inside};
 
 use crate::exit::Refused;
+use crate::files;
 
 /// An artifact and whatever lies beside it.
 pub struct ArtifactFile {
@@ -99,6 +101,50 @@ impl ArtifactFile {
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
     }
+}
+
+/// Larger bills of materials and metadata are not read.
+const MAX_INSIDE_BYTES: u64 = 64 << 20;
+
+impl ArtifactFile {
+    /// Libraries inside the artifact: by the bill of materials that the manifest names, where it lies
+    /// beside the artifact, or by a wheel's own metadata. Whether the SBOM is the one that was signed is
+    /// for the gate to say.
+    ///
+    /// # Errors
+    /// A file is there and cannot be read.
+    pub fn components(&self, path: &Path) -> anyhow::Result<Vec<ComponentRecord>> {
+        let named = self.bundle.as_deref().and_then(unverified_sbom_name);
+        if let Some(named) = named {
+            let sbom = self.folder.join(named);
+            match files::read_limited(&sbom, usize::try_from(MAX_INSIDE_BYTES)?) {
+                Ok(bytes) => return Ok(records(inside::of_cyclonedx(&bytes))),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read {}", sbom.display()));
+                }
+            }
+        }
+        if !self.name.to_ascii_lowercase().ends_with(".whl") {
+            return Ok(Vec::new());
+        }
+        let mut file =
+            File::open(path).with_context(|| format!("cannot read artifact {}", path.display()))?;
+        let found = inside::of_wheel(&mut file);
+        Ok(records(
+            found.with_context(|| format!("cannot read {}", path.display()))?,
+        ))
+    }
+}
+
+fn records(components: Vec<inside::Component>) -> Vec<ComponentRecord> {
+    components
+        .into_iter()
+        .map(|component| ComponentRecord {
+            name: component.name,
+            version: component.version,
+        })
+        .collect()
 }
 
 fn unverified_sbom_name(bundle: &[u8]) -> Option<String> {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use base::{PluginId, Reason, RunId, Timestamp, Verdict};
-use control::api::types::{AuditRequest, AuditSummary, AuditedReport};
+use base::{PluginId, Reason, RunId, Tier, Timestamp, Verdict};
+use control::api::types::{AuditRequest, AuditSummary, AuditedReport, ChangeLine, ProposalLine};
 use control::store::Act;
 use serde::Serialize;
 
@@ -33,6 +33,15 @@ pub struct AuditArgs {
     /// What if: judge by this draft manifest; nothing is written, sent or done
     #[arg(long, value_name = "DRAFT")]
     manifest: Option<PathBuf>,
+    /// What if: act by this draft policy; nothing is written, sent or done
+    #[arg(long, value_name = "DRAFT")]
+    policy: Option<PathBuf>,
+    /// What if: every plugin concerned were in this tier (high, medium, low, legacy)
+    #[arg(long)]
+    tier: Option<Tier>,
+    /// List every destination that each artifact and run went to
+    #[arg(long)]
+    observed: bool,
     /// Judge and say what would be done; nothing is written, sent or done
     #[arg(long)]
     dry_run: bool,
@@ -49,6 +58,8 @@ struct AuditView<'a> {
     mails: &'a [String],
     doubts: &'a [String],
     notices: &'a [String],
+    proposals: &'a [ProposalLine],
+    changes: &'a [ChangeLine],
 }
 
 #[derive(Serialize)]
@@ -84,6 +95,9 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::R
         plugin_id: args.plugin.clone(),
         run_id: args.run,
         manifest,
+        policy: args.policy.as_deref().map(draft_policy).transpose()?,
+        tier: args.tier,
+        observed: args.observed,
         dry_run: args.dry_run,
         who: who(),
     };
@@ -102,9 +116,17 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::R
         mails: &summary.mails,
         doubts: &summary.doubts,
         notices: &summary.notices,
+        proposals: &summary.proposals,
+        changes: &summary.changes,
     };
     output::print(format, &view, || text(&view))?;
     Ok(exit(&summary))
+}
+
+fn draft_policy(path: &Path) -> anyhow::Result<String> {
+    let read = || format!("cannot read policy {}", path.display());
+    let bytes = files::read_limited(path, base::json::MAX_BYTES).with_context(read)?;
+    String::from_utf8(bytes).with_context(read)
 }
 
 /// The exit status of an audit: a broken promise or tampering before doubt, doubt before a clean night.
@@ -180,6 +202,9 @@ fn text(view: &AuditView<'_>) -> String {
                 finding.reason, finding.connections, finding.fix
             ));
         }
+        if row.audited.run_id.is_none() {
+            lines.extend(view.proposals.iter().filter_map(|proposal| would(proposal, row)));
+        }
         for act in &row.actions {
             let list = act
                 .crl_number
@@ -196,12 +221,44 @@ fn text(view: &AuditView<'_>) -> String {
             lines.push(format!("    report: {}", path.display()));
         }
     }
+    lines.extend(view.changes.iter().map(fares));
     lines.extend(view.notices.iter().map(|notice| format!("also seen: {notice}")));
     lines.extend(view.doubts.iter().map(|doubt| format!("doubt: {doubt}")));
     if view.reports.is_empty() {
         lines.push("nothing to report on: no artifact may run and none was seen".to_owned());
     }
     lines.join("\n")
+}
+
+/// What a clause came to that was not done at once, or would have in earnest.
+fn would(proposal: &ProposalLine, row: &ReportRow<'_>) -> Option<String> {
+    let own = Some(proposal.artifact_digest) == row.audited.artifact_digest
+        && proposal.plugin_id == row.audited.plugin_id;
+    let done = proposal.result.starts_with("done");
+    (own && !done).then(|| {
+        let why = proposal
+            .why
+            .as_ref()
+            .map_or(String::new(), |why| format!(": {why}"));
+        format!(
+            "    {}: {}{why} ({}, enabled by {})",
+            proposal.result, proposal.measure, proposal.clause, proposal.enabled_by
+        )
+    })
+}
+
+/// How connections would have fared.
+fn fares(change: &ChangeLine) -> String {
+    let would = match change.would.as_str() {
+        "breach" => "would break a promise",
+        "no_breach" => "would break none",
+        "denied" => "would have been refused",
+        _ => "would have been let pass",
+    };
+    format!(
+        "what if: {} connection(s) of {} in {} run(s) to {}:{} {would}; {}",
+        change.connections, change.plugin_id, change.runs, change.host, change.port, change.by
+    )
 }
 
 /// The verdict in its colour, padded to a column.

@@ -14,7 +14,6 @@ use base::{
 };
 use control::api::types::{ArtifactDetail, PluginList};
 use control::gateways::{ArtifactFacts, Facts};
-use control::policy::PolicyInForce;
 use manifests::{Coverage, Manifest};
 use proxy::{Floor, Identity, Ruling, Rulings as _};
 use serde::Serialize;
@@ -112,7 +111,7 @@ fn ruling(
 ) -> anyhow::Result<Ruling> {
     let artifact = &detail.artifact;
     let facts = Facts {
-        policy: PolicyInForce::read(&config.policy_path())?,
+        policy: super::policy::in_force(config)?,
         trust: trust_file::read(&config.trust_root_path())?,
         artifacts: HashMap::from([(
             artifact.artifact_digest,

@@ -108,14 +108,14 @@ fn keys(config: &Config) -> anyhow::Result<String> {
 }
 
 fn policy(config: &Config) -> anyhow::Result<String> {
-    let policy = control::policy::PolicyInForce::read(&config.policy_path())?.policy;
-    for tier in policy.tiers.values() {
-        for entry in &tier.allow {
-            entry.parse::<manifests::egress::Entry>()?;
-        }
-    }
+    let read = super::policy::in_force(config)?;
+    let policy = read.policy;
+    let signed = match read.signed_by {
+        Some(signer) => format!("signed by {signer}"),
+        None => "not signed".to_owned(),
+    };
     Ok(format!(
-        "version {}, plugins without a chosen tier are in {}",
+        "version {}, {signed}, plugins without a chosen tier are in {}",
         policy.version, policy.default_tier
     ))
 }

@@ -224,7 +224,9 @@ fn policy_text(args: &InitArgs) -> anyhow::Result<String> {
          # and events name it. A tier without a clause does nothing on its own.\n\
          #\n\
          # A clause acts once its reasons were seen on `min_connections` established connections or in\n\
-         # `min_runs` runs; one failed lookup never suffices.\n\n{policy}"
+         # `min_runs` runs; one failed lookup never suffices. It may also have `within_s` (seconds in which\n\
+         # they must lie), `grace_s` (seconds between alert and act), `live = true` (judged as events arrive)\n\
+         # and `approval_expires_s`. Actions: alert, watch, quarantine, revoke. See: bailiwick policy show.\n\n{policy}"
     ))
 }
 

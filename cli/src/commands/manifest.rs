@@ -12,6 +12,8 @@ use manifests::{Manifest, diff::diff};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::suggest::{self, SuggestArgs};
+use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 use crate::{clock, files};
@@ -45,6 +47,8 @@ pub enum ManifestCommand {
         /// The later one; signed or not
         new: PathBuf,
     },
+    /// Propose the smallest manifest that covers what the latest runs were seen to do
+    Suggest(SuggestArgs),
     /// Show a manifest in canonical form; signed or not, nothing is verified
     Show {
         /// The manifest
@@ -81,8 +85,12 @@ struct DiffView {
 /// Runs `bailiwick manifest`.
 ///
 /// # Errors
-/// A manifest cannot be read or is not valid.
-pub fn run(command: &ManifestCommand, format: Format) -> anyhow::Result<Exit> {
+/// A manifest cannot be read or is not valid; a suggestion needs the control plane.
+pub fn run(
+    command: &ManifestCommand,
+    config: impl Fn() -> anyhow::Result<Config>,
+    format: Format,
+) -> anyhow::Result<Exit> {
     match command {
         ManifestCommand::New {
             plugin,
@@ -92,6 +100,7 @@ pub fn run(command: &ManifestCommand, format: Format) -> anyhow::Result<Exit> {
         } => new(plugin, allow, built_by, out, format),
         ManifestCommand::Lint { manifest } => check(manifest, format),
         ManifestCommand::Diff { old, new } => compare(old, new, format),
+        ManifestCommand::Suggest(own) => super::wait(suggest::run(own, &config()?, format)),
         ManifestCommand::Show { manifest } => {
             let value = read(manifest)?.to_value();
             output::line(&serde_json::to_string_pretty(&value)?)?;

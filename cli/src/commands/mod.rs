@@ -2,6 +2,7 @@
 
 pub mod admit;
 pub mod approve;
+pub mod approve_act;
 mod artifact_file;
 pub mod audit;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod key;
 pub mod kill;
 pub mod manifest;
 mod plugins;
+pub mod policy;
 mod reload;
 pub mod report;
 pub mod revoke;
@@ -24,6 +26,7 @@ pub mod safe_mode;
 pub mod serve;
 pub mod sign;
 mod status;
+pub mod suggest;
 pub mod tier;
 pub mod tls;
 pub mod trust;
@@ -57,9 +60,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Init(own) => init::run(own, format),
         Command::Key(own) => key::run(own, format),
         Command::Trust(own) => trust::run(own, &config()?, format),
-        Command::Manifest(own) => manifest::run(own, format),
+        Command::Manifest(own) => manifest::run(own, config, format),
         Command::Sign(own) => sign::run(own, format),
         Command::Approve(own) => approve::run(own, &config()?, format),
+        Command::Policy(own) => policy::run(own, config, format),
+        Command::ApproveAct(own) => wait(approve_act::run(own, &config()?, format)),
         Command::Verify(own) => verify::run(own, config, format),
         Command::Events(own) => events::run(own, &config()?, format),
         Command::Evidence(own) => evidence::run(own, config, args.format, quiet),

@@ -67,6 +67,10 @@ pub struct RunArgs {
     /// the run
     #[arg(long, requires = "source")]
     loopback_source: bool,
+    /// The class of data that the run handles, for example official; the night holds it against what
+    /// each destination is declared for
+    #[arg(long, value_name = "CLASS")]
+    data_class: Option<String>,
     /// The command, after --
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -121,6 +125,7 @@ pub async fn run(args: &RunArgs, config: &Config, quiet: bool) -> anyhow::Result
         }),
         sources: args.source.clone(),
         loopback_sources: args.loopback_source,
+        data_class: args.data_class.clone(),
         who: who(),
     };
     let started: RunStarted = client.post("/v1/runs", &request).await.map_err(|error| {

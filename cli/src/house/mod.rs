@@ -107,7 +107,7 @@ impl House {
             crl_folder: data.join("crl"),
             crl_validity: CRL_VALIDITY,
             crl_grace_s: DAY_S,
-            approval_required: false,
+            policy_signature: config.file.policy_signature.into(),
             run_valid_for_s: DAY_S,
         };
         let keys = Keys {
@@ -245,6 +245,8 @@ impl House {
         self.tasks.spawn(service::keep_watchdog(self.stop.clone()));
         self.tasks
             .spawn(Arc::clone(&self.nights).keep_schedule(self.stop.clone()));
+        self.tasks
+            .spawn(Arc::clone(&self.nights).keep_watch(self.stop.clone()));
         if let Some(mail) = &config.file.mail {
             let server = MailServer::new(server_url(mail)?, password(config, mail)?, None)?;
             let postman = Postman::new(

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use base::{Mode, RefusalReason, Target, Tier, Timestamp};
 use control::gateways::{ArtifactFacts, Facts};
 use crl::{KillSwitch, Question, RevocationSet, Standing};
-use manifests::Coverage;
+use manifests::ByTier;
 use manifests::egress::Entry;
 use proxy::{Identity, Ruling, Rulings};
 
@@ -121,48 +121,26 @@ impl Known {
 
     fn rule_by_tier(&self, artifact: Option<&ArtifactFacts>, target: &Target, now: Timestamp) -> Ruling {
         let tier = artifact.map_or(self.ground.facts.policy.policy.default_tier, |known| known.tier);
-        // What was spoken is not known yet: host and port decide.
-        let matched = artifact.and_then(|known| match known.manifest.coverage(target, None, now) {
-            Coverage::Covered { entry } => Some(entry.entry.to_string()),
-            Coverage::Uncovered { .. } => None,
-        });
-        let listed = self
-            .ground
-            .operators_list
-            .iter()
-            .find(|entry| entry.covers(target, None));
-        let would_deny = matched.is_none() || listed.is_none();
-        let ruling = match tier {
-            Tier::High | Tier::Medium => Ruling {
-                would_deny: Some(would_deny),
-                ..Ruling::allow()
-            },
-            Tier::Low if !would_deny => Ruling {
+        let manifest = artifact.map(|known| known.manifest.as_ref());
+        let asked = ByTier::ask(manifest, &self.ground.operators_list, target, now);
+        let would_deny = asked.would_deny();
+        let ruling = match asked.denial(tier) {
+            Some(why) => {
+                let advice = format!("{why}; {}", self.contact(tier));
+                Ruling::deny(Mode::Enforce, RefusalReason::Tier, advice)
+            }
+            None if tier == Tier::Low => Ruling {
                 mode: Mode::Enforce,
                 ..Ruling::allow()
             },
-            Tier::Low => {
-                let missing = match (&matched, listed) {
-                    (None, None) => "neither the manifest nor the operators' list covers it",
-                    (None, Some(_)) => "the manifest does not cover it",
-                    (Some(_), _) => "the operators' list does not cover it",
-                };
-                Ruling::deny(
-                    Mode::Enforce,
-                    RefusalReason::Tier,
-                    format!("tier low: {missing}; {}", self.contact(tier)),
-                )
-            }
-            Tier::Legacy => {
-                let advice = format!("tier legacy: no connection is allowed; {}", self.contact(tier));
-                Ruling::deny(Mode::Enforce, RefusalReason::Tier, advice)
-            }
+            None => Ruling {
+                would_deny: Some(would_deny),
+                ..Ruling::allow()
+            },
         };
-        let operators_entry = (tier == Tier::Low)
-            .then(|| listed.map(ToString::to_string))
-            .flatten();
+        let operators_entry = asked.listed.filter(|_| tier == Tier::Low);
         Ruling {
-            matched_entry: operators_entry.or(matched),
+            matched_entry: operators_entry.or(asked.matched),
             ..ruling
         }
     }
@@ -252,17 +230,19 @@ mod tests {
         let low = TierPolicy {
             allow: vec!["api.weather.example".to_owned(), "listed.example".to_owned()],
             contact: Some("netops@acme.example".to_owned()),
-            on_breach: None,
+            ..TierPolicy::default()
         };
         let policy = Policy {
             version: 7,
             default_tier: Tier::Low,
             tiers: [(Tier::Low, low)].into(),
+            exceptions: Vec::new(),
         };
         let facts = Facts {
             policy: PolicyInForce {
                 policy,
                 digest: Sha256Digest::of(b"policy"),
+                signed_by: None,
             },
             trust: TrustRoot::first(vec![key().public()], 1, NOW),
             artifacts: HashMap::from([(

@@ -7,12 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use auditor::{
-    Artifact, CrlOnFile, Period, PreviousReport, Progress, Proposal, Publication, Run, Site, SiteError,
+    Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PreviousReport, Progress,
+    Proposal, Publication, Reported, Run, Site, SiteError,
 };
-use base::{ArtifactDigest, Policy, Reason, RunId, Sha256Digest, Timestamp};
+use base::{ArtifactDigest, AutomaticAction, Policy, Reason, RunId, Sha256Digest, Timestamp};
 use control::api::types::{ChangeRequest, ListAct, ListChange, ListPublished, Target};
 use control::office::Office;
-use control::store::{ReportRecord, RunFilter, RunRecord};
+use control::store::{Act, ArtifactRecord, NewWaitingAct, ReportRecord, RunFilter, RunRecord};
+use control::words::Action;
 use evidence::witness::Cosigned;
 use manifests::Manifest;
 use parking_lot::Mutex;
@@ -23,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::logs;
+use super::nights::lease::LeaseWatch;
+use super::nights::letters;
 use crate::config::Config;
 use crate::{files, witness};
 
@@ -53,6 +57,10 @@ pub struct HouseSite<'h> {
     /// What an automatic act cut.
     pub(super) cut: Mutex<Vec<ListPublished>>,
     pub(super) progress: Box<dyn Fn(Progress<'_>) + Send + Sync + 'h>,
+    /// Whether this night was begun before and interrupted.
+    pub(super) is_resumed: bool,
+    /// Whether nothing may be done any more, where only one instance at a time may.
+    pub(super) lease: Option<LeaseWatch>,
 }
 
 /// A report that was kept.
@@ -69,6 +77,10 @@ impl HouseSite<'_> {
         E: std::error::Error + Send + Sync + 'static,
     {
         self.runtime.block_on(work).map_err(Into::into)
+    }
+
+    fn is_ours(&self) -> Result<(), SiteError> {
+        Ok(self.lease.as_ref().map_or(Ok(()), LeaseWatch::check)?)
     }
 
     fn run_records(&self, period: Period) -> Result<Vec<RunRecord>, SiteError> {
@@ -110,9 +122,117 @@ fn known_checkpoint(config: &Config, place: &logs::LogPlace, mark: Option<&LogMa
         .map(|known| known.to_string())
 }
 
+/// The gravest reason goes on the list; the report names them all.
+fn gravest(proposal: &Proposal) -> Reason {
+    let reasons = proposal.reasons.iter().copied();
+    reasons
+        .max_by_key(|reason| reason.severity())
+        .unwrap_or(Reason::UndeclaredHost)
+}
+
+/// What clauses did about one artifact by themselves, or with a second person's approval.
+fn past_acts(automatic: &[Act], digest: ArtifactDigest) -> Vec<PastAct> {
+    let target = digest.to_string();
+    let own = automatic.iter().filter(|act| act.target == target);
+    own.filter_map(|act| {
+        Some(PastAct {
+            at: act.at,
+            action: match act.action {
+                Action::Watch => AutomaticAction::Watch,
+                Action::Quarantine => AutomaticAction::Quarantine,
+                Action::Revoke => AutomaticAction::Revoke,
+                _ => return None,
+            },
+            clause: act.clause.clone()?,
+            enabled_by: act.enabled_by.clone()?,
+            crl_number: act.crl_number,
+        })
+    })
+    .collect()
+}
+
+fn components(record: &ArtifactRecord) -> Vec<Component> {
+    let components = record.admission.components.iter();
+    components
+        .map(|component| Component {
+            name: component.name.clone(),
+            version: component.version.clone(),
+        })
+        .collect()
+}
+
+impl HouseSite<'_> {
+    /// The manifests that an artifact was admitted with before the one in force.
+    fn earlier_manifests(&self, record: &ArtifactRecord) -> Result<Vec<EarlierManifest>, SiteError> {
+        let admissions = self.wait(self.office.store().admissions(record.artifact_digest))?;
+        let pairs = admissions.iter().zip(admissions.iter().skip(1));
+        pairs
+            .map(|(admission, next)| {
+                Ok(EarlierManifest {
+                    until: next.admitted_at,
+                    manifest: Manifest::parse(admission.manifest_json.as_bytes())?,
+                    payload: admission.manifest_payload_sha256,
+                })
+            })
+            .collect()
+    }
+
+    /// What the night had published before it was interrupted, read back for the letters.
+    fn kept_before(
+        &self,
+        artifact: &Artifact,
+        record: ReportRecord,
+        period: Period,
+    ) -> Result<Kept, SiteError> {
+        let folder = PathBuf::from(&record.folder);
+        let bundle = std::fs::read(folder.join(auditor::BUNDLE_NAME))?;
+        if Sha256Digest::of(&bundle) != record.report_id {
+            return Err(format!("{} is not the report that was registered", folder.display()).into());
+        }
+        let trust = self.wait(self.office.trust_root())?;
+        let context = self.runtime.block_on(letters::context(
+            self.config,
+            self.office,
+            &record,
+            &bundle,
+            &trust,
+        ))?;
+        let opened = reports::open_report(&bundle, &trust)?;
+        let before = self.previous_report(artifact, record.run_id, period)?;
+        let changes = before.map(|before| reports::Changes::between(&before.report, &opened.report));
+        let evidence_name = context
+            .evidence
+            .as_ref()
+            .map(|file| file.name.clone())
+            .unwrap_or_default();
+        let publication = Publication {
+            artifact_name: artifact.file_name.clone(),
+            payload: opened.payload_digest,
+            html: std::fs::read_to_string(folder.join("report.html"))?,
+            text: std::fs::read_to_string(folder.join("report.txt"))?,
+            evidence: std::fs::read(folder.join(&evidence_name))?,
+            evidence_name,
+            context: reports::Context { changes, ..context },
+            report: opened.report,
+            bundle,
+        };
+        Ok(Kept { publication, record })
+    }
+}
+
 impl Site for HouseSite<'_> {
-    fn artifacts(&self, _: Period) -> Result<Vec<Artifact>, SiteError> {
+    fn artifacts(&self, period: Period) -> Result<Vec<Artifact>, SiteError> {
         let store = self.office.store();
+        let automatic = self.wait(store.automatic_acts(period.from))?;
+        // An artifact has further manifests to be asked for only if it was admitted again lately.
+        let begun = self.run_records(period)?.into_iter().fold(
+            HashMap::new(),
+            |mut begun: HashMap<_, Timestamp>, run| {
+                let first = begun.entry(run.artifact_digest).or_insert(run.started_at);
+                *first = (*first).min(run.started_at);
+                begun
+            },
+        );
         let default_tier = self.office.policy()?.policy.default_tier;
         let tiers: HashMap<_, _> = self
             .wait(store.plugins())?
@@ -129,9 +249,20 @@ impl Site for HouseSite<'_> {
             .filter(|run| run.is_live(self.now))
             .map(|run| run.artifact_digest)
             .collect();
-        let artifact = |record: control::store::ArtifactRecord| {
+        let artifact = |record: ArtifactRecord| {
             let chosen = tiers.get(&record.plugin_id).copied().flatten();
+            let readmitted = begun
+                .get(&record.artifact_digest)
+                .is_some_and(|first| *first < record.admission.admitted_at);
+            let earlier = match readmitted {
+                true => self.earlier_manifests(&record)?,
+                false => Vec::new(),
+            };
             Ok(Artifact {
+                earlier,
+                acts: past_acts(&automatic, record.artifact_digest),
+                components: components(&record),
+                protected_until: None,
                 artifact_digest: record.artifact_digest,
                 file_name: record.file_name,
                 tier: chosen.unwrap_or(default_tier),
@@ -157,6 +288,7 @@ impl Site for HouseSite<'_> {
             artifact_digest: record.artifact_digest,
             started: record.started_at,
             ended: record.ended_at,
+            data_class: record.data_class.and_then(|class| class.parse().ok()),
         };
         Ok(self.run_records(period)?.into_iter().map(run).collect())
     }
@@ -230,18 +362,16 @@ impl Site for HouseSite<'_> {
         }))
     }
 
-    fn quarantine(&self, proposal: &Proposal) -> Result<u64, SiteError> {
-        // The gravest reason goes on the list; the report names them all.
-        let reason = proposal
-            .reasons
-            .iter()
-            .copied()
-            .max_by_key(|reason| reason.severity());
+    fn stop(&self, proposal: &Proposal) -> Result<u64, SiteError> {
+        self.is_ours()?;
         let request = ChangeRequest {
             changes: vec![ListChange {
-                action: ListAct::Quarantine,
+                action: match proposal.measure {
+                    Measure::Revoke => ListAct::Revoke,
+                    _ => ListAct::Quarantine,
+                },
                 target: Target::Artifact(proposal.artifact_digest),
-                reason: reason.unwrap_or(Reason::UndeclaredHost),
+                reason: gravest(proposal),
             }],
             who: POLICY.to_owned(),
             note: None,
@@ -254,16 +384,87 @@ impl Site for HouseSite<'_> {
         Ok(number)
     }
 
-    fn ask_approval(&self, proposal: &Proposal) -> Result<(), SiteError> {
-        // The mail and the report carry the question; the answer is `bailiwick quarantine`.
+    fn watch(&self, proposal: &Proposal) -> Result<(), SiteError> {
+        self.is_ours()?;
+        let digest = proposal.artifact_digest;
+        self.wait(self.office.watch(digest, &proposal.clause, &proposal.enabled_by))
+    }
+
+    fn put_off(&self, proposal: &Proposal) -> Result<(), SiteError> {
+        self.is_ours()?;
+        let (why, due_at, expires_at) = match proposal.measure {
+            Measure::AwaitApproval {
+                would_stop,
+                allowed,
+                until,
+                ..
+            } => {
+                let why = format!("{would_stop} running plugins would stop and the clause allows {allowed}");
+                (why, None, until)
+            }
+            Measure::Announce { due, .. } => (
+                "owner and security have time to speak first".to_owned(),
+                Some(due),
+                due,
+            ),
+            _ => return Ok(()),
+        };
         tracing::warn!(
-            plugin = %proposal.plugin_id, artifact = %proposal.artifact_digest, clause = %proposal.clause,
-            "more running plugins would stop than the clause allows; a second person decides"
+            plugin = %proposal.plugin_id, artifact = %proposal.artifact_digest, clause = %proposal.clause, why,
+            "an act waits; see: bailiwick approve-act --list"
         );
-        Ok(())
+        let act = NewWaitingAct {
+            plugin_id: proposal.plugin_id.clone(),
+            artifact_digest: proposal.artifact_digest,
+            action: match proposal.measure.action() {
+                AutomaticAction::Revoke => Action::Revoke,
+                _ => Action::Quarantine,
+            },
+            reason: gravest(proposal),
+            clause: proposal.clause.clone(),
+            enabled_by: proposal.enabled_by.clone(),
+            why,
+            due_at,
+            expires_at,
+        };
+        self.wait(self.office.put_off(act))
+    }
+
+    fn published(
+        &self,
+        artifact: &Artifact,
+        run_id: Option<RunId>,
+        period: Period,
+    ) -> Result<Option<Reported>, SiteError> {
+        if !self.is_resumed {
+            return Ok(None);
+        }
+        let known = self
+            .office
+            .store()
+            .reports_for(artifact.artifact_digest, period.from, period.to);
+        let known = self.wait(known)?;
+        let Some(record) = known.into_iter().find(|record| record.run_id == run_id) else {
+            return Ok(None);
+        };
+        let kept = self.kept_before(artifact, record, period)?;
+        let report = &kept.publication.report;
+        let line = Reported {
+            plugin_id: report.plugin_id.clone(),
+            artifact_digest: report.artifact_digest,
+            run_id: report.run_id,
+            verdict: report.verdict,
+            observed: report.observed.clone(),
+            findings: report.findings.clone(),
+            payload: Some(kept.publication.payload),
+            place: Some(kept.record.folder.clone()),
+        };
+        self.published.lock().push(kept);
+        Ok(Some(line))
     }
 
     fn publish(&self, publication: &Publication) -> Result<String, SiteError> {
+        self.is_ours()?;
         let report = &publication.report;
         let about = match report.run_id {
             Some(run_id) => format!("run-{run_id}"),

@@ -84,6 +84,8 @@ fn status(error: &OfficeError) -> StatusCode {
         }
         OfficeError::State { .. }
         | OfficeError::OtherPlugin { .. }
+        | OfficeError::Decided { .. }
+        | OfficeError::SamePerson { .. }
         | OfficeError::Change(_)
         | OfficeError::Night(NightFailure::Busy) => StatusCode::CONFLICT,
         OfficeError::Store(store) | OfficeError::Queue(QueueError::Store(store)) => match store {

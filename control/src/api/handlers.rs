@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
-    ActQuery, AdmitRequest, AuditRequest, ChangeRequest, EndRunRequest, KillRequest, MailQuery, Queued,
-    ReloadRequest, ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest,
+    ActQuery, AdmitRequest, AuditRequest, ChangeRequest, DecideRequest, EndRunRequest, KillRequest,
+    MailQuery, Queued, ReloadRequest, ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest,
+    StartRunRequest, WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
 
@@ -143,6 +144,22 @@ pub(super) async fn kill(
     Body(request): Body<KillRequest>,
 ) -> Answer<super::types::ListPublished> {
     Ok(Json(desk.office.kill(request).await?))
+}
+
+pub(super) async fn waiting(
+    State(desk): State<Desk>,
+    Query(query): Query<WaitingQuery>,
+) -> Answer<super::types::WaitingList> {
+    Ok(Json(desk.office.waiting(query).await?))
+}
+
+pub(super) async fn decide(
+    State(desk): State<Desk>,
+    Path(waiting_id): Path<String>,
+    Body(request): Body<DecideRequest>,
+) -> Answer<super::types::WaitingView> {
+    let decided = desk.office.decide(parse(&waiting_id)?, request).await?;
+    Ok(Json(decided))
 }
 
 pub(super) async fn audit(

@@ -53,6 +53,8 @@ pub(super) fn table() -> Vec<Route> {
         route("GET", "/v1/crl/why/{target}", get(handlers::why)),
         route("POST", "/v1/crl/changes", post(handlers::change_list)),
         route("POST", "/v1/kill", post(handlers::kill)),
+        route("GET", "/v1/waiting", get(handlers::waiting)),
+        route("POST", "/v1/waiting/{waiting_id}/decide", post(handlers::decide)),
         route("POST", "/v1/audits", post(handlers::audit)),
         route("GET", "/v1/reports", get(handlers::reports)),
         route("GET", "/v1/reports/{report_id}", get(handlers::report)),

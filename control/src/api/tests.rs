@@ -452,11 +452,14 @@ impl Nights for Auditor {
                         connections: 3,
                         fix: "declare it".into(),
                     }],
+                    observed: Vec::new(),
                 }],
                 acts: vec![],
                 mails: vec!["<1@acme.example>".into()],
                 doubts: vec![],
                 notices: vec![],
+                proposals: Vec::new(),
+                changes: Vec::new(),
             })
         })
     }
@@ -615,6 +618,22 @@ fn answer_schema<'d>(document: &'d Value, method: &str, path: &str) -> &'d Value
     document.pointer(&pointer).unwrap()
 }
 
+async fn put_off(site: &Site) {
+    let build = build("1.0");
+    let act = crate::store::NewWaitingAct {
+        plugin_id: PLUGIN.parse().unwrap(),
+        artifact_digest: build.digest,
+        action: crate::words::Action::Quarantine,
+        reason: base::Reason::UndeclaredHost,
+        clause: "tiers.medium.on_breach".into(),
+        enabled_by: "ops".into(),
+        why: "11 running plugins would stop and the clause allows 10".into(),
+        due_at: None,
+        expires_at: NOW.plus_seconds(60),
+    };
+    assert!(site.store().ask_to_wait(act, NOW).await.unwrap());
+}
+
 #[tokio::test]
 async fn answers_are_as_the_openapi_document_describes_them() {
     let site = Site::new();
@@ -644,6 +663,11 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     check("post", "/v1/tiers", post(&api, "/v1/tiers", tier).await);
     let changes = "/v1/crl/changes";
     check("post", changes, post(&api, changes, quarantine(&build)).await);
+    put_off(&site).await;
+    check("get", "/v1/waiting", get(&api, "/v1/waiting").await);
+    let decide = json!({"approve": true, "who": "ada", "note": "seen"});
+    let decided = post(&api, "/v1/waiting/1/decide", decide).await;
+    check("post", "/v1/waiting/{waiting_id}/decide", decided);
     let kill = json!({"target": "*", "who": "ada"});
     check("post", "/v1/kill", post(&api, "/v1/kill", kill).await);
     let safe_mode = json!({"on": true, "who": "ada"});
@@ -721,7 +745,8 @@ fn requests_are_as_the_openapi_document_describes_them() {
     check_request::<types::AdmitRequest>(
         "AdmitRequest",
         &json!({"file_name": "a.whl", "size_bytes": 1, "artifact_digest": digest, "manifest_bundle": "e30=",
-            "manifest_json": "e30=", "approval_bundle": "e30=", "sbom_digest": sha, "tier": "low",
+            "manifest_json": "e30=", "approval_bundle": "e30=", "sbom_digest": sha,
+            "components": [{"name": "openai", "version": "2.1"}], "tier": "low",
             "supersede": true, "who": "ada"}),
     );
     check_request::<types::SetTierRequest>(
@@ -731,7 +756,8 @@ fn requests_are_as_the_openapi_document_describes_them() {
     check_request::<types::StartRunRequest>(
         "StartRunRequest",
         &json!({"artifact_digest": digest, "valid_for_s": 1, "client_key": "PEM", "listeners": ["unix", "tcp"],
-            "uid": 1000, "sources": ["192.0.2.7"], "loopback_sources": true, "who": "ada"}),
+            "uid": 1000, "sources": ["192.0.2.7"], "loopback_sources": true, "data_class": "official",
+            "who": "ada"}),
     );
     check_request::<types::EndRunRequest>("EndRunRequest", &json!({"exit_status": -1}));
     let change = json!({"action": "revoke", "target": "acme", "reason": "malware"});
@@ -750,8 +776,12 @@ fn requests_are_as_the_openapi_document_describes_them() {
     );
     check_request::<types::AuditRequest>(
         "AuditRequest",
-        &json!({"from": NOW, "to": NOW, "plugin_id": PLUGIN, "run_id": run_id, "manifest": {},
-            "dry_run": true, "who": "ada"}),
+        &json!({"from": NOW, "to": NOW, "plugin_id": PLUGIN, "run_id": run_id, "manifest": {}, "policy": "version = 1",
+            "tier": "low", "observed": true, "dry_run": true, "who": "ada"}),
+    );
+    check_request::<types::DecideRequest>(
+        "DecideRequest",
+        &json!({"approve": true, "who": "ada", "note": "x"}),
     );
     check_request::<types::ReloadRequest>("ReloadRequest", &json!({"who": "ada"}));
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
@@ -768,5 +798,6 @@ fn the_words_in_the_openapi_document_are_the_words_of_the_code() {
     assert_eq!(words("Severity"), json!(base::Severity::ALL));
     assert_eq!(words("Action"), json!(crate::words::Action::ALL));
     assert_eq!(words("MailState"), json!(crate::words::MailState::ALL));
+    assert_eq!(words("WaitingState"), json!(crate::words::WaitingState::ALL));
     assert_eq!(words("ListenerKind"), json!(crate::words::ListenerKind::ALL));
 }

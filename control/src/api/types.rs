@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use base::{
-    ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Severity, Sha256Digest, Tier, Timestamp, Verdict,
+    ArtifactDigest, ArtifactState, Host, ObservedScheme, PluginId, Port, Reason, RunId, Severity,
+    Sha256Digest, Tier, Timestamp, Verdict,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,10 +15,10 @@ use seal::Fingerprint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::store::{ArtifactRecord, Counts, MailRecord, NightRecord, ReportRecord, RunRecord};
-use crate::words::{ListenerKind, MailState};
+use crate::store::{ArtifactRecord, Counts, MailRecord, NightRecord, ReportRecord, RunRecord, WaitingAct};
+use crate::words::{Action, ListenerKind, MailState, WaitingState};
 
-pub use crate::store::Act;
+pub use crate::store::{Act, ComponentRecord};
 
 /// Bytes that travel as padded base64 in JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,9 @@ pub struct AdmitRequest {
     /// The digest of the SBOM that lies beside the artifact, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sbom_digest: Option<Sha256Digest>,
+    /// Libraries inside, as the SBOM beside the artifact or its own metadata says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentRecord>,
     /// The plugin's tier from now on; absent leaves it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
@@ -236,6 +240,10 @@ pub struct StartRunRequest {
     /// taken for this run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loopback_sources: bool,
+    /// The class of data that the run handles; the night holds it against what each destination is
+    /// declared for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_class: Option<String>,
     /// Who asks.
     pub who: String,
 }
@@ -310,6 +318,9 @@ pub struct RunView {
     pub listeners: Vec<String>,
     /// The addresses that are its own while it is live.
     pub sources: Vec<IpAddr>,
+    /// The class of data that it handles, if somebody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_class: Option<String>,
     /// Whether it is neither over nor expired.
     pub live: bool,
 }
@@ -328,6 +339,7 @@ impl RunView {
             started_by: record.started_by.clone(),
             listeners: record.listeners.clone(),
             sources: record.sources.clone(),
+            data_class: record.data_class.clone(),
             live: record.is_live(now),
         }
     }
@@ -579,6 +591,99 @@ pub struct WhyView {
     pub why: Value,
 }
 
+/// `POST /v1/waiting/{waiting_id}/decide`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecideRequest {
+    /// Whether it is to be done.
+    pub approve: bool,
+    /// Who decides: another person than the one who switched the clause on.
+    pub who: String,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// An act that a clause of the policy asked for and that was not done at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingView {
+    /// Its number.
+    pub waiting_id: i64,
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// What waits: `quarantine` or `revoke`.
+    pub action: Action,
+    /// The gravest reason found.
+    pub reason: Reason,
+    /// The clause, by its full name.
+    pub clause: String,
+    /// Who switched it on.
+    pub enabled_by: String,
+    /// Why it waits, in words.
+    pub why: String,
+    /// Since when.
+    pub asked_at: Timestamp,
+    /// When it is done by itself; absent where a second person must approve.
+    pub due_at: Option<Timestamp>,
+    /// When the question lapses.
+    pub expires_at: Timestamp,
+    /// How it stands.
+    pub state: WaitingState,
+    /// Who decided.
+    pub decided_by: Option<String>,
+    /// When.
+    pub decided_at: Option<Timestamp>,
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The revocation list that carries it.
+    pub crl_number: Option<u64>,
+}
+
+impl From<WaitingAct> for WaitingView {
+    fn from(act: WaitingAct) -> Self {
+        let asked = act.asked;
+        Self {
+            waiting_id: act.waiting_id,
+            plugin_id: asked.plugin_id,
+            artifact_digest: asked.artifact_digest,
+            action: asked.action,
+            reason: asked.reason,
+            clause: asked.clause,
+            enabled_by: asked.enabled_by,
+            why: asked.why,
+            asked_at: act.asked_at,
+            due_at: asked.due_at,
+            expires_at: asked.expires_at,
+            state: act.state,
+            decided_by: act.decided_by,
+            decided_at: act.decided_at,
+            note: act.note,
+            crl_number: act.crl_number,
+        }
+    }
+}
+
+/// The answer to `GET /v1/waiting`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingList {
+    /// The latest first.
+    pub waiting: Vec<WaitingView>,
+}
+
+/// The query of `GET /v1/waiting`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitingQuery {
+    /// Acts in this state only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<WaitingState>,
+    /// At most this many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// `POST /v1/safe-mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -630,6 +735,15 @@ pub struct AuditRequest {
     /// A draft manifest to judge by instead: "what if". Implies a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Value>,
+    /// A draft policy, as TOML, to act by instead: "what if". Implies a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// A tier to put every plugin concerned into: "what if". Implies a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Whether the answer lists every destination that each run went to.
+    #[serde(default)]
+    pub observed: bool,
     /// Judge and answer, but write, send and do nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -658,6 +772,61 @@ pub struct AuditSummary {
     /// What concerns the site rather than a plugin, such as connections without identity.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// What clauses of the policy came to, acts that were not done at once and dry runs included.
+    #[serde(default)]
+    pub proposals: Vec<ProposalLine>,
+    /// "What if": connections that would have fared otherwise.
+    #[serde(default)]
+    pub changes: Vec<ChangeLine>,
+}
+
+/// What one clause of the policy came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProposalLine {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// What the clause comes to: `alert`, `watch`, `quarantine`, `revoke`, `announce` or
+    /// `await_approval`.
+    pub measure: String,
+    /// Why it is no more than that, or what it waits for; absent where it is done at once.
+    pub why: Option<String>,
+    /// The clause, by its full name.
+    pub clause: String,
+    /// Who switched it on.
+    pub enabled_by: String,
+    /// The reasons found.
+    pub reasons: Vec<Reason>,
+    /// What became of it.
+    pub result: String,
+}
+
+/// Connections of one artifact to one destination that would have fared otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeLine {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// Where to, escaped for print.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What was spoken.
+    pub scheme: Option<ObservedScheme>,
+    /// How many connections.
+    pub connections: u64,
+    /// In how many runs.
+    pub runs: u64,
+    /// The first of them.
+    pub first: Timestamp,
+    /// The last of them.
+    pub last: Timestamp,
+    /// How they would have fared: `breach`, `no_breach`, `denied` or `allowed`.
+    pub would: String,
+    /// By which entry, or which clause, and why.
+    pub by: String,
 }
 
 impl AuditSummary {
@@ -693,6 +862,24 @@ pub struct AuditedReport {
     pub folder: Option<String>,
     /// Its findings.
     pub findings: Vec<FindingLine>,
+    /// Every destination, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<ObservedLine>,
+}
+
+/// One destination and what went there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedLine {
+    /// The host asked for.
+    pub host: Host,
+    /// The port asked for.
+    pub port: Port,
+    /// What was spoken; absent where nobody spoke.
+    pub scheme: Option<ObservedScheme>,
+    /// Connections asked for.
+    pub connections: u64,
+    /// The declaration that covers it.
+    pub matched: Option<String>,
 }
 
 /// A finding in one line.
@@ -1078,6 +1265,8 @@ mod tests {
             mails: Vec::new(),
             doubts: Vec::new(),
             notices: Vec::new(),
+            proposals: Vec::new(),
+            changes: Vec::new(),
         };
         assert_eq!(summary.verdict(), Verdict::NoTraffic);
         let report = |verdict| AuditedReport {
@@ -1088,6 +1277,7 @@ mod tests {
             verdict,
             folder: None,
             findings: Vec::new(),
+            observed: Vec::new(),
         };
         summary.reports.push(report(Verdict::Conforming));
         assert_eq!(summary.verdict(), Verdict::Conforming);

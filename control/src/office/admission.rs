@@ -6,7 +6,7 @@ use base::{PluginId, Tier};
 use manifests::gate::{self, Admission, Floor, GatePolicy, GateRequest, compare_versions};
 use seal::trust::TrustRoot;
 
-use super::names::{check_file_name, check_note, check_who};
+use super::names::{check_components, check_file_name, check_note, check_who};
 use super::{Office, OfficeError, act};
 use crate::api::types::{AdmitRequest, Admitted, ArtifactView, PluginView, SetTierRequest};
 use crate::policy::PolicyInForce;
@@ -33,6 +33,7 @@ impl Office {
     pub async fn admit(&self, request: AdmitRequest) -> Result<Admitted, OfficeError> {
         check_who(&request.who)?;
         check_file_name(&request.file_name)?;
+        check_components(&request.components)?;
         let office = self.clone();
         self.to_the_end(async move { office.admit_now(request).await })
             .await
@@ -67,7 +68,7 @@ impl Office {
             approval,
             sbom: request.sbom_digest.as_ref(),
             floor: floor.as_ref(),
-            policy: self.gate_policy(tier, ground.safe_mode),
+            policy: self.gate_policy(&ground, tier),
         })?;
         for notice in &admission.notices {
             tracing::warn!(artifact = %request.artifact_digest, %notice, "admitted");
@@ -132,6 +133,7 @@ impl Office {
                 manifest_bundle: request.manifest_bundle.map(|bytes| bytes.0).unwrap_or_default(),
                 approval_bundle: request.approval_bundle.map(|bytes| bytes.0),
                 sbom_sha256: request.sbom_digest,
+                components: request.components,
                 signer: admission.signed.signer,
                 admitted_at: self.now(),
                 admitted_by: request.who,
@@ -196,7 +198,7 @@ impl Office {
             approval: record.admission.approval_bundle.as_deref(),
             sbom: record.admission.sbom_sha256.as_ref(),
             floor: None,
-            policy: self.gate_policy(tier, ground.safe_mode),
+            policy: self.gate_policy(&ground, tier),
         })?;
         Ok((admission, tier))
     }
@@ -222,12 +224,12 @@ impl Office {
         })
     }
 
-    fn gate_policy(&self, tier: Tier, safe_mode: bool) -> GatePolicy {
+    fn gate_policy(&self, ground: &Ground, tier: Tier) -> GatePolicy {
         GatePolicy {
             tier,
-            approval_required: self.inner.settings.approval_required,
+            approval_required: ground.policy.policy.approval_required(tier),
             revocation_grace_s: self.inner.settings.crl_grace_s,
-            safe_mode,
+            safe_mode: ground.safe_mode,
         }
     }
 }
@@ -316,6 +318,7 @@ mod tests {
                 manifest_bundle: b"manifest".to_vec(),
                 approval_bundle: None,
                 sbom_sha256: None,
+                components: Vec::new(),
                 signer: seal::SigningKey::ed25519_from_seed(&[1; 32])
                     .public()
                     .fingerprint(),

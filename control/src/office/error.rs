@@ -43,6 +43,22 @@ pub enum OfficeError {
         /// Where it stands.
         state: ArtifactState,
     },
+    /// What was decided stays decided.
+    #[error(
+        "waiting act {waiting_id} waits no more, it is {state}; list what waits with: bailiwick approve-act --list"
+    )]
+    Decided {
+        /// The act.
+        waiting_id: i64,
+        /// How it stands.
+        state: crate::words::WaitingState,
+    },
+    /// One person is not two.
+    #[error("{who} switched the clause on, and another person has to approve what it asks for")]
+    SamePerson {
+        /// Who asked.
+        who: String,
+    },
     /// One build cannot be two products.
     #[error(
         "these bytes were admitted as plugin {admitted}, and the manifest now says {found}; ask the owner"
@@ -139,6 +155,8 @@ impl OfficeError {
                 ArtifactState::Expired => "artifact_expired",
                 _ => "artifact_not_admitted",
             },
+            Self::Decided { .. } => "already_decided",
+            Self::SamePerson { .. } => "same_person",
             Self::OtherPlugin { .. } => "artifact_of_other_plugin",
             Self::Change(ChangeRefused::Final { .. }) => "revocation_is_final",
             Self::Change(ChangeRefused::NotHeld { .. }) => "not_held",

@@ -13,6 +13,9 @@ mod queries;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -28,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::types::GatewayView;
 use crate::clock::Clock;
 use crate::gateways::{ArtifactFacts, Facts, Gateways, RegisteredRun};
-use crate::policy::PolicyInForce;
+use crate::policy::{PolicyInForce, PolicySignature};
 use crate::store::{Act, Store};
 use crate::trust;
 use crate::words::Action;
@@ -55,8 +58,8 @@ pub struct Settings {
     pub crl_validity: Duration,
     /// Seconds past its time during which a list still lets new loads through.
     pub crl_grace_s: u32,
-    /// Whether the load gate asks for the platform's approval.
-    pub approval_required: bool,
+    /// Whether the policy has to be signed.
+    pub policy_signature: PolicySignature,
     /// For how long a run's token is good, unless asked otherwise.
     pub run_valid_for_s: u32,
 }
@@ -71,7 +74,7 @@ impl Settings {
             crl_folder: folder.join("data/crl"),
             crl_validity: Duration::from_secs(24 * 3600),
             crl_grace_s: 24 * 3600,
-            approval_required: false,
+            policy_signature: PolicySignature::IfPresent,
             run_valid_for_s: 24 * 3600,
         }
     }
@@ -129,7 +132,7 @@ impl Office {
     ) -> Result<Self, OfficeError> {
         let now = clock.now();
         let root = trust::read(&settings.root_path, &store, now).await?;
-        let policy = PolicyInForce::read(&settings.policy_path)?;
+        let policy = PolicyInForce::read_signed(&settings.policy_path, &root, settings.policy_signature)?;
         authorise(&root, &keys.run, Role::Run, now)?;
         let keeper = Keeper::open(&settings.crl_folder, &settings.site, &root).await?;
         let facts = Facts {
@@ -193,7 +196,16 @@ impl Office {
     /// # Errors
     /// [`OfficeError::Policy`].
     pub fn policy(&self) -> Result<PolicyInForce, OfficeError> {
-        Ok(PolicyInForce::read(&self.inner.settings.policy_path)?)
+        self.policy_under(&self.facts().trust)
+    }
+
+    fn policy_under(&self, trust: &TrustRoot) -> Result<PolicyInForce, OfficeError> {
+        let settings = &self.inner.settings;
+        Ok(PolicyInForce::read_signed(
+            &settings.policy_path,
+            trust,
+            settings.policy_signature,
+        )?)
     }
 
     /// The trust root as the file says it now.
@@ -237,8 +249,9 @@ impl Office {
     pub async fn upkeep(&self) -> Result<(), OfficeError> {
         // Each is looked after whatever became of the other.
         let renewed = self.renew_list().await;
+        let decided = self.do_what_is_due().await;
         self.tell_facts().await?;
-        renewed
+        renewed.and(decided)
     }
 
     /// Whether the trust root and the policy can be used as they lie there now.
@@ -246,8 +259,8 @@ impl Office {
     /// # Errors
     /// [`OfficeError`].
     pub async fn check_files(&self) -> Result<(), OfficeError> {
-        self.policy()?;
-        self.trust_root().await.map(drop)
+        let trust = self.trust_root().await?;
+        self.policy_under(&trust).map(drop)
     }
 
     /// Reads trust root and policy again, tells the gateways what they and the list in force say, and
@@ -273,8 +286,8 @@ impl Office {
 
     /// Tells the gateways what the registry, the policy and the trust root say now.
     async fn tell_facts(&self) -> Result<(), OfficeError> {
-        let policy = self.policy()?;
         let trust = self.trust_root().await?;
+        let policy = self.policy_under(&trust)?;
         let tiers: HashMap<PluginId, Option<Tier>> = self
             .inner
             .store

@@ -1,6 +1,7 @@
 //! What people write into requests, checked before anything is done with it.
 
 use super::OfficeError;
+use crate::store::ComponentRecord;
 
 /// The longest name of a person.
 const MAX_WHO: usize = 200;
@@ -42,6 +43,26 @@ pub(super) fn check_file_name(name: &str) -> Result<(), OfficeError> {
     } else {
         Err(OfficeError::Request {
             what: "`file_name` is a plain file name of at most 255 bytes, without folders".to_owned(),
+        })
+    }
+}
+
+/// The most libraries that one artifact has.
+const MAX_COMPONENTS: usize = 10_000;
+
+/// Libraries by name and version, each in one short line.
+pub(super) fn check_components(components: &[ComponentRecord]) -> Result<(), OfficeError> {
+    let line = |text: &str| (1..=200).contains(&text.len()) && !text.chars().any(char::is_control);
+    let fit = components
+        .iter()
+        .all(|component| line(&component.name) && line(&component.version));
+    if components.len() <= MAX_COMPONENTS && fit {
+        Ok(())
+    } else {
+        Err(OfficeError::Request {
+            what: format!(
+                "`components` are at most {MAX_COMPONENTS}, each a name and a version of 1 to 200 bytes"
+            ),
         })
     }
 }

@@ -41,6 +41,7 @@ impl Office {
         }
         let client_key = request.client_key.as_deref().map(client_key).transpose()?;
         let (kinds, sources) = ways_in(&request)?;
+        let data_class = request.data_class.as_deref().map(data_class).transpose()?;
         self.try_renew_list().await;
         let record = self.known_artifact(request.artifact_digest).await?;
         let (admission, tier) = self.ask_again(&record).await?;
@@ -72,6 +73,7 @@ impl Office {
             listeners: Vec::new(),
             socket_uid: request.uid,
             sources,
+            data_class,
         };
         let shared_sources = self.shared(&run.sources).await?;
         let office = self.clone();
@@ -223,6 +225,14 @@ impl Office {
         }
         self.status().await
     }
+}
+
+/// The class of data that a run is stamped with, in its one spelling.
+fn data_class(text: &str) -> Result<String, OfficeError> {
+    let class: manifests::DataClass = text.parse().map_err(|error| OfficeError::Request {
+        what: format!("data_class: {error}"),
+    })?;
+    Ok(class.to_string())
 }
 
 /// The key that a run asks a certificate for.

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 use base::{ArtifactDigest, ArtifactState, PluginId, RunId, Sha256Digest, Tier, Timestamp};
 
-use crate::words::MailState;
+use crate::words::{MailState, WaitingState};
 
 pub use records::{
-    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, Counts, LeasedMail, MailFate, MailRecord,
-    NewAdmission, NewMail, NightRecord, PluginRecord, ReportRecord, RunFilter, RunRecord,
+    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, ComponentRecord, Counts, LeasedMail, MailFate,
+    MailRecord, NewAdmission, NewMail, NewWaitingAct, NightRecord, PluginRecord, ReportRecord, RunFilter,
+    RunRecord, WaitingAct, WaitingDecision,
 };
 
 /// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
@@ -193,6 +194,8 @@ operations! {
     write "finish a night" finish_night(
         night_id: i64, now: Timestamp, outcome: String, audited_to: Option<Timestamp>
     ) -> ();
+    /// The night that was due at a moment, if it was begun.
+    read "look up a night" night_for(scheduled_for: Timestamp) -> Option<NightRecord>;
     /// The latest night by its beginning.
     read "look up the latest night" latest_night() -> Option<NightRecord>;
     /// How far the audit has come.
@@ -223,6 +226,38 @@ operations! {
     /// When the next letter is due.
     read "look up the next mail" next_mail_at() -> Option<Timestamp>;
 
+    /// The reports for one period about one artifact, the latest first.
+    read "list reports" reports_for(
+        artifact_digest: ArtifactDigest, from: Timestamp, to: Timestamp
+    ) -> Vec<ReportRecord>;
+
+    /// Asks for an act to be decided; `false` where the same waits already.
+    write "put an act off" ask_to_wait(act: NewWaitingAct, now: Timestamp) -> bool;
+    /// Acts that waited or wait, the latest first; in one state, if given.
+    read "list waiting acts" waiting_acts(state: Option<WaitingState>, limit: u32) -> Vec<WaitingAct>;
+    /// One of them.
+    read "look up a waiting act" waiting_act(waiting_id: i64) -> Option<WaitingAct>;
+    /// Decides one, with the acts that this is; `false` where it was decided before.
+    write "decide a waiting act" decide_waiting_act(
+        waiting_id: i64, decision: WaitingDecision, acts: Vec<Act>
+    ) -> bool;
+    /// Acts whose grace is over, and that nobody rejected.
+    read "list acts that are due" due_acts(now: Timestamp) -> Vec<WaitingAct>;
+    /// Lets lapse whatever nobody decided in time. How many.
+    write "let waiting acts lapse" lapse_waiting_acts(now: Timestamp) -> u64;
+
+    /// Takes a lease for `holder` until `until`, or renews it; `false` while another holds it.
+    write "take a lease" take_lease(
+        name: &'static str, holder: String, now: Timestamp, until: Timestamp
+    ) -> bool;
+    /// Gives a lease back, if `holder` has it.
+    write "give a lease back" return_lease(name: &'static str, holder: String) -> ();
+
+    /// Puts an artifact that may run into the state `watch`, with its act; `false` where it may not, or
+    /// is in that state.
+    write "watch an artifact" watch_artifact(artifact_digest: ArtifactDigest, act: Act) -> bool;
+    /// What clauses of the policy did since `from`, the earliest first.
+    read "list automatic acts" automatic_acts(from: Timestamp) -> Vec<Act>;
     /// The acts, the latest first.
     read "list acts" acts(limit: u32) -> Vec<Act>;
     /// Notes which acts the list about to be published carries.

@@ -6,7 +6,7 @@ use base::{ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Sha256Digest,
 use seal::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Action, MailState};
+use crate::words::{Action, MailState, WaitingState};
 
 /// One plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +77,83 @@ pub struct AdmissionRecord {
     pub approval_bundle: Option<Vec<u8>>,
     /// The digest of the SBOM that was handed in.
     pub sbom_sha256: Option<Sha256Digest>,
+    /// Libraries inside, as the SBOM or the artifact's own metadata says.
+    pub components: Vec<ComponentRecord>,
     /// Who signed the manifest.
     pub signer: Fingerprint,
     /// When.
     pub admitted_at: Timestamp,
     /// By whom.
     pub admitted_by: String,
+}
+
+/// One library inside an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentRecord {
+    /// Its name, as the document spells it.
+    pub name: String,
+    /// Its version, as the document spells it.
+    pub version: String,
+}
+
+/// An act that a clause of the policy asked for and that was not done at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWaitingAct {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// What waits: `quarantine` or `revoke`.
+    pub action: Action,
+    /// The gravest reason found.
+    pub reason: Reason,
+    /// The clause, by its full name.
+    pub clause: String,
+    /// Who switched it on.
+    pub enabled_by: String,
+    /// Why it waits, in words.
+    pub why: String,
+    /// When it is done by itself; `None` where a second person must approve.
+    pub due_at: Option<Timestamp>,
+    /// When the question lapses.
+    pub expires_at: Timestamp,
+}
+
+/// The same, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingAct {
+    /// Its number.
+    pub waiting_id: i64,
+    /// What was asked.
+    pub asked: NewWaitingAct,
+    /// When.
+    pub asked_at: Timestamp,
+    /// How it stands.
+    pub state: WaitingState,
+    /// Who decided.
+    pub decided_by: Option<String>,
+    /// When.
+    pub decided_at: Option<Timestamp>,
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The revocation list that carries it.
+    pub crl_number: Option<u64>,
+}
+
+/// How a waiting act was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingDecision {
+    /// How it stands from now on.
+    pub state: WaitingState,
+    /// Who decided.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The revocation list that carries it.
+    pub crl_number: Option<u64>,
 }
 
 /// What is written when an artifact passes the load gate.
@@ -135,6 +206,8 @@ pub struct RunRecord {
     pub socket_uid: Option<u32>,
     /// The addresses that are its own.
     pub sources: Vec<IpAddr>,
+    /// The class of data that it handles, if somebody said.
+    pub data_class: Option<String>,
 }
 
 impl RunRecord {

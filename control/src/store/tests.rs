@@ -54,6 +54,7 @@ fn admission(build: &str) -> NewAdmission {
             manifest_bundle: b"bundle".to_vec(),
             approval_bundle: None,
             sbom_sha256: None,
+            components: Vec::new(),
             signer: seal::SigningKey::ed25519_from_seed(&[1; 32])
                 .public()
                 .fingerprint(),
@@ -90,6 +91,7 @@ fn run(number: u8, build: &str) -> RunRecord {
         listeners: vec!["unix:/run/bailiwick/x/proxy.sock".into(), "127.0.0.1:4711".into()],
         socket_uid: Some(1000),
         sources: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+        data_class: None,
     }
 }
 
@@ -491,4 +493,40 @@ async fn a_pending_change_survives_until_it_is_recorded() {
     store.note_change(8, vec![]).await.unwrap();
     store.drop_change().await.unwrap();
     assert_eq!(store.pending_change().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_until_it_expires_or_is_given_back() {
+    let fixture = Fixture::new();
+    let take = |holder: &'static str, at: i64| {
+        let now = NOW.plus_seconds(at);
+        let store = fixture.store.clone();
+        async move {
+            let until = now.plus_seconds(20);
+            store
+                .take_lease("night", holder.to_owned(), now, until)
+                .await
+                .unwrap()
+        }
+    };
+    assert!(take("one", 0).await);
+    assert!(!take("two", 19).await);
+    // Renewing moves the end.
+    assert!(take("one", 19).await);
+    assert!(!take("two", 38).await);
+    // Not renewed in time, it is anybody's, and the first one's no more.
+    assert!(take("two", 39).await);
+    assert!(!take("one", 40).await);
+    fixture
+        .store
+        .return_lease("night", "one".to_owned())
+        .await
+        .unwrap();
+    assert!(!take("one", 41).await);
+    fixture
+        .store
+        .return_lease("night", "two".to_owned())
+        .await
+        .unwrap();
+    assert!(take("one", 42).await);
 }

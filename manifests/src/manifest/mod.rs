@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 pub use error::ManifestError;
 pub use values::{ByteSize, Cpu, DataClass, Duration, InvalidValue, Requirement, VersionRange};
 
-use crate::coverage::{Coverage, coverage};
+use crate::coverage::{Coverage, coverage, covering};
 use crate::declaration::Declaration;
 use crate::egress::GRAMMAR;
 use fields::Fields;
@@ -104,6 +104,8 @@ pub struct Limits {
     pub wall_time: Option<Duration>,
     /// Connections in any minute.
     pub connections_per_minute: Option<u64>,
+    /// Bytes that one run moves, in both directions together.
+    pub bytes_per_run: Option<ByteSize>,
 }
 
 /// What a plugin may touch on its host.
@@ -239,6 +241,17 @@ impl Manifest {
     pub fn coverage(&self, target: &Target, observed: Option<ObservedScheme>, at: Timestamp) -> Coverage<'_> {
         coverage(&self.allowed_egress, target, observed, at)
     }
+
+    /// The declaration that covers a connection, as [`Self::coverage`] finds it. A miss is not explained,
+    /// which makes it cheap.
+    pub fn covering(
+        &self,
+        target: &Target,
+        observed: Option<ObservedScheme>,
+        at: Timestamp,
+    ) -> Option<&Declaration> {
+        covering(&self.allowed_egress, target, observed, at)
+    }
 }
 
 /// A JSON object under construction.
@@ -358,7 +371,13 @@ impl Owner {
 
 impl Limits {
     fn from_value(value: &Value) -> Result<Self, ManifestError> {
-        let known = ["memory", "cpu", "wall_time", "connections_per_minute"];
+        let known = [
+            "memory",
+            "cpu",
+            "wall_time",
+            "connections_per_minute",
+            "bytes_per_run",
+        ];
         let fields = Fields::of("limits", value, &known)?;
         let wall_time = fields.optional("wall_time").map(|value| {
             Duration::parse_exact(fields::text("limits.wall_time", value)?)
@@ -369,6 +388,7 @@ impl Limits {
             cpu: fields.parsed("cpu")?,
             wall_time: wall_time.transpose()?,
             connections_per_minute: fields.count("connections_per_minute")?,
+            bytes_per_run: fields.parsed("bytes_per_run")?,
         })
     }
 
@@ -378,6 +398,7 @@ impl Limits {
         object.maybe("cpu", self.cpu.map(|cpu| cpu.to_string()));
         object.maybe("wall_time", self.wall_time.as_ref().map(Duration::as_str));
         object.maybe("connections_per_minute", self.connections_per_minute);
+        object.maybe("bytes_per_run", self.bytes_per_run.map(|size| size.to_string()));
         Value::Object(object.0)
     }
 }

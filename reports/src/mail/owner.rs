@@ -98,6 +98,7 @@ pub(super) fn held(report: &ConformanceReport) -> &'static str {
         Some(ActionKind::Quarantine) => ", build on hold",
         Some(ActionKind::Revoke) => ", build revoked",
         Some(ActionKind::AwaitApproval) => ", a hold awaits approval",
-        Some(ActionKind::Alert) | None => "",
+        Some(ActionKind::Announce) => ", a hold is announced",
+        Some(ActionKind::Alert | ActionKind::Watch) | None => "",
     }
 }

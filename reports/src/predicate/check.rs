@@ -280,8 +280,11 @@ impl ConformanceReport {
         for taken in &self.actions {
             let problem = match (taken.action, taken.crl_number) {
                 (ActionKind::Quarantine | ActionKind::Revoke, None) => "names no revocation list",
-                (ActionKind::Alert | ActionKind::AwaitApproval, Some(_)) => "touches no revocation list",
-                (_, Some(number)) if number < self.crl.crl_number => {
+                (
+                    ActionKind::Alert | ActionKind::Watch | ActionKind::AwaitApproval | ActionKind::Announce,
+                    Some(_),
+                ) => "touches no revocation list",
+                (_, Some(number)) if number < self.crl.crl_number && taken.at.is_none() => {
                     "names a list older than the one in force"
                 }
                 (ActionKind::Alert, _) => continue,

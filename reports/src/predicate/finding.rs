@@ -88,7 +88,9 @@ impl Finding {
                 | Reason::FalsePositive
                 | Reason::IdentityHeaderForged
                 | Reason::CredentialsReplayed
-                | Reason::CredentialsConflict,
+                | Reason::CredentialsConflict
+                | Reason::AfterRevocation
+                | Reason::PolicyExpired,
             ) => Weight::Note,
             (_, Reason::NoCoverage | Reason::EvidenceGap | Reason::TamperedEvidence) => Weight::Doubt,
             _ => Weight::Breach,

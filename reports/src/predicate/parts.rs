@@ -177,12 +177,16 @@ impl Observed {
 pub enum ActionKind {
     /// Mail to owner and security.
     Alert,
+    /// The artifact goes on running, and somebody looks.
+    Watch,
     /// The digest went on the revocation list with action `hold`.
     Quarantine,
     /// The digest went on the revocation list with action `revoke`.
     Revoke,
     /// The clause asked for more than it may do alone; a second person decides.
     AwaitApproval,
+    /// It will be done by itself once the clause's grace is over, unless a person says otherwise.
+    Announce,
 }
 
 impl ActionKind {
@@ -190,9 +194,11 @@ impl ActionKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Alert => "alert",
+            Self::Watch => "watch",
             Self::Quarantine => "quarantine",
             Self::Revoke => "revoke",
             Self::AwaitApproval => "await_approval",
+            Self::Announce => "announce",
         }
     }
 }
@@ -210,6 +216,9 @@ pub struct ActionTaken {
     /// The revocation list that carries it; `null` where none does.
     #[serde(deserialize_with = "nullable")]
     pub crl_number: Option<u64>,
+    /// When, where it was done before the report was made: events were judged as they arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// What was left out of the lists, so that no reader takes a shortened report for a complete one.

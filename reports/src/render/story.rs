@@ -209,6 +209,9 @@ fn lead(report: &ConformanceReport) -> String {
         (Some(ActionKind::Quarantine), _) => " This build has been put on hold.",
         (Some(ActionKind::Revoke), _) => " This build has been revoked.",
         (Some(ActionKind::AwaitApproval), _) => " A hold waits for a second approver.",
+        (Some(ActionKind::Announce), _) => {
+            " A hold is announced, and will be done unless somebody says otherwise."
+        }
         (_, Verdict::NonConforming) => " Nothing was stopped; a person decides.",
         _ => "",
     });

@@ -25,6 +25,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: confused_envelopes,
     },
     Scenario {
+        name: "a_rule_that_nobody_can_observe_is_refused_at_lint",
+        needs: &[],
+        run: unobservable,
+    },
+    Scenario {
         name: "a_wildcard_over_other_peoples_tenants_is_warned_of",
         needs: &[],
         run: tenants,
@@ -74,6 +79,32 @@ const IMPOSSIBLE: [&str; 30] = [
     "2130706433",
     "",
 ];
+
+fn unobservable() -> Result<()> {
+    let world = World::new()?;
+    let plugin = world.plugin("acme.weather").declares(&[]).prepare()?;
+    let good: Value = serde_json::from_slice(&std::fs::read(&plugin.manifest)?)?;
+    let linted = |declared: Value| {
+        let mut manifest = good.clone();
+        manifest["allowed_egress"] = json!([declared]);
+        std::fs::write(&plugin.manifest, manifest.to_string())?;
+        lint(&world, &plugin.manifest)
+    };
+    let hidden = linted(json!({"to": "api.weather.example", "methods": ["GET"], "purpose": "x"}))?;
+    let hidden = hidden.expect(1)?.json()?;
+    let rules: Vec<_> = hidden["findings"].as_array().into_iter().flatten().collect();
+    ensure!(
+        rules.iter().any(|row| row["rule"] == "unverifiable-methods" && row["severity"] == "error"),
+        "{hidden:#}"
+    );
+    // On plain HTTP they can be seen.
+    let seen = linted(json!({"to": "http://api.weather.example:8080", "methods": ["GET"], "purpose": "x"}))?;
+    seen.expect(0)?;
+    for no_entry in ["https://api.weather.example/v1/data", "udp://api.weather.example:53"] {
+        linted(json!(no_entry))?.expect(2)?;
+    }
+    Ok(())
+}
 
 fn lint(world: &World, manifest: &Path) -> Result<bailiwick_tests::Run> {
     world.cli(["manifest".as_ref(), "lint".as_ref(), manifest.as_os_str()])

@@ -68,6 +68,7 @@ fn documented() -> Result<()> {
     let path = |name: &str| world.path(name).display().to_string();
     let file = |path: &std::path::Path| path.display().to_string();
     let (artifact, manifest, key) = (file(&plugin.artifact), file(&plugin.manifest), file(&plugin.key));
+    let policy = file(&world.site().join("policy.toml"));
     let (digest, another, fresh) = (plugin.digest.as_str(), path("another-site"), path("fresh.pem"));
     let commands: &[(&str, &[&str], i32)] = &[
         ("init", &["init", &another], 0),
@@ -81,6 +82,11 @@ fn documented() -> Result<()> {
             &["sign", &artifact, "--manifest", &manifest, "--key", &key],
             0,
         ),
+        ("policy show", &["policy", "show"], 0),
+        ("policy lint", &["policy", "lint"], 0),
+        ("policy sign", &["policy", "sign"], 0),
+        ("policy verify", &["policy", "verify"], 0),
+        ("policy diff", &["policy", "diff", &policy], 0),
         ("approve", &["approve", &artifact, "--tier", "high"], 0),
         ("verify", &["verify", &artifact], 0),
         ("admit", &["admit", &artifact], 0),
@@ -91,6 +97,8 @@ fn documented() -> Result<()> {
         ("check", &["check", "acme.weather", "api.weather.example"], 0),
         ("events", &["events"], 0),
         ("audit", &["audit"], 1),
+        ("approve-act", &["approve-act", "--list"], 0),
+        ("manifest suggest", &["manifest", "suggest", "acme.weather"], 0),
         ("evidence verify", &["evidence", "verify"], 0),
         ("evidence prove", &["evidence", "prove", "0"], 0),
         ("evidence prove", &["evidence", "prove", "0..2"], 0),

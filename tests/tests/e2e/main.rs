@@ -24,6 +24,7 @@ mod matrix;
 mod nights;
 mod outages;
 mod parents;
+mod policy;
 mod runbooks;
 mod service;
 mod stage;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
+        ("policy", policy::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
         ("tampered_logs", tampered_logs::SCENARIOS),

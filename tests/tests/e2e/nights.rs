@@ -32,20 +32,20 @@ with sqlite3.connect(sys.argv[1]) as db:
 
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 
-struct Night {
+pub struct Night {
     from: i64,
     to: i64,
-    finished: bool,
+    pub finished: bool,
 }
 
-fn python(world: &World, script: &str) -> Result<String> {
+pub fn python(world: &World, script: &str) -> Result<String> {
     let database = world.site().join("data/bailiwick.db");
     let mut command = Command::new(Peer::Python.find().map_err(anyhow::Error::msg)?);
     command.arg("-c").arg(script).arg(database);
     Ok(run(&mut command)?.expect(0)?.text())
 }
 
-fn nights(world: &World) -> Result<Vec<Night>> {
+pub fn nights(world: &World) -> Result<Vec<Night>> {
     let night = |line: &str| {
         let fields: Vec<i64> = line.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         let [from, to, finished] = fields[..] else {

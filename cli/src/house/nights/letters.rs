@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use base::{Sha256Digest, Verdict};
 use control::nights::NightFailure;
+use control::office::Office;
 use control::outbox::{self, Letter};
 use control::store::ReportRecord;
 use reports::mail::{self, Address, Attachment, Mail};
 use reports::{Context, EvidenceFile, SignedFile};
-use seal::trust::Role;
+use seal::trust::{Role, TrustRoot};
 
 use super::summary::notices;
 use super::{HouseNights, Judged, Order, Readers};
 use crate::clock;
+use crate::config::Config;
 use crate::house::site::Kept;
 
 impl HouseNights {
@@ -88,38 +90,7 @@ impl HouseNights {
             .with_context(|| format!("cannot read the report in {}", folder.display()))?;
         let trust = self.office().trust_root().await?;
         let opened = reports::open_report(&bundle, &trust)?;
-        let key = trust
-            .keys(Role::Auditor)
-            .find(|key| key.fingerprint() == opened.signer)
-            .cloned()
-            .context("the report's key left the trust root")?;
-        let artifact = match record.artifact_digest {
-            Some(digest) => self.office().store().artifact(digest).await?,
-            None => None,
-        };
-        let plugin = self.office().store().plugin(record.plugin_id.clone()).await?;
-        let policy = self.office().policy()?;
-        let context = Context {
-            site: self.config.file.site.clone(),
-            artifact_name: artifact
-                .as_ref()
-                .map_or_else(|| record.plugin_id.to_string(), |a| a.file_name.clone()),
-            version: artifact.and_then(|artifact| artifact.version),
-            tier: plugin
-                .as_ref()
-                .and_then(|plugin| plugin.tier)
-                .unwrap_or(policy.policy.default_tier),
-            owner: plugin.as_ref().and_then(|plugin| plugin.owner_name.clone()),
-            security_contact: self.security_contact(),
-            signed: Some(SignedFile {
-                name: auditor::BUNDLE_NAME.to_owned(),
-                payload_digest: opened.payload_digest,
-                key,
-                key_name: "auditor.pub".to_owned(),
-            }),
-            evidence: evidence_file(&folder)?,
-            changes: None,
-        };
+        let context = context(&self.config, self.office(), &record, &bundle, &trust).await?;
         let attachments = attach(&bundle);
         let owner = self.owner_address(&record).await?;
         let from = &readers.from;
@@ -143,6 +114,53 @@ impl HouseNights {
         self.bell.notify_one();
         Ok(Ok(queued))
     }
+}
+
+/// What surrounds a report that was written before, for letters about it.
+///
+/// # Errors
+/// The report does not verify, or what it names is gone.
+pub(in crate::house) async fn context(
+    config: &Config,
+    office: &Office,
+    record: &ReportRecord,
+    bundle: &[u8],
+    trust: &TrustRoot,
+) -> anyhow::Result<Context> {
+    let opened = reports::open_report(bundle, trust)?;
+    let key = trust
+        .keys(Role::Auditor)
+        .find(|key| key.fingerprint() == opened.signer)
+        .cloned()
+        .context("the report's key left the trust root")?;
+    let store = office.store();
+    let artifact = match record.artifact_digest {
+        Some(digest) => store.artifact(digest).await?,
+        None => None,
+    };
+    let plugin = store.plugin(record.plugin_id.clone()).await?;
+    let policy = office.policy()?;
+    Ok(Context {
+        site: config.file.site.clone(),
+        artifact_name: artifact
+            .as_ref()
+            .map_or_else(|| record.plugin_id.to_string(), |a| a.file_name.clone()),
+        version: artifact.and_then(|artifact| artifact.version),
+        tier: plugin
+            .as_ref()
+            .and_then(|plugin| plugin.tier)
+            .unwrap_or(policy.policy.default_tier),
+        owner: plugin.as_ref().and_then(|plugin| plugin.owner_name.clone()),
+        security_contact: super::security_contact(config),
+        signed: Some(SignedFile {
+            name: auditor::BUNDLE_NAME.to_owned(),
+            payload_digest: opened.payload_digest,
+            key,
+            key_name: "auditor.pub".to_owned(),
+        }),
+        evidence: evidence_file(Path::new(&record.folder))?,
+        changes: None,
+    })
 }
 
 fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> Vec<Mail> {

@@ -1,17 +1,21 @@
 //! The night, put together: the auditor judges, the office acts and remembers, the postman is rung.
 
-mod letters;
+pub(super) mod lease;
+pub(super) mod letters;
+mod live;
 mod summary;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use auditor::{Auditor, Night, NightOutcome, Period, Progress, Schedule};
+use auditor::{Auditor, Hypothesis, Night, NightOutcome, Period, Progress, Schedule};
 use base::{Timestamp, Verdict};
 use control::api::types::{AuditRequest, AuditSummary, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
+use control::policy::PolicyInForce;
 use control::store::ReportRecord;
 use manifests::Manifest;
 use parking_lot::Mutex;
@@ -22,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use lease::{Lease, LeaseWatch};
 use summary::summary;
 
 use super::site::{HouseSite, Kept, LOGS_READ, LogMark};
@@ -58,9 +63,16 @@ pub struct HouseNights {
 struct Order {
     period: Period,
     request: AuditRequest,
-    draft: Option<Manifest>,
+    what_if: Hypothesis,
     /// The moment it was due; by hand there is none.
     scheduled_for: Option<Timestamp>,
+}
+
+impl Order {
+    /// Whether nothing is written, sent or done.
+    fn is_dry(&self) -> bool {
+        self.request.dry_run || self.what_if.is_any()
+    }
 }
 
 impl HouseNights {
@@ -121,10 +133,14 @@ impl HouseNights {
             let order = Order {
                 period,
                 request,
-                draft: None,
+                what_if: Hypothesis::default(),
                 scheduled_for: Some(period.to),
             };
-            let summary = self.hold(order).await.map_err(anyhow::Error::from)?;
+            let summary = match self.hold(order).await {
+                // Another instance holds it, or somebody audits by hand; it is looked at again soon.
+                Err(NightFailure::Busy) => return Ok(()),
+                held => held.map_err(anyhow::Error::from)?,
+            };
             tracing::info!(from = %summary.from, to = %summary.to, verdict = %summary.verdict(), "night held");
         }
         Ok(())
@@ -155,23 +171,14 @@ impl HouseNights {
                 format!("the period {from} to {to} is empty; name an earlier --since or a later --until");
             return Ok(Err(NightFailure::Request { what }));
         }
-        let draft = match request
-            .manifest
-            .as_ref()
-            .map(Manifest::draft_from_value)
-            .transpose()
-        {
-            Ok(draft) => draft,
-            Err(error) => {
-                return Ok(Err(NightFailure::Request {
-                    what: format!("the draft manifest: {error}"),
-                }));
-            }
+        let what_if = match hypothesis(&request) {
+            Ok(what_if) => what_if,
+            Err(what) => return Ok(Err(NightFailure::Request { what })),
         };
         Ok(Ok(Order {
             period: Period { from, to },
             request,
-            draft,
+            what_if,
             scheduled_for: None,
         }))
     }
@@ -182,55 +189,74 @@ impl HouseNights {
         };
         self.hold_now(order).await.map_err(|error| NightFailure::Failed {
             what: format!("{error:#}"),
-        })
+        })?
     }
 
-    async fn hold_now(&self, order: Order) -> anyhow::Result<AuditSummary> {
+    async fn hold_now(&self, order: Order) -> anyhow::Result<Result<AuditSummary, NightFailure>> {
         let office = self.office().clone();
         office.checkpoint().await?;
-        let now = clock::now();
-        let dry_run = order.request.dry_run || order.draft.is_some();
-        let night_id = if dry_run {
-            None
-        } else {
-            let Period { from, to } = order.period;
-            office
-                .store()
-                .begin_night(order.scheduled_for, from, to, now)
-                .await?
-        };
-        let judged = self.judge(&order, now).await?;
-        let mails = if dry_run {
-            Vec::new()
-        } else {
-            self.write_letters(&judged, &order).await?
-        };
-        if let Some(night_id) = night_id {
-            self.remember(&judged.outcome, &order).await?;
-            let outcome = format!(
-                "{} conforming, {} not conforming, {} inconclusive, {} without traffic",
-                judged.outcome.count(Verdict::Conforming),
-                judged.outcome.count(Verdict::NonConforming),
-                judged.outcome.count(Verdict::Inconclusive),
-                judged.outcome.count(Verdict::NoTraffic)
-            );
-            let audited_to = order.scheduled_for.map(|_| order.period.to);
-            office
-                .store()
-                .finish_night(night_id, clock::now(), outcome, audited_to)
-                .await?;
+        if order.is_dry() {
+            let now = clock::now();
+            let judged = self.judge(&order, now, false, None).await?;
+            return Ok(Ok(summary(judged, Vec::new(), now, order.request.observed)));
         }
+        let Some(lease) = Lease::take(office.store()).await? else {
+            return Ok(Err(NightFailure::Busy));
+        };
+        let held = self.hold_under(&lease, &order).await;
+        lease.give_back().await?;
+        held.map(Ok)
+    }
+
+    /// Holds a night that writes and acts; nobody else does so meanwhile.
+    async fn hold_under(&self, lease: &Lease, order: &Order) -> anyhow::Result<AuditSummary> {
+        let (store, now) = (self.office().store().clone(), clock::now());
+        let is_resumed = self.was_interrupted(order).await?;
+        let Period { from, to } = order.period;
+        let night_id = store
+            .begin_night(order.scheduled_for, from, to, now)
+            .await?
+            .with_context(|| format!("the night that was due at {to} was held already"))?;
+        let judged = self.judge(order, now, is_resumed, Some(lease.watch())).await?;
+        let mails = self.write_letters(&judged, order).await?;
+        self.remember(&judged.outcome, order).await?;
+        let outcome = format!(
+            "{} conforming, {} not conforming, {} inconclusive, {} without traffic",
+            judged.outcome.count(Verdict::Conforming),
+            judged.outcome.count(Verdict::NonConforming),
+            judged.outcome.count(Verdict::Inconclusive),
+            judged.outcome.count(Verdict::NoTraffic)
+        );
+        let audited_to = order.scheduled_for.map(|_| to);
+        store
+            .finish_night(night_id, clock::now(), outcome, audited_to)
+            .await?;
         if !mails.is_empty() {
             self.bell.notify_one();
         }
-        Ok(summary(judged, mails, now))
+        Ok(summary(judged, mails, now, order.request.observed))
+    }
+
+    /// Whether the night that is due was begun before and interrupted.
+    async fn was_interrupted(&self, order: &Order) -> anyhow::Result<bool> {
+        let Some(due) = order.scheduled_for else {
+            return Ok(false);
+        };
+        let begun = self.office().store().night_for(due).await?;
+        Ok(begun.is_some_and(|night| night.finished_at.is_none()))
     }
 
     /// Judges, acts and publishes on a thread that may wait.
-    async fn judge(&self, order: &Order, now: Timestamp) -> anyhow::Result<Judged> {
+    async fn judge(
+        &self,
+        order: &Order,
+        now: Timestamp,
+        is_resumed: bool,
+        lease: Option<LeaseWatch>,
+    ) -> anyhow::Result<Judged> {
         let auditor = self.auditor()?;
         let (config, office, runtime) = (self.config.clone(), self.office().clone(), Handle::current());
-        let (period, request, draft) = (order.period, order.request.clone(), order.draft.clone());
+        let (period, request, what_if) = (order.period, order.request.clone(), order.what_if.clone());
         let judged = tokio::task::spawn_blocking(move || {
             let site = HouseSite {
                 config: &config,
@@ -240,6 +266,8 @@ impl HouseNights {
                 published: Mutex::default(),
                 cut: Mutex::default(),
                 progress: Box::new(show),
+                is_resumed,
+                lease,
             };
             let night = Night {
                 auditor: &auditor,
@@ -247,7 +275,7 @@ impl HouseNights {
                 now,
                 plugin_id: request.plugin_id.clone(),
                 run_id: request.run_id,
-                draft,
+                what_if,
                 dry_run: request.dry_run,
             };
             let outcome = night.run(&site)?;
@@ -278,18 +306,10 @@ impl HouseNights {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned(),
-            security_contact: self.security_contact(),
+            security_contact: security_contact(&self.config),
             trust_root: std::fs::read(&root)
                 .with_context(|| format!("cannot read trust root {}", root.display()))?,
         })
-    }
-
-    fn security_contact(&self) -> String {
-        let first = self.readers.as_ref().and_then(|readers| readers.security.first());
-        first.map_or_else(
-            || format!("the security team of {}", self.config.file.site),
-            ToString::to_string,
-        )
     }
 
     /// Keeps how far each log was read, so that a log that was cut since shows. Only a scheduled night
@@ -342,6 +362,34 @@ impl Nights for HouseNights {
             })?
         })
     }
+}
+
+/// Whom an owner writes to.
+fn security_contact(config: &Config) -> String {
+    let mail = config.file.mail.as_ref();
+    let first = mail.and_then(|mail| mail.security.first());
+    first.map_or_else(
+        || format!("the security team of {}", config.file.site),
+        ToString::to_string,
+    )
+}
+
+/// What a request imagines, or why that cannot be imagined.
+fn hypothesis(request: &AuditRequest) -> Result<Hypothesis, String> {
+    let manifest = request
+        .manifest
+        .as_ref()
+        .map(Manifest::draft_from_value)
+        .transpose();
+    let policy = request.policy.as_ref().map(|text| {
+        let read = PolicyInForce::parse(Path::new("DRAFT"), text.as_bytes());
+        read.map(|read| read.policy)
+    });
+    Ok(Hypothesis {
+        manifest: manifest.map_err(|error| format!("the draft manifest: {error}"))?,
+        policy: policy.transpose().map_err(|error| control::error_line(&error))?,
+        tier: request.tier,
+    })
 }
 
 struct Judged {

@@ -1,14 +1,14 @@
 //! Summaries: what a night came to, in the words of the API.
 
-use auditor::{ActResult, Doubt, NightOutcome};
-use base::Timestamp;
-use control::api::types::{AuditSummary, AuditedReport, FindingLine};
+use auditor::{ActResult, Doubt, Measure, NightOutcome};
+use base::{AutomaticAction, Timestamp};
+use control::api::types::{AuditSummary, AuditedReport, ChangeLine, FindingLine, ObservedLine, ProposalLine};
 use control::store::Act;
 use control::words::Action;
 
 use super::Judged;
 
-pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> AuditSummary {
+pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp, observed: bool) -> AuditSummary {
     let outcome = judged.outcome;
     let kept = |report: &auditor::Reported| {
         judged.published.iter().find(|kept| {
@@ -25,12 +25,27 @@ pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> Aud
         verdict: report.verdict,
         folder: report.place.clone(),
         findings: report.findings.iter().map(finding_line).collect(),
+        observed: match observed {
+            true => report.observed.iter().map(observed_line).collect(),
+            false => Vec::new(),
+        },
     });
-    let acts = outcome.acts.iter().filter_map(|act| match act.result {
-        ActResult::Quarantined { crl_number } => Some(Act {
-            at: now,
+    let acts = outcome.acts.iter().filter_map(|act| {
+        let (at, crl_number) = match act.result {
+            ActResult::Stopped { crl_number } => (now, Some(crl_number)),
+            ActResult::Watched => (now, None),
+            ActResult::DoneBefore { at, crl_number } => (at, crl_number),
+            _ => return None,
+        };
+        Some(Act {
+            at,
             who: "policy".to_owned(),
-            action: Action::Quarantine,
+            action: match act.proposal.measure.action() {
+                AutomaticAction::Alert => return None,
+                AutomaticAction::Watch => Action::Watch,
+                AutomaticAction::Quarantine => Action::Quarantine,
+                AutomaticAction::Revoke => Action::Revoke,
+            },
             target: act.proposal.artifact_digest.to_string(),
             reason: act
                 .proposal
@@ -41,9 +56,8 @@ pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> Aud
             note: None,
             clause: Some(act.proposal.clause.clone()),
             enabled_by: Some(act.proposal.enabled_by.clone()),
-            crl_number: Some(crl_number),
-        }),
-        _ => None,
+            crl_number,
+        })
     });
     AuditSummary {
         from: outcome.period.from,
@@ -59,6 +73,73 @@ pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp) -> Aud
             .chain(outcome.troubles.clone())
             .collect(),
         notices: notices(&outcome),
+        proposals: outcome.acts.iter().map(proposal_line).collect(),
+        changes: outcome.changes.iter().map(change_line).collect(),
+    }
+}
+
+/// What a clause came to, with the reason why it is no more than that.
+fn proposal_line(act: &auditor::Act) -> ProposalLine {
+    let proposal = &act.proposal;
+    let why = match proposal.measure {
+        Measure::Alert(restraint) => Some(restraint.as_str().to_owned()),
+        Measure::Watch | Measure::Quarantine | Measure::Revoke => None,
+        Measure::Announce { action, due } => Some(format!(
+            "{action} by itself at {due}, unless a person says otherwise"
+        )),
+        Measure::AwaitApproval {
+            action,
+            would_stop,
+            allowed,
+            until,
+        } => Some(format!(
+            "{action} waits for a second person until {until}: {would_stop} running plugins would stop and the clause allows {allowed}"
+        )),
+    };
+    let result = match &act.result {
+        ActResult::Proposed => "proposed".to_owned(),
+        ActResult::Alerted => "alerted".to_owned(),
+        ActResult::Watched | ActResult::Stopped { .. } => "done".to_owned(),
+        ActResult::DoneBefore { at, .. } => format!("done at {at}"),
+        ActResult::Announced => "announced".to_owned(),
+        ActResult::Asked => "asked".to_owned(),
+        ActResult::Failed { why } => format!("failed: {why}"),
+    };
+    ProposalLine {
+        plugin_id: proposal.plugin_id.clone(),
+        artifact_digest: proposal.artifact_digest,
+        measure: proposal.measure.as_str().to_owned(),
+        why,
+        clause: proposal.clause.clone(),
+        enabled_by: proposal.enabled_by.clone(),
+        reasons: proposal.reasons.iter().copied().collect(),
+        result,
+    }
+}
+
+fn change_line(change: &auditor::Change) -> ChangeLine {
+    ChangeLine {
+        plugin_id: change.plugin_id.clone(),
+        artifact_digest: change.artifact_digest,
+        host: change.target.host.to_string(),
+        port: change.target.port.get(),
+        scheme: change.scheme,
+        connections: change.connections,
+        runs: change.runs.len() as u64,
+        first: change.first,
+        last: change.last,
+        would: change.would.as_str().to_owned(),
+        by: change.by.clone(),
+    }
+}
+
+fn observed_line(row: &reports::predicate::Observed) -> ObservedLine {
+    ObservedLine {
+        host: row.host.clone(),
+        port: row.port,
+        scheme: row.scheme,
+        connections: row.connections,
+        matched: row.matched.clone(),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::store::StoreError;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_registry.sql"),
     include_str!("migrations/0002_run_listeners.sql"),
+    include_str!("migrations/0003_judgement.sql"),
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -146,6 +147,7 @@ mod tests {
             [
                 "d7b3a2f647bc108861799cd5bd960f119a1cfad95cfc3fb24134849485e3f585",
                 "16dd7fa8dd5a01cee1efaa401508470772ebe6eacec834b8795d963fbc9bd2de",
+                "4aa9fa7fbb3d7cf275465870777639ed5631b0f4eef6622ab921abe3683bd54a",
             ]
         );
     }

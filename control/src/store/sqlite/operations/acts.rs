@@ -52,6 +52,28 @@ pub(in crate::store) fn acts(db: &Connection, limit: u32) -> rusqlite::Result<Ve
         .collect()
 }
 
+pub(in crate::store) fn automatic_acts(db: &Connection, from: Timestamp) -> rusqlite::Result<Vec<Act>> {
+    db.prepare_cached("SELECT * FROM acts WHERE clause IS NOT NULL AND at_us >= ?1 ORDER BY act_id")?
+        .query_map([from.unix_us()], act)?
+        .collect()
+}
+
+pub(in crate::store) fn watch_artifact(
+    db: &Transaction<'_>,
+    artifact_digest: ArtifactDigest,
+    act: Act,
+) -> rusqlite::Result<bool> {
+    let changed = db.execute(
+        "UPDATE artifacts SET state = 'watch', changed_at_us = ?2
+         WHERE artifact_digest = ?1 AND state IN ('certified', 'admitted', 'reinstated')",
+        params![artifact_digest.to_string(), act.at.unix_us()],
+    )?;
+    if changed > 0 {
+        append(db, &act)?;
+    }
+    Ok(changed > 0)
+}
+
 fn act(row: &Row<'_>) -> rusqlite::Result<Act> {
     Ok(Act {
         at: moment(row, "at_us")?,

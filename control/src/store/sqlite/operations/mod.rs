@@ -6,14 +6,20 @@ mod nights;
 mod registry;
 mod reports;
 mod runs;
+mod waiting;
 
 pub(in crate::store) use acts::{
-    acts, counts, drop_change, note_change, pending_change, record_change, set_setting, setting,
+    acts, automatic_acts, counts, drop_change, note_change, pending_change, record_change, set_setting,
+    setting, watch_artifact,
 };
 pub(in crate::store) use mails::{lease_mails, mails, next_mail_at, queue_mails, send_again, settle_mail};
-pub(in crate::store) use nights::{begin_night, finish_night, last_audited_to, latest_night};
+pub(in crate::store) use nights::{begin_night, finish_night, last_audited_to, latest_night, night_for};
 pub(in crate::store) use registry::{
     admissions, admit, artifact, artifact_names, artifacts, plugin, plugins, set_tier,
 };
-pub(in crate::store) use reports::{add_report, report, report_before, reports};
+pub(in crate::store) use reports::{add_report, report, report_before, reports, reports_for};
 pub(in crate::store) use runs::{end_run, ended_runs, run, running_plugins, runs, start_run};
+pub(in crate::store) use waiting::{
+    ask_to_wait, decide_waiting_act, due_acts, lapse_waiting_acts, return_lease, take_lease, waiting_act,
+    waiting_acts,
+};

@@ -67,6 +67,18 @@ pub(in crate::store) fn finish_night(
     }
 }
 
+pub(in crate::store) fn night_for(
+    db: &Connection,
+    scheduled_for: Timestamp,
+) -> rusqlite::Result<Option<NightRecord>> {
+    db.query_row(
+        "SELECT * FROM nights WHERE scheduled_for_us = ?1",
+        [scheduled_for.unix_us()],
+        night_record,
+    )
+    .optional()
+}
+
 pub(in crate::store) fn latest_night(db: &Connection) -> rusqlite::Result<Option<NightRecord>> {
     db.query_row(
         "SELECT * FROM nights ORDER BY started_at_us DESC, night_id DESC LIMIT 1",

@@ -4,12 +4,12 @@ use base::{ArtifactDigest, PluginId, Sha256Digest, Tier};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::acts::append;
-use crate::store::sqlite::row::{count, integer, moment, optional_text, text};
+use crate::store::sqlite::row::{count, integer, json, moment, optional_text, text, to_json};
 use crate::store::{Act, AdmissionRecord, ArtifactNames, ArtifactRecord, NewAdmission, PluginRecord};
 
 /// An artifact with its latest admission.
 const ARTIFACT: &str = "SELECT a.*, d.manifest_json, d.manifest_payload_sha256, d.manifest_bundle,
-        d.approval_bundle, d.sbom_sha256, d.signer, d.admitted_at_us, d.admitted_by
+        d.approval_bundle, d.sbom_sha256, d.components_json, d.signer, d.admitted_at_us, d.admitted_by
     FROM artifacts a JOIN admissions d ON d.artifact_digest = a.artifact_digest
         AND d.admission_id = (SELECT max(admission_id) FROM admissions l
             WHERE l.artifact_digest = a.artifact_digest)";
@@ -68,8 +68,8 @@ pub(in crate::store) fn admit(
     let admission = &new.admission;
     db.execute(
         "INSERT INTO admissions (artifact_digest, manifest_json, manifest_payload_sha256, manifest_bundle,
-            approval_bundle, sbom_sha256, signer, admitted_at_us, admitted_by)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            approval_bundle, sbom_sha256, signer, admitted_at_us, admitted_by, components_json)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             digest,
             admission.manifest_json,
@@ -80,6 +80,7 @@ pub(in crate::store) fn admit(
             admission.signer.to_string(),
             at_us,
             admission.admitted_by,
+            to_json(&admission.components)?,
         ],
     )?;
     acts.iter().try_for_each(|act| append(db, act))
@@ -198,6 +199,7 @@ fn admission_record(row: &Row<'_>) -> rusqlite::Result<AdmissionRecord> {
         manifest_bundle: row.get("manifest_bundle")?,
         approval_bundle: row.get("approval_bundle")?,
         sbom_sha256: optional_text(row, "sbom_sha256")?,
+        components: json(row, "components_json")?,
         signer: text(row, "signer")?,
         admitted_at: moment(row, "admitted_at_us")?,
         admitted_by: row.get("admitted_by")?,

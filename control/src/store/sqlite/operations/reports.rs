@@ -42,6 +42,23 @@ pub(in crate::store) fn reports(
     .collect()
 }
 
+pub(in crate::store) fn reports_for(
+    db: &Connection,
+    artifact_digest: ArtifactDigest,
+    from: Timestamp,
+    to: Timestamp,
+) -> rusqlite::Result<Vec<ReportRecord>> {
+    db.prepare_cached(
+        "SELECT * FROM reports WHERE artifact_digest = ?1 AND from_us = ?2 AND to_us = ?3
+         ORDER BY created_at_us DESC, rowid DESC",
+    )?
+    .query_map(
+        params![artifact_digest.to_string(), from.unix_us(), to.unix_us()],
+        report_record,
+    )?
+    .collect()
+}
+
 pub(in crate::store) fn report(
     db: &Connection,
     report_id: Sha256Digest,

@@ -9,8 +9,8 @@ use crate::store::{RunFilter, RunRecord};
 pub(in crate::store) fn start_run(db: &Transaction<'_>, run: RunRecord) -> rusqlite::Result<()> {
     db.execute(
         "INSERT INTO runs (run_id, artifact_digest, plugin_id, started_at_us, expires_at_us, started_by,
-            listeners_json, socket_uid, sources_json)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            listeners_json, socket_uid, sources_json, data_class)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             run.run_id.to_string(),
             run.artifact_digest.to_string(),
@@ -21,6 +21,7 @@ pub(in crate::store) fn start_run(db: &Transaction<'_>, run: RunRecord) -> rusql
             to_json(&run.listeners)?,
             run.socket_uid,
             to_json(&run.sources)?,
+            run.data_class,
         ],
     )?;
     Ok(())
@@ -96,5 +97,6 @@ fn run_record(row: &Row<'_>) -> rusqlite::Result<RunRecord> {
         listeners: json(row, "listeners_json")?,
         socket_uid: row.get("socket_uid")?,
         sources: json(row, "sources_json")?,
+        data_class: row.get("data_class")?,
     })
 }

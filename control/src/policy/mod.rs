@@ -1,12 +1,24 @@
 //! Reading `policy.toml`: the edge where the policy meets the disk.
 //!
 //! Trusted with this file: whoever can write it decides what the house does on its own. Its digest
-//! goes into every report, so that a change shows.
+//! goes into every report, so that a change shows. Where its signature lies beside it, the certifier's
+//! word counts and a changed file is refused.
+
+mod difference;
+mod lint;
+mod signature;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use base::{InvalidPolicy, Policy, Sha256Digest};
+use manifests::egress::{Entry, InvalidEntry};
+use seal::Fingerprint;
+use seal::envelope::EnvelopeError;
+
+pub use difference::{PolicyChange, difference};
+pub use lint::{PolicyLint, PolicyRule, lint};
+pub use signature::{PolicySignature, SignPolicyError, sign, signature_path};
 
 /// Larger files are no policies.
 const MAX_POLICY_BYTES: u64 = 256 * 1024;
@@ -18,6 +30,8 @@ pub struct PolicyInForce {
     pub policy: Policy,
     /// The SHA-256 of the file's bytes.
     pub digest: Sha256Digest,
+    /// The certifier's key that signed it, where its signature was asked.
+    pub signed_by: Option<Fingerprint>,
 }
 
 /// Why a policy file was not taken.
@@ -53,6 +67,38 @@ pub enum PolicyFileError {
         /// What is wrong.
         source: InvalidPolicy,
     },
+    /// A destination in it is no entry of the egress grammar.
+    #[error("policy {path}: {field} cannot be read")]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The field's full name.
+        field: String,
+        /// What is wrong with the entry.
+        source: InvalidEntry,
+    },
+    /// The site asks for a signature and there is none.
+    #[error("policy {path} is not signed; sign it with: bailiwick policy sign")]
+    Unsigned {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The signature is nobody's who may sign policies, or the envelope is none.
+    #[error("the signature of policy {path} is not accepted")]
+    Signature {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: EnvelopeError,
+    },
+    /// The signature is about other bytes.
+    #[error(
+        "policy {path} was changed after it was signed; look at: bailiwick policy diff, then sign it again: bailiwick policy sign"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl PolicyInForce {
@@ -61,17 +107,14 @@ impl PolicyInForce {
     /// # Errors
     /// [`PolicyFileError`]; nothing of a bad policy is used.
     pub fn read(path: &Path) -> Result<Self, PolicyFileError> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(MAX_POLICY_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|source| PolicyFileError::Read {
-                path: path.to_owned(),
-                source,
-            })?;
-        Self::parse(path, &bytes)
+        Self::parse(path, &read_bytes(path)?)
     }
 
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, PolicyFileError> {
+    /// Takes bytes for the policy at `path`.
+    ///
+    /// # Errors
+    /// [`PolicyFileError`]; nothing of a bad policy is used.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, PolicyFileError> {
         let path = || path.to_owned();
         if bytes.len() as u64 > MAX_POLICY_BYTES {
             return Err(PolicyFileError::NotText { path: path() });
@@ -84,11 +127,48 @@ impl PolicyInForce {
         policy
             .check()
             .map_err(|source| PolicyFileError::Invalid { path: path(), source })?;
+        check_entries(&policy).map_err(|(field, source)| PolicyFileError::Entry {
+            path: path(),
+            field,
+            source,
+        })?;
         Ok(Self {
             policy,
             digest: Sha256Digest::of(bytes),
+            signed_by: None,
         })
     }
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, PolicyFileError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_POLICY_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| PolicyFileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    Ok(bytes)
+}
+
+/// An entry that nobody can read would list, or let pass, nothing that anybody meant.
+fn check_entries(policy: &Policy) -> Result<(), (String, InvalidEntry)> {
+    let listed = policy.tiers.iter().flat_map(|(tier, own)| {
+        let entries = own.allow.iter().enumerate();
+        entries.map(move |(at, entry)| (format!("tiers.{tier}.allow[{at}]"), entry))
+    });
+    let excepted = policy
+        .exceptions
+        .iter()
+        .enumerate()
+        .filter_map(|(at, exception)| {
+            let to = exception.to.as_ref()?;
+            Some((format!("exceptions[{at}].to"), to))
+        });
+    for (field, entry) in listed.chain(excepted) {
+        entry.parse::<Entry>().map_err(|source| (field, source))?;
+    }
+    Ok(())
 }
 
 /// The library draws the offending line over several lines; an error of ours has one.

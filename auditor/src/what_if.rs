@@ -1,0 +1,248 @@
+//! What if: how connections that were seen would have fared under another manifest, policy or tier.
+//!
+//! Two rules are asked twice, as things stand and as they are imagined: whether the owner's word covers a
+//! connection, and whether the tier lets it pass. Only where an answer differs is there something to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base::{ArtifactDigest, ObservedScheme, PluginId, Policy, Reason, RunId, Target, Tier, Timestamp};
+use manifests::ByTier;
+use manifests::egress::{Entry, InvalidEntry};
+use manifests::{Coverage, Manifest};
+
+use crate::departure;
+use crate::docket::Docket;
+use crate::gather::Evidence;
+use crate::observation::{Destination, Observation, Who};
+use crate::site::Artifact;
+use crate::terms::{Rulebook, Terms};
+
+/// What is imagined; whatever is absent stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Hypothesis {
+    /// The plugin's manifest. Only the artifacts of its plugin are judged.
+    pub manifest: Option<Manifest>,
+    /// The site's policy.
+    pub policy: Option<Policy>,
+    /// The tier of every plugin concerned.
+    pub tier: Option<Tier>,
+}
+
+impl Hypothesis {
+    /// Whether anything is imagined.
+    pub const fn is_any(&self) -> bool {
+        self.manifest.is_some() || self.policy.is_some() || self.tier.is_some()
+    }
+}
+
+/// Connections of one artifact to one destination that would have fared otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The artifact.
+    pub artifact_digest: ArtifactDigest,
+    /// Where to.
+    pub target: Target,
+    /// What was spoken.
+    pub scheme: Option<ObservedScheme>,
+    /// How they would have fared.
+    pub would: Would,
+    /// By which entry or clause, and why.
+    pub by: String,
+    /// How many.
+    pub connections: u64,
+    /// In which runs.
+    pub runs: BTreeSet<RunId>,
+    /// When the first was first seen.
+    pub first: Timestamp,
+    /// When the last was last seen.
+    pub last: Timestamp,
+}
+
+/// How connections would have fared that fared otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Would {
+    /// They would have broken a promise.
+    Breach,
+    /// They would have broken none.
+    NoBreach,
+    /// The gateway would have refused them.
+    Denied,
+    /// The gateway would have let them pass.
+    Allowed,
+}
+
+impl Would {
+    /// The word for programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Breach => "breach",
+            Self::NoBreach => "no_breach",
+            Self::Denied => "denied",
+            Self::Allowed => "allowed",
+        }
+    }
+}
+
+/// One side of the comparison.
+pub(crate) struct World<'a> {
+    pub(crate) book: &'a Rulebook<'a>,
+    pub(crate) operators_list: Vec<Entry>,
+    pub(crate) tiers: BTreeMap<ArtifactDigest, Tier>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(
+        book: &'a Rulebook<'a>,
+        policy: &Policy,
+        artifacts: impl Iterator<Item = (ArtifactDigest, Tier)>,
+    ) -> Result<Self, InvalidEntry> {
+        let low = policy.tiers.get(&Tier::Low);
+        let list = low.into_iter().flat_map(|low| &low.allow);
+        Ok(Self {
+            book,
+            operators_list: list.map(|text| text.parse()).collect::<Result<_, _>>()?,
+            tiers: artifacts.collect(),
+        })
+    }
+
+    /// Why the tier refuses the destination, or by which entry it lets it pass.
+    fn ruling(
+        &self,
+        artifact: &Artifact,
+        terms: &Terms<'_>,
+        target: &Target,
+        at: Timestamp,
+    ) -> Result<String, String> {
+        let tier = self
+            .tiers
+            .get(&artifact.artifact_digest)
+            .copied()
+            .unwrap_or(artifact.tier);
+        let asked = ByTier::ask(Some(terms.manifest), &self.operators_list, target, at);
+        match asked.denial(tier) {
+            Some(why) => Err(why),
+            None => Ok(match asked.matched {
+                Some(entry) if tier == Tier::Low => {
+                    format!("tier low: \"{entry}\" and the operators' list cover it")
+                }
+                _ => format!("tier {tier} records and lets pass"),
+            }),
+        }
+    }
+}
+
+/// Everything that would have fared otherwise in `imagined` than in `present`.
+pub(crate) fn changes(
+    present: &World<'_>,
+    imagined: &World<'_>,
+    dockets: &[Docket<'_>],
+    evidence: &Evidence,
+) -> Vec<Change> {
+    let mut all: BTreeMap<(PluginId, ArtifactDigest, Destination, Would), Change> = BTreeMap::new();
+    for docket in dockets {
+        let artifact = docket.artifact;
+        let seen = evidence
+            .observations
+            .seen_by(&artifact.plugin_id, &artifact.artifact_digest, None);
+        for (who, destinations) in seen {
+            let (Some(now), Some(then)) = (present.book.terms(who), imagined.book.terms(who)) else {
+                continue;
+            };
+            for (destination, observation) in destinations {
+                let at = observation.tally().last;
+                let kept = kept(&now, &then, destination, observation);
+                let passed = match (
+                    present.ruling(artifact, &now, &destination.target, at),
+                    imagined.ruling(artifact, &then, &destination.target, at),
+                ) {
+                    (Ok(_), Err(why)) => Some((Would::Denied, why)),
+                    (Err(_), Ok(by)) => Some((Would::Allowed, by)),
+                    _ => None,
+                };
+                for (would, by) in kept.into_iter().chain(passed) {
+                    let key = (
+                        artifact.plugin_id.clone(),
+                        artifact.artifact_digest,
+                        destination.clone(),
+                        would,
+                    );
+                    let change = all
+                        .entry(key)
+                        .or_insert_with(|| change(who, destination, observation, would, by));
+                    change.add(who, observation);
+                }
+            }
+        }
+    }
+    all.into_values().collect()
+}
+
+fn change(
+    who: &Who,
+    destination: &Destination,
+    observation: &Observation,
+    would: Would,
+    by: String,
+) -> Change {
+    let tally = observation.tally();
+    Change {
+        plugin_id: who.plugin_id.clone(),
+        artifact_digest: who.artifact_digest,
+        target: destination.target.clone(),
+        scheme: destination.scheme,
+        would,
+        by,
+        connections: 0,
+        runs: BTreeSet::new(),
+        first: tally.first,
+        last: tally.last,
+    }
+}
+
+impl Change {
+    fn add(&mut self, who: &Who, observation: &Observation) {
+        let tally = observation.tally();
+        self.connections += tally.connections;
+        self.runs.insert(who.run_id);
+        self.first = self.first.min(tally.first);
+        self.last = self.last.max(tally.last);
+    }
+}
+
+/// Whether a promise that was kept would have been broken, or the reverse.
+fn kept(
+    now: &Terms<'_>,
+    then: &Terms<'_>,
+    destination: &Destination,
+    observation: &Observation,
+) -> Option<(Would, String)> {
+    let (broken, _) = breaches(now, destination, observation);
+    let (would_break, by) = breaches(then, destination, observation);
+    match (broken.is_empty(), would_break.is_empty()) {
+        (true, false) => Some((Would::Breach, by)),
+        (false, true) => Some((Would::NoBreach, by)),
+        _ => None,
+    }
+}
+
+/// The promises that a destination breaks, and by which entry: the one that covers it, or the nearest.
+fn breaches(
+    terms: &Terms<'_>,
+    destination: &Destination,
+    observation: &Observation,
+) -> (BTreeSet<Reason>, String) {
+    let at = observation.tally().last;
+    let coverage = terms
+        .manifest
+        .coverage(&destination.target, destination.scheme, at);
+    let departures = departure::of(terms, destination, observation, &coverage);
+    let broken: Vec<_> = departures.iter().filter(|departure| departure.breach).collect();
+    let by = match (broken.first(), &coverage) {
+        (Some(departure), _) => format!("{}: {}", departure.reason, departure.fix),
+        (None, Coverage::Covered { entry }) => format!("\"{entry}\" covers it"),
+        (None, Coverage::Uncovered { .. }) => "an exception of the policy lets it pass".to_owned(),
+    };
+    (broken.iter().map(|departure| departure.reason).collect(), by)
+}
