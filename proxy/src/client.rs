@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -45,8 +46,9 @@ impl Client {
         let Self { io, buffer, .. } = self;
         // An idle client costs no buffer: one is lent to whoever has bytes.
         poll_fn(|cx| {
-            let mut lent = [0; READ];
-            let mut read = ReadBuf::new(&mut lent);
+            // Asked twice for each message; it need not be zeroed for that.
+            let mut lent = [MaybeUninit::uninit(); READ];
+            let mut read = ReadBuf::uninit(&mut lent);
             ready!(Pin::new(&mut *io).poll_read(cx, &mut read))?;
             buffer.extend_from_slice(read.filled());
             Poll::Ready(Ok(read.filled().len()))
