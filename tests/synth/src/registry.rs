@@ -130,6 +130,7 @@ impl<'s> Registry<'s> {
                 manifest_bundle: bundle,
                 approval_bundle: None,
                 sbom_sha256: None,
+                components: Vec::new(),
                 signer: opened.signer,
                 admitted_at: build.admitted_at,
                 admitted_by: WHO.to_owned(),
@@ -166,6 +167,7 @@ impl<'s> Registry<'s> {
             listeners: Vec::new(),
             socket_uid: None,
             sources: Vec::new(),
+            data_class: None,
         };
         self.runtime
             .block_on(self.store.start_run(record))
