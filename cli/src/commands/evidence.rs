@@ -1,8 +1,8 @@
 //! `bailiwick evidence`: is the log what was signed, is it all there, and what does it prove?
 
+mod archive;
 mod bundle;
 pub mod export;
-mod archive;
 mod prove;
 mod verify;
 pub mod witnessing;
