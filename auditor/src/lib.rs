@@ -9,6 +9,7 @@
 //! No clock, no socket and no randomness: `now` is handed in, and the same answers of the site with
 //! the same logs give the same bytes. Files are read through the edge of `evidence` alone.
 
+pub mod archive_fold;
 mod charge;
 mod clause;
 mod connection;

@@ -27,6 +27,12 @@ def bailiwick(given=None):
     return BAILIWICK
 
 
+def synth():
+    """What makes sites and archives of any size."""
+    _cargo("--manifest-path", ROOT / "Cargo.toml", "-p", "bailiwick-synth", "-p", "bailiwick", "--target-dir", TARGET)
+    return TARGET / "release" / "bailiwick-synth"
+
+
 def example(name):
     """A program of this folder that is built with the gateway's crate."""
     # Both packages, so that they share what is built for the binary.

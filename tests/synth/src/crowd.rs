@@ -16,9 +16,10 @@ use base::{
 use evidence::{Event, EventKind};
 use serde_json::{Value, json};
 
+use crate::archive::{Closing, GatewayArchive};
 use crate::dice::Dice;
 use crate::registry::{Build, Registry, RunRow};
-use crate::site::Site;
+use crate::site::{GatewayLog, Site};
 use crate::truth::{self, Due, Expected, Truth, Weight};
 use crate::visit::Visit;
 
@@ -45,6 +46,37 @@ pub struct Sizes {
     pub breaches: f64,
     /// Days, one after the other.
     pub days: u64,
+    /// Only archive files are written, closed like this, and no log that they would come from.
+    pub only_archive: Option<Closing>,
+}
+
+/// Where a gateway's events go.
+enum Sink {
+    Log(GatewayLog),
+    Archive(GatewayArchive),
+}
+
+impl Sink {
+    fn append(&mut self, event: Event) -> Result<()> {
+        match self {
+            Self::Log(log) => log.append(event),
+            Self::Archive(archive) => archive.append(event),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        match self {
+            Self::Log(log) => log.size(),
+            Self::Archive(archive) => archive.size(),
+        }
+    }
+
+    fn finish(self, last: &Event) -> Result<u64> {
+        match self {
+            Self::Log(log) => log.finish(),
+            Self::Archive(archive) => archive.finish(last),
+        }
+    }
 }
 
 /// One build, as far as it must be remembered.
@@ -177,7 +209,7 @@ impl Sizes {
 }
 
 /// Every kind of entry that matching has to look at.
-fn manifest(plugin_id: &PluginId, version: u64, domain: &str, built_at: Timestamp) -> Value {
+pub(crate) fn manifest(plugin_id: &PluginId, version: u64, domain: &str, built_at: Timestamp) -> Value {
     json!({
         "plugin_id": plugin_id,
         "version": format!("{version}.0.0"),
@@ -262,8 +294,12 @@ impl Gateway<'_> {
         let share = |all: u64| all / self.sizes.gateways + u64::from(self.at < all % self.sizes.gateways);
         let (runs, events) = (share(self.sizes.runs), share(self.sizes.events));
         let name = gateway(self.at);
-        let mut log = site.log(&name)?;
-        log.append(Event::new(EventKind::Start, self.since.plus_seconds(-1), &name))?;
+        let mut log = match self.sizes.only_archive {
+            None => Sink::Log(site.log(&name)?),
+            Some(closing) => Sink::Archive(site.archive(&name, closing)?),
+        };
+        let start = Event::new(EventKind::Start, self.since.plus_seconds(-1), &name);
+        log.append(start.clone())?;
         let mut dice = Dice::new(self.seed, &name);
         let mut at_work: std::collections::BTreeMap<u64, Run> = std::collections::BTreeMap::new();
         let mut waiting = Waiting::default();
@@ -303,7 +339,7 @@ impl Gateway<'_> {
         for (index, run) in at_work {
             expected.push(self.end(registry, index, runs, span, run)?);
         }
-        log.finish()?;
+        log.finish(&start)?;
         Ok(expected)
     }
 
@@ -453,7 +489,7 @@ impl Waiting {
     }
 
     /// Appends what is due at `time`.
-    fn release(&mut self, time: Timestamp, log: &mut crate::site::GatewayLog) -> Result<()> {
+    fn release(&mut self, time: Timestamp, log: &mut Sink) -> Result<()> {
         while let Some(Reverse((due, number))) = self.heap.peek().copied()
             && due <= time
         {

@@ -9,15 +9,19 @@
 //!
 //! [`Confusion`] holds what an audit printed against the truth.
 
+mod archive;
 mod confusion;
 pub mod corpus;
 pub mod crowd;
 mod dice;
+pub mod folding;
 pub mod given;
+pub mod matching;
 mod registry;
 mod site;
 mod truth;
 mod visit;
 
+pub use archive::Closing;
 pub use confusion::{Confusion, Fared};
 pub use truth::{Doubted, Due, Expected, Stray, Truth, Weight};

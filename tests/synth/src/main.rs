@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use bailiwick_synth::corpus::{self, SCENES};
 use bailiwick_synth::crowd::Sizes;
+use bailiwick_synth::folding::Folding;
 use bailiwick_synth::given::Given;
-use bailiwick_synth::{Confusion, Truth};
+use bailiwick_synth::{Closing, Confusion, Truth, matching};
 use base::{Tier, Timestamp};
 use clap::{Parser, Subcommand};
 
@@ -65,7 +66,24 @@ enum Command {
         /// The share of runs that go where nobody declared
         #[arg(long, default_value_t = 0.01)]
         breaches: f64,
+        /// Write archive files, closed like this, and no log that they would come from; for whatever
+        /// counts rows and audits nothing
+        #[arg(long, value_enum)]
+        only_archive: Option<Closing>,
     },
+    /// Count the tuples of an archive with the auditor's own fold
+    Fold {
+        /// The archive
+        folder: PathBuf,
+        /// Do not tell runs apart
+        #[arg(long)]
+        without_run: bool,
+        /// Hold every file against the hash in its name
+        #[arg(long)]
+        check_hashes: bool,
+    },
+    /// Measure how many pairs of destination and manifest are matched in a second
+    Match,
     /// Make a site from events and manifests that somebody else wrote
     ///
     /// Events are JSON objects, one a line, with the fields of evidence logs; they go into the log of
@@ -154,6 +172,7 @@ fn run(command: Command) -> Result<bool> {
             gateways,
             events,
             breaches,
+            only_archive,
         } => {
             let sizes = Sizes {
                 plugins,
@@ -163,12 +182,30 @@ fn run(command: Command) -> Result<bool> {
                 events,
                 breaches,
                 days,
+                only_archive,
             };
             let truth = sizes.make(&out, seed, day)?;
             println!(
                 "{}",
                 how_to_audit(&out.join("bailiwick.toml"), truth.since, truth.until)
             );
+            Ok(true)
+        }
+        Command::Fold {
+            folder,
+            without_run,
+            check_hashes,
+        } => {
+            let folding = Folding {
+                folder,
+                by_run: !without_run,
+                check_hashes,
+            };
+            println!("{}", serde_json::to_string(&folding.run()?)?);
+            Ok(true)
+        }
+        Command::Match => {
+            println!("{}", serde_json::to_string(&matching::run()?)?);
             Ok(true)
         }
         Command::Events {

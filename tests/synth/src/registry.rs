@@ -130,6 +130,7 @@ impl<'s> Registry<'s> {
                 manifest_bundle: bundle,
                 approval_bundle: None,
                 sbom_sha256: None,
+                components: Vec::new(),
                 signer: opened.signer,
                 admitted_at: build.admitted_at,
                 admitted_by: WHO.to_owned(),

@@ -14,6 +14,7 @@ use evidence::{Event, LogWriter, Origin};
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use seal::{SigningKey, key_file};
 
+use crate::archive::{Closing, GatewayArchive};
 use crate::dice::key;
 
 /// The roles that have a key. All owners share one, which may speak for every plugin.
@@ -115,6 +116,16 @@ impl Site {
             writer,
             batch: Vec::with_capacity(BATCH),
         })
+    }
+
+    /// Begins the archive of a gateway of which there is no log.
+    ///
+    /// # Errors
+    /// The gateway's name cannot stand in an origin.
+    pub fn archive(&self, gateway: &str, closing: Closing) -> Result<GatewayArchive> {
+        let origin = Origin::new(&self.name, gateway)
+            .with_context(|| format!("gateway {gateway:?} cannot name a log"))?;
+        Ok(GatewayArchive::new(&self.data().join("archive"), origin, closing))
     }
 
     fn write_keys(&self, opened: Timestamp) -> Result<()> {

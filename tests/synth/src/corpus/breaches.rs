@@ -82,7 +82,7 @@ pub(super) const KINDS: [Kind; 26] = [
     },
     Kind {
         name: "after_revocation",
-        what: "undeclared attempts of a revoked build",
+        what: "attempts of a revoked build",
         plant: after_revocation,
     },
     Kind {
@@ -361,15 +361,20 @@ fn after_revocation(plot: &mut Plot) {
         visit.during(plot.time(3600 * 4), Some(plot.time(3600 * 4 + 9))),
     );
     super::losses::revoke(plot, at, plot.time(DAY_S / 2));
-    let authority = format!("{other}:443");
-    for minute in 0..=i64::try_from(plot.case).unwrap_or(0) {
-        let visit = plot
-            .visit(at, &authority)
-            .refused(RefusalReason::Revoked, Mode::Revoked);
-        let time = plot.time(DAY_S / 2 + 600 + 60 * minute);
-        plot.make(at, visit.during(time, None));
+    // Where it may go and where it may not: both are attempts, and only one breaks a promise.
+    let undeclared = format!("{other}:443");
+    let times = plot.case as u64 + 1;
+    for authority in [&declared, &undeclared] {
+        for minute in 0..times {
+            let visit = plot
+                .visit(at, authority)
+                .refused(RefusalReason::Revoked, Mode::Revoked);
+            let seconds = DAY_S / 2 + 600 + 60 * i64::try_from(minute).unwrap_or(0);
+            plot.make(at, visit.during(plot.time(seconds), None));
+        }
+        plot.note(at, Reason::AfterRevocation, authority, times);
     }
-    plot.breach(at, Reason::UndeclaredHost, &authority, plot.case as u64 + 1);
+    plot.breach(at, Reason::UndeclaredHost, &undeclared, times);
 }
 
 fn denied(plot: &mut Plot) {

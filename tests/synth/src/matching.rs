@@ -1,0 +1,99 @@
+//! Matching: destinations held against manifests, on its own, so that it can be measured.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use base::{ObservedScheme, Target, Timestamp};
+use manifests::Manifest;
+use serde::Serialize;
+
+use crate::crowd::manifest;
+use crate::dice::Dice;
+
+/// Manifests, as a crowd has them.
+const MANIFESTS: u64 = 500;
+/// Destinations that each is asked about.
+const DESTINATIONS: u64 = 64;
+/// One in this many is not covered, in the second measurement.
+const UNCOVERED: u64 = 100;
+/// Pairs in each measurement.
+const PAIRS: usize = 4_000_000;
+
+/// How fast.
+#[derive(Debug, Serialize)]
+pub struct Matched {
+    /// Pairs of destination and manifest in a second, where every destination is covered.
+    pub covered_per_s: f64,
+    /// The same, where one in a hundred is not and the nearest declaration is looked for.
+    pub mixed_per_s: f64,
+}
+
+struct Question {
+    manifest: usize,
+    target: Target,
+    scheme: ObservedScheme,
+}
+
+/// Measures.
+///
+/// # Errors
+/// Never but for a defect: the manifests are made here.
+pub fn run() -> Result<Matched> {
+    let at: Timestamp = crate::corpus::DAY.parse()?;
+    let mut dice = Dice::new(1, "matching");
+    let mut manifests = Vec::new();
+    let mut domains = Vec::new();
+    for number in 0..MANIFESTS {
+        let domain = format!("{}.example", dice.word());
+        let value = manifest(&format!("plugin-{number}").parse()?, 1, &domain, at);
+        manifests.push(Manifest::draft_from_value(&value)?);
+        domains.push(domain);
+    }
+    let mut ask = |uncovered: bool| -> Result<f64> {
+        let mut questions = Vec::new();
+        for number in 0..MANIFESTS * DESTINATIONS {
+            let manifest = usize::try_from(dice.below(MANIFESTS))?;
+            let domain = &domains[manifest];
+            let (host, port, scheme) = match dice.below(6) {
+                _ if uncovered && number % UNCOVERED == 0 => {
+                    (format!("paste.{domain}"), 443, ObservedScheme::Tls)
+                }
+                0..3 => (format!("api.{domain}"), 443, ObservedScheme::Tls),
+                3 => (format!("auth.{domain}"), 8443, ObservedScheme::Tls),
+                4 => (
+                    format!("edge-{}.cdn.{domain}", number % 12),
+                    443,
+                    ObservedScheme::Tls,
+                ),
+                _ => (format!("eu.a.telemetry.{domain}"), 443, ObservedScheme::Tls),
+            };
+            questions.push(Question {
+                manifest,
+                target: Target::from_authority(format!("{host}:{port}").as_bytes())?,
+                scheme,
+            });
+        }
+        let begun = Instant::now();
+        let mut covered = 0;
+        for question in questions.iter().cycle().take(PAIRS) {
+            let coverage = manifests[question.manifest].coverage(&question.target, Some(question.scheme), at);
+            covered += usize::from(coverage.is_covered());
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        let expected = questions
+            .iter()
+            .cycle()
+            .take(PAIRS)
+            .filter(|question| !question.target.host.to_string().starts_with("paste."));
+        anyhow::ensure!(
+            covered == expected.count(),
+            "{covered} pairs were covered, and another number is right"
+        );
+        #[expect(clippy::cast_precision_loss, reason = "a few million")]
+        Ok(PAIRS as f64 / seconds)
+    };
+    Ok(Matched {
+        covered_per_s: ask(false)?,
+        mixed_per_s: ask(true)?,
+    })
+}
