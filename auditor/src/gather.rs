@@ -149,6 +149,9 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {
     opened.map_err(|error| {
         Box::new(match error {
             NotVerified::Tampered(verification) => tampered(origin, &verification),
+            NotVerified::Unseen(verification) => {
+                Doubt::missing_log(origin, verification.integrity.to_string())
+            }
             // Logs do not vanish by themselves: what was there and is not there was taken away.
             NotVerified::Verify(evidence::VerifyError::NoLog { .. }) if options.held.is_some() => {
                 let cause = "the log was deleted; a checkpoint of it is held elsewhere";
@@ -164,7 +167,7 @@ fn tampered(origin: &str, verification: &Verification) -> Doubt {
         Integrity::Broken { first_bad, why } => {
             Doubt::tampered_log(origin, why.to_string(), Some(*first_bad))
         }
-        Integrity::Whole => {
+        Integrity::Whole | Integrity::Unseen { .. } => {
             let first_bad = match verification.completeness {
                 Completeness::Cut { found, .. } | Completeness::RolledBack { found, .. } => Some(found),
                 _ => None,

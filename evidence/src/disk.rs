@@ -27,6 +27,8 @@ pub(crate) trait Disk: Send + Sync {
     fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>>;
     /// What is in a folder: files with their sizes, and folders. Nothing, where there is no such folder.
     fn list(&self, path: &Path) -> io::Result<Vec<(PathBuf, Option<u64>)>>;
+    /// Removes a file; it may be gone.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Whether anything has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Writes a whole file that nobody reads yet, over whatever had its name.
@@ -115,6 +117,13 @@ impl Disk for RealDisk {
             Ok((entry.path(), (!kind.is_dir()).then_some(entry.metadata()?.len())))
         };
         entries.map(look).collect()
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -1,14 +1,18 @@
 //! The edge where a log is read: files of a folder that may have been copied from anywhere.
 //!
 //! Nothing read here is believed. What is missing or of the wrong size is an answer, not an error;
-//! an error is a disk that refuses to say.
+//! an error is a disk that refuses to say. Entries that were pruned are read from the archive, by
+//! whoever reads.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use base::Sha256Digest;
 
+use crate::Checkpoint;
+use crate::archive::shelf::{MAX_PLACE_BYTES, PLACE_FILE, Shelf, Shelved};
 use crate::checkpoint::MAX_CHECKPOINT_BYTES;
 use crate::journal::{JOURNAL_FILES, in_order};
 use crate::tile::{MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
@@ -38,6 +42,9 @@ pub(crate) enum Found<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
+    /// Where entries are that no longer stand here, once somebody asked; `None` where the log names no
+    /// archive.
+    shelf: Arc<OnceLock<Option<Shelf>>>,
 }
 
 /// Entries of one bundle, as read.
@@ -53,7 +60,24 @@ impl Folder {
     pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            shelf: Arc::default(),
         }
+    }
+
+    /// The archive that the log names.
+    pub(crate) fn shelf(&self) -> Result<Option<&Shelf>, Unreadable> {
+        if self.shelf.get().is_none() {
+            let place = self.read(PLACE_FILE, MAX_PLACE_BYTES)?;
+            let place = place.and_then(|place| String::from_utf8(place).ok());
+            let signed = self.checkpoint()?.unwrap_or_default();
+            let origin = Checkpoint::claimed(&signed).ok();
+            let named = place.zip(origin);
+            let shelf =
+                named.map(|(place, claimed)| Shelf::named(&self.root, &place, claimed.origin().as_str()));
+            // Another thread may have been first, with the same.
+            let _ = self.shelf.set(shelf);
+        }
+        Ok(self.shelf.get().and_then(Option::as_ref))
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -107,8 +131,33 @@ impl Folder {
                 tile,
                 exact: width == tile.width(),
             }),
-            None => Found::Missing {
-                file: tile.to_string(),
+            None => self.shelved(tile)?,
+        })
+    }
+
+    /// What the archive has in the place of a bundle that is not here: only full ones are ever pruned.
+    fn shelved(&self, tile: Tile) -> Result<Found<Bundle>, Unreadable> {
+        let missing = Found::Missing {
+            file: tile.to_string(),
+        };
+        let Some(shelf) = self.shelf()?.filter(|_| tile.is_full()) else {
+            return Ok(missing);
+        };
+        let shelved = shelf.bundle(tile).map_err(|error| Unreadable {
+            path: PathBuf::from(format!("{}/{}", error.place, error.name)),
+            source: error.source,
+        })?;
+        Ok(match shelved {
+            Shelved::Whole { file, bytes } => Found::Whole(Bundle {
+                file,
+                bytes,
+                tile,
+                exact: true,
+            }),
+            Shelved::Missing => missing,
+            Shelved::Malformed { file, what } => Found::Malformed {
+                file,
+                what: what.to_string(),
             },
         })
     }

@@ -10,6 +10,8 @@ use base::Sha256Digest;
 use seal::note::NoteVerifier;
 
 use crate::Event;
+use crate::archive::Pruned;
+use crate::archive::last_of;
 use crate::folder::{Folder, Found, Unreadable};
 use crate::merkle::leaf_hash;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
@@ -60,11 +62,20 @@ impl VerifiedLog {
         let end = range.end.min(self.checkpoint().size());
         let total = end.saturating_sub(range.start);
         let mut next = range.start;
+        let mut unseen: Option<Range<u64>> = None;
         while next < end {
             let number = next / TILE_WIDTH as u64;
             let upto = end.min((number + 1) * TILE_WIDTH as u64);
-            if let Some((first_bad, why)) = self.fault_in_bundle(number, next..upto)? {
-                return Ok(Integrity::Broken { first_bad, why });
+            match self.fault_in_bundle(number, next..upto)? {
+                // What the log says was pruned is not here, and the archive does not have it.
+                Some((_, Fault::Missing { file }))
+                    if file.starts_with(ENTRIES) && upto <= self.pruned_to()? =>
+                {
+                    let start = unseen.map_or(next, |unseen| unseen.start);
+                    unseen = Some(start..upto);
+                }
+                Some((first_bad, why)) => return Ok(Integrity::Broken { first_bad, why }),
+                None => {}
             }
             next = upto;
             progress(Progress {
@@ -72,7 +83,20 @@ impl VerifiedLog {
                 total,
             });
         }
-        Ok(Integrity::Whole)
+        Ok(match unseen {
+            None => Integrity::Whole,
+            Some(entries) => Integrity::Unseen { entries },
+        })
+    }
+
+    /// Entries below this were pruned, as the log has it.
+    fn pruned_to(&self) -> Result<u64, VerifyError> {
+        match last_of(self, |event| Pruned::by(event).is_some()) {
+            Ok(last) => Ok(last.as_ref().and_then(Pruned::by).map_or(0, |pruned| pruned.to)),
+            Err(ReadError::Unreadable(error)) => Err(error.into()),
+            // The log's end cannot be believed, and so says nothing.
+            Err(_) => Ok(0),
+        }
     }
 
     /// What is wrong with the entries in `range`, all of bundle `number`.
@@ -154,6 +178,9 @@ impl VerifiedLog {
         Ok(Ok((bundle.file.clone(), entries, leaves)))
     }
 }
+
+/// Where bundles stand; hash tiles are never pruned.
+const ENTRIES: &str = "tile/entries/";
 
 /// A tile that keeps a held checkpoint from being compared.
 fn unreadable(error: ReadError, first_bad: u64) -> NotVerified {

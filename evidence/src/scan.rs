@@ -20,6 +20,7 @@ use crate::{EventKind, MAX_EVENT_BYTES, Timeout};
 pub(crate) struct Scanned<'a> {
     pub(crate) seq: u64,
     pub(crate) gateway: &'a [u8],
+    pub(crate) kind: &'a [u8],
 }
 
 /// What may stand as a field's value.
@@ -163,7 +164,11 @@ pub(crate) fn scan(entry: &[u8]) -> Option<Scanned<'_>> {
     let mut scanner = Scanner {
         rest: entry.strip_prefix(b"{")?,
     };
-    let mut scanned = Scanned { seq: 0, gateway: b"" };
+    let mut scanned = Scanned {
+        seq: 0,
+        gateway: b"",
+        kind: b"",
+    };
     let mut required = 0;
     let mut fields = FIELDS.iter();
     loop {
@@ -173,6 +178,11 @@ pub(crate) fn scan(entry: &[u8]) -> Option<Scanned<'_>> {
         match field.form {
             Form::Gateway => scanned.gateway = scanner.text().filter(|name| !name.contains(&b'\\'))?,
             Form::Seq => scanned.seq = scanner.number()?,
+            Form::Kind => {
+                scanned.kind = scanner
+                    .text()
+                    .filter(|word| is_word(word, EventKind::ALL, kind_word))?;
+            }
             form => scanner.value(form)?,
         }
         match scanner.byte()? {
@@ -232,8 +242,7 @@ impl<'a> Scanner<'a> {
             Form::Time => is_time(self.text_of(27)?),
             Form::Version => self.number()? == u64::from(crate::EVENT_VERSION),
             Form::Word(is_word) => is_word(self.text()?),
-            Form::Kind => is_word(self.text()?, EventKind::ALL, kind_word),
-            Form::Gateway | Form::Seq => false,
+            Form::Kind | Form::Gateway | Form::Seq => false,
         };
         is_good.then_some(())
     }

@@ -1,6 +1,7 @@
 //! The answer of a verification: integrity and completeness, apart.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::{Checkpoint, InvalidCheckpoint, InvalidEvent};
 
@@ -25,6 +26,12 @@ pub struct Verification {
 pub enum Integrity {
     /// Yes.
     Whole,
+    /// As far as can be seen: entries were pruned, and the archive that has them is not at hand. Their
+    /// hashes are as signed. Bring the archive, and verify again.
+    Unseen {
+        /// The entries, from the first to the last that nobody could read.
+        entries: Range<u64>,
+    },
     /// No.
     Broken {
         /// The first entry that is bad, or that cannot be vouched for.
@@ -99,6 +106,14 @@ pub enum Fault {
         /// What is wrong with it.
         source: InvalidEvent,
     },
+    /// Entries are as signed, and the archive file they come from is not the one that the log binds.
+    #[error(
+        "{file} has the entries and is not the file that the log binds: it was written anew or never bound"
+    )]
+    Unbound {
+        /// The archive file.
+        file: String,
+    },
     /// All files agree with each other and not with the checkpoint.
     #[error(
         "all tiles agree with each other and not with the signed root: the log was rewritten somewhere from this entry on, or the checkpoint is not this log's"
@@ -118,7 +133,8 @@ impl Fault {
             | Self::Rewritten { file }
             | Self::Misplaced { file, .. }
             | Self::OtherGateway { file, .. }
-            | Self::NotAnEvent { file, .. } => Some(file),
+            | Self::NotAnEvent { file, .. }
+            | Self::Unbound { file } => Some(file),
             Self::Root => None,
         }
     }
@@ -187,6 +203,12 @@ impl fmt::Display for Integrity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole => f.write_str("whole: every entry is as it was signed"),
+            Self::Unseen { entries } => write!(
+                f,
+                "cannot tell: entries {} to {} were pruned and the archive that has them is not there; all hashes are as they were signed",
+                entries.start,
+                entries.end - 1
+            ),
             Self::Broken { first_bad, why } => write!(f, "broken at entry {first_bad}: {why}"),
         }
     }

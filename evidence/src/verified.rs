@@ -41,6 +41,9 @@ pub enum NotVerified {
     /// It was tampered with.
     #[error("the log is not to be believed; {}, {}", .0.integrity, .0.completeness)]
     Tampered(Box<Verification>),
+    /// Entries were pruned, and the archive that has them is not at hand. Nobody can tell; bring it.
+    #[error("the log cannot be read whole; {}", .0.integrity)]
+    Unseen(Box<Verification>),
 }
 
 /// Why an entry of a verified log was not read.
@@ -127,6 +130,9 @@ impl VerifiedLog {
                 checkpoint: checkpoint.clone(),
                 verification,
             }),
+            (Some(_), Integrity::Unseen { .. }) if !verification.is_tampered() => {
+                Err(NotVerified::Unseen(Box::new(verification)))
+            }
             _ => Err(NotVerified::Tampered(Box::new(verification))),
         }
     }

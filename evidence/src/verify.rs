@@ -7,11 +7,15 @@
 //! Integrity and completeness are two answers: an honest beginning whose tail was cut off is whole,
 //! and only a checkpoint held elsewhere can tell that it was once longer.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use base::Sha256Digest;
 use seal::note::NoteVerifier;
 
+use crate::archive::shelf::Shelf as ArchiveShelf;
+use crate::archive::{ArchiveName, Bound, Pruned};
 use crate::folder::{Folder, Found, Unreadable};
 use crate::journal::Records;
 use crate::merkle::{edge_root, leaf_hash, perfect_root};
@@ -79,6 +83,9 @@ pub fn verify_log(
     };
     let mut walk = Walk {
         folder: &folder,
+        pruned_to: 0,
+        unseen: None,
+        bound: BTreeMap::new(),
         size: checkpoint.size(),
         gateway: checkpoint.origin().gateway(),
         held_size: held.map(Checkpoint::size),
@@ -88,7 +95,7 @@ pub fn verify_log(
     };
     let root = walk.run(progress)?;
     let held_root = walk.held_root;
-    let integrity = walk.integrity(root.map(|root| root == *checkpoint.root()), held);
+    let integrity = walk.integrity(root.map(|root| root == *checkpoint.root()), held)?;
     Ok(conclude(&folder, signed, checkpoint, integrity, held, held_root)?)
 }
 
@@ -166,7 +173,7 @@ fn completeness(
     if let Some(journal) = journal.continues_at {
         return Completeness::RolledBack { journal, found };
     }
-    if *integrity != Integrity::Whole {
+    if matches!(integrity, Integrity::Broken { .. }) {
         return Completeness::Unproven(WhyUnproven::NotWhole);
     }
     match held {
@@ -206,6 +213,12 @@ struct Walk<'a> {
     levels: Vec<Level>,
     /// The first thing that does not fit.
     suspicion: Option<(u64, Suspicion)>,
+    /// Entries below this are said to be in the archive, by the log itself.
+    pruned_to: u64,
+    /// Entries that neither the log nor the archive could show, from the first to the last.
+    unseen: Option<Range<u64>>,
+    /// Archive files that the log binds.
+    bound: BTreeMap<String, Sha256Digest>,
 }
 
 impl Walk<'_> {
@@ -233,10 +246,7 @@ impl Walk<'_> {
         let first = tile.first_entry();
         let bundle = match self.folder.bundle(tile)? {
             Found::Whole(bundle) => bundle,
-            Found::Missing { file } => {
-                self.suspect(first, Suspicion::Certain(Fault::Missing { file }));
-                return Ok(false);
-            }
+            Found::Missing { file } => return self.pass_over(tile, file),
             Found::Malformed { file, what } => {
                 self.suspect(first, Suspicion::Certain(Fault::Malformed { file, what }));
                 return Ok(false);
@@ -267,12 +277,51 @@ impl Walk<'_> {
         Ok(!cut)
     }
 
+    /// Goes on by the leaf hashes where a bundle is gone. Whether that may be, the log says further on.
+    fn pass_over(&mut self, tile: Tile, file: String) -> Result<bool, Unreadable> {
+        let first = tile.first_entry();
+        let end = first + tile.width() as u64;
+        let leaves = if tile.is_full() {
+            self.folder.hashes(Tile::full(Shelf::Level(0), tile.index()))?
+        } else {
+            Found::Missing { file: String::new() }
+        };
+        let Found::Whole(leaves) = leaves else {
+            self.suspect(first, Suspicion::Certain(Fault::Missing { file }));
+            return Ok(false);
+        };
+        let start = self.unseen.as_ref().map_or(first, |unseen| unseen.start);
+        self.unseen = Some(start..end);
+        for (leaf, index) in leaves.into_iter().zip(first..) {
+            self.load(0, index)?;
+            self.add(leaf, index)?;
+            if self.held_size == Some(index + 1) {
+                self.held_root = Some(self.root());
+            }
+        }
+        Ok(true)
+    }
+
+    /// What an entry about the archive says.
+    fn note(&mut self, event: &Event) {
+        if let Some(bound) = Bound::by(event) {
+            self.bound.insert(bound.name.to_string(), bound.sha256);
+        }
+        if let Some(pruned) = Pruned::by(event) {
+            self.pruned_to = self.pruned_to.max(pruned.to);
+        }
+    }
+
     /// What is wrong with the entry at `index`, the most telling first.
-    fn judge(&self, index: u64, entry: &[u8], agrees: bool, file: &str) -> Option<Suspicion> {
+    fn judge(&mut self, index: u64, entry: &[u8], agrees: bool, file: &str) -> Option<Suspicion> {
         // The reader decides, and costs more than all the rest; the scanner's yes is as good as its.
-        let is_sure = scan(entry)
-            .is_some_and(|scanned| scanned.seq == index && scanned.gateway == self.gateway.as_bytes());
-        if is_sure && agrees {
+        let scanned =
+            scan(entry).filter(|scanned| scanned.seq == index && scanned.gateway == self.gateway.as_bytes());
+        if let Some(scanned) = scanned.filter(|_| agrees) {
+            if matches!(scanned.kind, b"archived" | b"pruned") {
+                let event = Event::from_entry(entry).expect("the scanner's yes is the reader's");
+                self.note(&event);
+            }
             return None;
         }
         let file = file.to_owned();
@@ -290,7 +339,10 @@ impl Walk<'_> {
                 tile: self.stored_file(0),
             }),
             Err(source) => Some(Suspicion::Certain(Fault::NotAnEvent { file, source })),
-            Ok(_) => None,
+            Ok(event) => {
+                self.note(&event);
+                None
+            }
         }
     }
 
@@ -360,10 +412,52 @@ impl Walk<'_> {
         edge_root(self.levels.iter().map(|level| level.hashes.as_slice()))
     }
 
-    fn integrity(self, root_agrees: Option<bool>, held: Option<&Checkpoint>) -> Integrity {
+    fn integrity(
+        mut self,
+        root_agrees: Option<bool>,
+        held: Option<&Checkpoint>,
+    ) -> Result<Integrity, Unreadable> {
         let as_signed = root_agrees == Some(true);
+        // A bundle that is gone and that no entry says was pruned was taken away.
+        let pruned_to = self.pruned_to;
+        if let Some(unseen) = self.unseen.take_if(|unseen| unseen.end > pruned_to) {
+            let first = unseen.start.max(pruned_to);
+            let file = Tile::full(Shelf::Entries, first / TILE_WIDTH as u64).to_string();
+            if self.suspicion.as_ref().is_none_or(|(at, _)| *at > first) {
+                self.suspicion = Some((first, Suspicion::Certain(Fault::Missing { file })));
+            }
+        }
+        if self.suspicion.is_none()
+            && self.unseen.is_none()
+            && as_signed
+            && let Some((first_bad, why)) = self.unbound()?
+        {
+            return Ok(Integrity::Broken { first_bad, why });
+        }
+        Ok(self.verdict(as_signed, held))
+    }
+
+    /// The first archive file that was read and that the log does not bind.
+    fn unbound(&self) -> Result<Option<(u64, Fault)>, Unreadable> {
+        let read = self.folder.shelf()?.map(ArchiveShelf::read).unwrap_or_default();
+        let mut strangers = read
+            .into_iter()
+            .filter(|(name, sha256)| self.bound.get(name) != Some(sha256))
+            .filter_map(|(name, _)| Some((name.parse::<ArchiveName>().ok()?.entries().start, name)))
+            .collect::<Vec<_>>();
+        strangers.sort();
+        let first = strangers.into_iter().next();
+        Ok(first.map(|(first, file)| (first, Fault::Unbound { file })))
+    }
+
+    fn verdict(self, as_signed: bool, held: Option<&Checkpoint>) -> Integrity {
         let (first_bad, why) = match self.suspicion {
-            None if as_signed => return Integrity::Whole,
+            None if as_signed => {
+                return match self.unseen {
+                    None => Integrity::Whole,
+                    Some(entries) => Integrity::Unseen { entries },
+                };
+            }
             None => {
                 // What a checkpoint held elsewhere still agrees with is not where it was rewritten.
                 let good = held.filter(|held| self.held_root == Some(*held.root()));

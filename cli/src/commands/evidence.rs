@@ -4,6 +4,7 @@ mod archive;
 mod bundle;
 pub mod export;
 mod prove;
+mod prune;
 mod verify;
 pub mod witnessing;
 
@@ -29,6 +30,8 @@ pub enum EvidenceCommand {
     Bundle(bundle::BundleArgs),
     /// Move closed hours of the log into the archive
     Archive(archive::ArchiveArgs),
+    /// Let entries go that the archive has
+    Prune(prune::PruneArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -65,6 +68,7 @@ pub fn run(
         EvidenceCommand::Bundle(args) => super::wait(bundle::run(args, &config()?, word.printed()?, quiet)),
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
         EvidenceCommand::Archive(args) => archive::run(args, &config()?, word.printed()?),
+        EvidenceCommand::Prune(args) => prune::run(args, &config()?, word.printed()?),
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use evidence::Event;
-use evidence::archive::{Archiver, Bound, Closing, LocalStore, Store};
+use evidence::archive::{Archiver, Bound, Closing, LocalStore, PruneError, Pruner, Store};
+use parking_lot::Mutex;
 use seal::note::NoteVerifier;
 use tokio_util::sync::CancellationToken;
 
@@ -33,12 +34,29 @@ pub fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
+/// Where the archive is, as the configured gateway's log says it: relative where both are in the data
+/// folder, so that a site can be moved.
+pub fn place_beside(config: &Config) -> String {
+    match config.archive_place() {
+        ArchivePlace::Bucket(bucket) => format!("s3://{bucket}"),
+        ArchivePlace::Folder(folder) => match folder.strip_prefix(config.data_dir()) {
+            Ok(below) => format!("../../{}", below.display()),
+            Err(_) => folder.display().to_string(),
+        },
+    }
+}
+
 /// What fills the archive while the gateway runs.
 pub struct ArchiveKeeper {
     folder: PathBuf,
     verifier: NoteVerifier,
     store: Arc<dyn Store>,
     gateways: Arc<HouseGateways>,
+    /// How long entries stay after they were archived.
+    keep_s: Option<i64>,
+    place: String,
+    /// The day (UTC) whose pruning is done.
+    pruned_on: Mutex<String>,
 }
 
 impl ArchiveKeeper {
@@ -56,6 +74,9 @@ impl ArchiveKeeper {
             verifier,
             store: store(config)?,
             gateways,
+            keep_s: config.keep_entries_s().map_err(anyhow::Error::msg)?,
+            place: place_beside(config),
+            pruned_on: Mutex::default(),
         })
     }
 
@@ -66,6 +87,11 @@ impl ArchiveKeeper {
                 tracing::error!(
                     error = %format!("{error:#}"),
                     "the archive was not written; nothing is lost, and it is tried again"
+                );
+            } else if let Err(error) = self.prune().await {
+                tracing::error!(
+                    error = %format!("{error:#}"),
+                    "entries that are old enough were not pruned; they stay until the archive gives them back"
                 );
             }
             tokio::select! {
@@ -96,6 +122,45 @@ impl ArchiveKeeper {
             );
         }
         Ok(())
+    }
+
+    /// Once a day, lets go what is old enough and what the archive gives back.
+    async fn prune(&self) -> anyhow::Result<()> {
+        let Some(keep_s) = self.keep_s else {
+            return Ok(());
+        };
+        let now = clock::now();
+        let today = now.utc_day();
+        if *self.pruned_on.lock() == today {
+            return Ok(());
+        }
+        let gateway = self.gateways.gateway().context("the gateway does not run")?;
+        let before = now.plus_seconds(-keep_s);
+        if let Some(pruned) = self.with_pruner(move |pruner| pruner.due(before)).await? {
+            let name = self.verifier.name();
+            let own = name.split_once('/').map_or(name, |(_, gateway)| gateway);
+            gateway.record(pruned.event(now, own));
+            gateway.checkpoint().await?;
+            tracing::info!(
+                from = pruned.from,
+                to = pruned.to,
+                "entries that the archive has were pruned"
+            );
+        }
+        let place = self.place.clone();
+        self.with_pruner(move |pruner| pruner.remove(&place)).await?;
+        *self.pruned_on.lock() = today;
+        Ok(())
+    }
+
+    async fn with_pruner<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Pruner<'_>) -> Result<T, PruneError> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (folder, verifier) = (self.folder.clone(), self.verifier.clone());
+        let store = Arc::clone(&self.store);
+        let work = move || work(&Pruner::open(&folder, &verifier, store.as_ref())?);
+        Ok(tokio::task::spawn_blocking(work).await??)
     }
 
     /// Puts the next file, beginning after what the log says is archived.

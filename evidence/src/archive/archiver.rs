@@ -15,6 +15,7 @@ use super::{
     Archive, ArchiveFile, ArchiveName, ArchiveWriter, InvalidArchive, MAX_ROWS, PushError, WriteError,
 };
 use crate::folder::{Folder, Unreadable};
+use crate::scan::scan;
 use crate::tile::TILE_WIDTH;
 use crate::{Checkpoint, Event, EventKind, InvalidCheckpoint, ReadError, VerifiedLog};
 
@@ -160,6 +161,10 @@ impl<'a> Archiver<'a> {
         })
     }
 
+    pub(crate) const fn log(&self) -> &VerifiedLog {
+        &self.log
+    }
+
     /// Entries under the checkpoint that this was opened with.
     pub const fn size(&self) -> u64 {
         self.log.checkpoint().size()
@@ -281,7 +286,7 @@ impl<'a> Archiver<'a> {
     }
 
     /// Whether every row of a file is the log's entry.
-    fn hold_to(&self, archive: &Archive) -> Result<Result<(), InvalidArchive>, ArchiveError> {
+    pub(crate) fn hold_to(&self, archive: &Archive) -> Result<Result<(), InvalidArchive>, ArchiveError> {
         let mut rows = match archive.rows() {
             Ok(rows) => rows,
             Err(invalid) => return Ok(Err(invalid)),
@@ -367,8 +372,7 @@ pub(crate) fn last_of(
     Ok(None)
 }
 
-fn is_about_the_archive(entry: &[u8]) -> bool {
-    [b"\"kind\":\"archived\"".as_slice(), b"\"kind\":\"pruned\""]
-        .iter()
-        .any(|word| entry.windows(word.len()).any(|window| window == *word))
+/// Whether an entry may be of the kinds that tell of the archive; looking costs less than reading.
+pub(crate) fn is_about_the_archive(entry: &[u8]) -> bool {
+    scan(entry).is_none_or(|scanned| matches!(scanned.kind, b"archived" | b"pruned"))
 }

@@ -21,7 +21,9 @@ mod hybrid;
 mod local_store;
 mod name;
 mod pages;
+mod pruner;
 mod rows;
+pub(crate) mod shelf;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -33,11 +35,13 @@ use std::ops::Range;
 
 use base::Sha256Digest;
 
+pub(crate) use archiver::last_of;
 pub use archiver::{ArchiveError, Archiver, Bound, Closing};
 pub use columns::{COLUMNS, Column, ColumnType};
 pub use failure::InvalidArchive;
 pub use local_store::LocalStore;
 pub use name::{ArchiveName, InvalidArchiveName};
+pub use pruner::{PruneError, Pruned, Pruner};
 pub use rows::Rows;
 pub use store::{Put, Store, StoreError, StoredFile};
 pub use values::{ABSENT, ListColumn, NumberColumn, TextColumn};

@@ -141,6 +141,16 @@ impl Platter {
         &mut self.contents[id]
     }
 
+    pub(super) fn make_folder(&mut self, path: &Path) {
+        self.seen.folders.insert(path.to_owned());
+    }
+
+    /// All that is seen would survive.
+    pub(super) fn sync_all(&mut self) {
+        self.contents.iter_mut().for_each(File::sync);
+        self.durable = self.seen.clone();
+    }
+
     pub(super) fn overwrite(&mut self, path: &Path, bytes: &[u8]) {
         let file = self.file_or_new(path);
         file.bytes = bytes.to_vec();
@@ -276,6 +286,15 @@ impl Disk for SimulatedDisk {
                 .chain(files.map(|(name, id)| (name.clone(), size(id))))
                 .collect()
         }))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.with(|platter| {
+            let remove = |platter: &mut Platter| {
+                platter.seen.files.remove(path);
+            };
+            platter.operate(|_| {}, remove)
+        })
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {

@@ -4,6 +4,7 @@
 //! operation of a small story fails once: before it lands, after, or half done. Then the story goes
 //! on, or the process dies, or the power goes; and the log is opened again on a disk that works.
 
+mod archiving;
 mod disk;
 
 use std::collections::BTreeMap;

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use base::{Sha256Digest, Timestamp};
 use evidence::archive::{
-    Archive, ArchiveError, ArchiveName, Archiver, Bound, Closing, LocalStore, Put, Store, StoreError,
-    StoredFile,
+    Archive, ArchiveError, ArchiveName, Archiver, Bound, Closing, LocalStore, PruneError, Pruned, Pruner,
+    Put, Store, StoreError, StoredFile,
 };
-use evidence::{Event, EventKind, VerifiedLog};
+use evidence::{Completeness, Event, EventKind, Fault, Integrity, NotVerified, VerifiedLog, WhyUnproven};
 
 use super::{GATEWAY, Log, event, verifier};
 
@@ -234,4 +234,257 @@ fn an_entry_binds_a_file_only_if_all_its_words_agree() {
     let mut event = good;
     event.file = Some(other_name.to_string());
     assert_eq!(Bound::by(&event), None);
+}
+
+/// Of a log of three files, the first two were pruned as far as bundles go.
+const PRUNED: u64 = 512;
+
+/// A log whose first hours were archived, and whose beginning was pruned.
+fn pruned() -> Log {
+    let log = Log::empty();
+    sign(&log, (0..300).map(|_| seen_at(1)).collect());
+    sign(&log, (0..400).map(|_| seen_at(HOUR_S)).collect());
+    sign(&log, (0..200).map(|_| seen_at(5 * HOUR_S)).collect());
+    assert_eq!(
+        log.archive_at(7 * HOUR_S, Closing::Due),
+        vec![0..300, 300..700, 700..900]
+    );
+    assert_eq!(
+        log.prune(3 * HOUR_S).unwrap(),
+        Some(Pruned { from: 0, to: PRUNED })
+    );
+    log
+}
+
+impl Log {
+    /// Lets go whatever is older than so many seconds after the start.
+    fn prune(&self, before_s: i64) -> Result<Option<Pruned>, PruneError> {
+        let store = self.archive();
+        let due = Pruner::open(&self.path(), &verifier(), &store)?.due(start().plus_seconds(before_s))?;
+        if let Some(pruned) = due {
+            sign(self, vec![pruned.event(start(), GATEWAY)]);
+            Pruner::open(&self.path(), &verifier(), &store)?.remove("../archive")?;
+        }
+        Ok(due)
+    }
+
+    fn archive_files(&self) -> Vec<std::path::PathBuf> {
+        let root = self.folder.path().join("archive");
+        super::files(&root)
+            .into_iter()
+            .map(|name| root.join(name))
+            .collect()
+    }
+}
+
+#[test]
+fn a_pruned_log_is_verified_read_and_proven_from_its_archive() {
+    let log = pruned();
+    for bundle in ["000", "001"] {
+        assert!(!log.file(&format!("tile/entries/{bundle}")).exists());
+    }
+    assert!(log.file("tile/entries/002").exists() && log.file("tile/0/000").exists());
+    let reader = VerifiedLog::open(&log.path(), &verifier()).unwrap();
+    assert_eq!(reader.verification().integrity, Integrity::Whole);
+    let events: Vec<_> = reader.events(0..u64::MAX).map(Result::unwrap).collect();
+    assert_eq!(events.len() as u64, reader.checkpoint().size());
+    assert!(
+        events
+            .iter()
+            .zip(0..)
+            .all(|((at, event), index)| *at == index && event.seq == index)
+    );
+    let proof = reader.prove(7).unwrap();
+    assert_eq!(
+        evidence::verify_proof(&proof.proof, &proof.entry, &verifier())
+            .unwrap()
+            .event
+            .seq,
+        7
+    );
+    let some = VerifiedLog::open_range(&log.path(), &verifier(), &Default::default(), 10..20, &mut |_| {});
+    assert_eq!(some.unwrap().verification().integrity, Integrity::Whole);
+    // It is written on as before, and nothing goes twice.
+    log.grow_to(1000);
+    assert_eq!(log.prune(3 * HOUR_S).unwrap(), None);
+    assert_eq!(log.verify().integrity, Integrity::Whole);
+    assert_eq!(
+        log.prune(6 * HOUR_S).unwrap(),
+        Some(Pruned {
+            from: PRUNED,
+            to: 768
+        })
+    );
+    assert_eq!(log.verify().integrity, Integrity::Whole);
+}
+
+#[test]
+fn without_its_archive_nobody_can_tell_and_nobody_says_tampered() {
+    let log = pruned();
+    let away = log.folder.path().join("away");
+    std::fs::rename(log.folder.path().join("archive"), &away).unwrap();
+    let found = log.verify();
+    assert!(!found.is_tampered());
+    assert_eq!(found.integrity, Integrity::Unseen { entries: 0..PRUNED });
+    assert_eq!(
+        found.completeness,
+        Completeness::Unproven(WhyUnproven::NothingHeld)
+    );
+    assert!(
+        found
+            .integrity
+            .to_string()
+            .starts_with("cannot tell: entries 0 to 511 were pruned"),
+        "{}",
+        found.integrity
+    );
+    assert!(matches!(
+        VerifiedLog::open(&log.path(), &verifier()),
+        Err(NotVerified::Unseen(_))
+    ));
+    let range =
+        |range| VerifiedLog::open_range(&log.path(), &verifier(), &Default::default(), range, &mut |_| {});
+    assert!(matches!(range(10..20), Err(NotVerified::Unseen(_))));
+    assert!(range(600..610).is_ok());
+    std::fs::rename(&away, log.folder.path().join("archive")).unwrap();
+    assert_eq!(log.verify().integrity, Integrity::Whole);
+    // One file of several: what it had cannot be seen, the rest can.
+    std::fs::remove_file(&log.archive_files()[0]).unwrap();
+    assert_eq!(log.verify().integrity, Integrity::Unseen { entries: 0..PRUNED });
+}
+
+#[test]
+fn an_archive_with_one_changed_byte_never_passes() {
+    let log = pruned();
+    let path = &log.archive_files()[0];
+    let whole = std::fs::read(path).unwrap();
+    for at in (0..whole.len()).step_by(97) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        std::fs::write(path, &changed).unwrap();
+        let found = log.verify();
+        assert!(found.is_tampered(), "byte {at}");
+        let Integrity::Broken {
+            first_bad: 0,
+            why: Fault::Malformed { file, what },
+        } = found.integrity
+        else {
+            panic!("byte {at}: {:?}", found.integrity);
+        };
+        assert!(
+            file.ends_with(".parquet") && what.contains("it was changed, or renamed"),
+            "{file}: {what}"
+        );
+    }
+    std::fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    assert!(log.verify().is_tampered());
+    std::fs::write(path, &whole).unwrap();
+    assert_eq!(log.verify().integrity, Integrity::Whole);
+}
+
+#[test]
+fn a_file_that_was_renamed_or_written_anew_is_tampering() {
+    let log = pruned();
+    let path = log.archive_files()[0].clone();
+    // Other entries in its name.
+    let renamed = path
+        .to_str()
+        .unwrap()
+        .replace("0000000000000299", "0000000000000298");
+    std::fs::rename(&path, &renamed).unwrap();
+    let found = log.verify().integrity.to_string();
+    assert!(
+        found.contains("its name says 0 to 298: it was renamed"),
+        "{found}"
+    );
+    std::fs::rename(&renamed, &path).unwrap();
+    // The very same entries, in a file that this log never bound.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let word = b"bailiwick version 1.0.0";
+    let at = bytes
+        .windows(word.len())
+        .position(|window| window == word)
+        .unwrap();
+    bytes[at] = b'B';
+    let hash = |bytes: &[u8]| Sha256Digest::of(bytes).to_hex()[..16].to_owned();
+    let old = hash(&std::fs::read(&path).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    let other = path.to_str().unwrap().replace(&old, &hash(&bytes));
+    std::fs::write(&other, &bytes).unwrap();
+    let found = log.verify();
+    assert!(
+        matches!(
+            &found.integrity,
+            Integrity::Broken {
+                why: Fault::Unbound { .. },
+                ..
+            }
+        ),
+        "{:?}",
+        found.integrity
+    );
+}
+
+#[test]
+fn hours_swapped_between_gateways_are_told_by_their_log() {
+    let log = pruned();
+    let path = &log.archive_files()[0];
+    let mut writer = evidence::archive::ArchiveWriter::new(&"acme/gw-2".parse().unwrap(), 0);
+    for number in 0..300 {
+        let mut other = event(number);
+        other.gateway = "gw-2".to_owned();
+        other.seq = number;
+        writer.push(&other.to_entry().unwrap()).unwrap();
+    }
+    let theirs = writer.finish().unwrap();
+    std::fs::remove_file(path).unwrap();
+    let name = theirs.name.to_string();
+    let place = path.parent().unwrap().join(name.rsplit('/').next().unwrap());
+    std::fs::write(place, &theirs.bytes).unwrap();
+    let found = log.verify().integrity.to_string();
+    assert!(
+        found.contains("entries of the log \"acme/gw-2\" and lies among those of \"acme/gw-1\""),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_bundle_that_no_entry_says_was_pruned_was_taken_away() {
+    let log = pruned();
+    log.remove("tile/entries/002");
+    let found = log.verify();
+    // The archive has it, and it may be restored from there; it was not to go.
+    assert_eq!(found.integrity, Integrity::Whole);
+    std::fs::remove_dir_all(log.folder.path().join("archive")).unwrap();
+    let found = log.verify();
+    assert!(found.is_tampered());
+    assert!(
+        matches!(&found.integrity, Integrity::Broken { first_bad: 512, why: Fault::Missing { file } } if file == "tile/entries/002"),
+        "{:?}",
+        found.integrity
+    );
+}
+
+#[test]
+fn nothing_goes_that_the_archive_does_not_give_back() {
+    let log = Log::empty();
+    sign(&log, (0..600).map(|_| seen_at(1)).collect());
+    log.archive_at(2 * HOUR_S, Closing::Due);
+    let path = log.archive_files()[0].clone();
+    let whole = std::fs::read(&path).unwrap();
+    let mut changed = whole.clone();
+    changed[100] ^= 1;
+    std::fs::write(&path, &changed).unwrap();
+    let found = log.prune(2 * HOUR_S).unwrap_err().to_string();
+    assert!(
+        found.contains("is not what the log binds, and nothing is pruned"),
+        "{found}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    let found = log.prune(2 * HOUR_S).unwrap_err().to_string();
+    assert!(found.contains("is bound by the log and is not in"), "{found}");
+    std::fs::write(&path, &whole).unwrap();
+    // The clock decides last: an entry that is not old enough keeps its whole file.
+    assert_eq!(log.prune(1).unwrap(), None);
+    assert_eq!(log.prune(2 * HOUR_S).unwrap(), Some(Pruned { from: 0, to: 512 }));
 }

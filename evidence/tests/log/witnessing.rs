@@ -276,7 +276,7 @@ fn a_range_is_verified_without_the_rest() {
         Ok(_) => None,
         Err(NotVerified::Tampered(found)) => match found.integrity {
             Integrity::Broken { first_bad, .. } => Some(first_bad),
-            Integrity::Whole => panic!("tampered and whole"),
+            Integrity::Whole | Integrity::Unseen { .. } => panic!("tampered and whole"),
         },
         Err(error) => panic!("{error}"),
     };

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::house::{archive, logs};
+use crate::house::archive;
+use crate::house::logs::{self, LogPlace};
 use crate::output::{self, Format};
 use crate::trust_file;
 
@@ -55,11 +56,7 @@ pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Resul
         Closing::Due
     };
     let store = archive::store(config)?;
-    let places = logs::all(config, &trust_file::read(&config.trust_root_path())?)?;
-    let place = places
-        .iter()
-        .find(|place| place.gateway == config.file.gateway.name)
-        .context("the configured gateway has no log")?;
+    let place = own_log(config)?;
     let mut writer = open(config)?;
     writer.checkpoint()?;
     let files = archive::archive_all(&place.folder, &place.verifier, store.as_ref(), closing, |event| {
@@ -85,8 +82,17 @@ pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Resul
     Ok(Exit::Done)
 }
 
+/// Where the configured gateway's log is.
+pub(super) fn own_log(config: &Config) -> anyhow::Result<LogPlace> {
+    let places = logs::all(config, &trust_file::read(&config.trust_root_path())?)?;
+    let own = places
+        .into_iter()
+        .find(|place| place.gateway == config.file.gateway.name);
+    own.context("the configured gateway has no log")
+}
+
 /// The log of a gateway that does not run.
-fn open(config: &Config) -> anyhow::Result<LogWriter> {
+pub(super) fn open(config: &Config) -> anyhow::Result<LogWriter> {
     let folder = config.log_dir();
     anyhow::ensure!(
         folder.join("checkpoint").exists(),
@@ -97,7 +103,7 @@ fn open(config: &Config) -> anyhow::Result<LogWriter> {
     let key = key_file::read_private(&config.key_path(Role::Gateway))?;
     let (mut writer, recovery) = LogWriter::open(&folder, &origin, key).map_err(|error| match error {
         OpenError::Locked { .. } => anyhow::Error::new(error).context(
-            "the gateway runs, and archives by itself with: archive = true under [evidence]; or stop it for archiving by hand",
+            "the gateway runs, and does this by itself with archive and keep_entries under [evidence]; stop it to do it by hand",
         ),
         error => error.into(),
     })?;

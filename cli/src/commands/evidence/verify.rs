@@ -189,7 +189,7 @@ fn verify_one(place: &LogPlace, panel: &Panel, args: &VerifyArgs, quiet: bool) -
     bar.finish_and_clear();
     let mut verification = match opened {
         Ok(log) => agree(&log, &held)?,
-        Err(NotVerified::Tampered(verification)) => *verification,
+        Err(NotVerified::Tampered(verification) | NotVerified::Unseen(verification)) => *verification,
         Err(NotVerified::Verify(VerifyError::NoLog { .. })) => {
             return Ok(gone(place, panel, held.first(), forged));
         }
@@ -247,7 +247,7 @@ fn view(
     verification: &Verification,
 ) -> LogView {
     let (first_bad, file) = match &verification.integrity {
-        Integrity::Whole => (None, None),
+        Integrity::Whole | Integrity::Unseen { .. } => (None, None),
         Integrity::Broken { first_bad, why } => (Some(*first_bad), why.file().map(str::to_owned)),
     };
     let witnesses = panel.view(place, verification.size(), forged);
@@ -261,7 +261,11 @@ fn view(
             .as_ref()
             .map(|checkpoint| checkpoint.root().to_string()),
         range: args.range.as_ref().map(|range| [range.start, range.end]),
-        integrity: if first_bad.is_none() { "whole" } else { "broken" },
+        integrity: match &verification.integrity {
+            Integrity::Whole => "whole",
+            Integrity::Unseen { .. } => "unseen",
+            Integrity::Broken { .. } => "broken",
+        },
         first_bad,
         file,
         completeness: match &verification.completeness {
@@ -282,6 +286,8 @@ fn view(
         unsigned: verification.unsigned,
         exit: if verification.is_tampered() {
             Exit::Finding
+        } else if matches!(verification.integrity, Integrity::Unseen { .. }) {
+            Exit::CannotTell
         } else {
             witnesses.exit()
         },

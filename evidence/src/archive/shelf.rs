@@ -1,0 +1,175 @@
+//! Pruned entries, read from the archive as if they still stood in the log.
+//!
+//! A log that was pruned names its archive in the file `archive`: a folder, relative to the log's own.
+//! Neither the name nor the files are believed. A file has to hash to what its name says and to be of
+//! this log; whether its rows are the entries, the hash tiles say to whoever reads them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::Sha256Digest;
+
+use super::archiver::open;
+use super::store::{Store, StoreError};
+use super::{ArchiveName, InvalidArchive, LocalStore};
+use crate::tile::{Tile, push_entry};
+
+/// The file in a log's folder that names its archive.
+pub(crate) const PLACE_FILE: &str = "archive";
+/// Longer names are none.
+pub(crate) const MAX_PLACE_BYTES: usize = 4096;
+
+/// The archive of one log.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    store: Arc<dyn Store>,
+    origin: String,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    /// The files of this log, by their first entry.
+    files: Option<Vec<ArchiveName>>,
+    /// The file that was read last: most readers go on where they are.
+    open: Option<Opened>,
+    /// What every file that was read hashes to.
+    read: BTreeMap<String, Sha256Digest>,
+}
+
+#[derive(Debug)]
+struct Opened {
+    name: ArchiveName,
+    entries: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// What the archive has in the place of a bundle.
+#[derive(Debug)]
+pub(crate) enum Shelved {
+    /// The bundle's bytes, and the file they come from.
+    Whole { file: String, bytes: Vec<u8> },
+    /// No file has these entries.
+    Missing,
+    /// A file has them by its name, and is not to be believed.
+    Malformed { file: String, what: InvalidArchive },
+}
+
+impl Shelf {
+    /// The archive that `place` names, for a log in `folder`.
+    pub(crate) fn named(folder: &Path, place: &str, origin: &str) -> Self {
+        let root: PathBuf = folder.join(place.trim_end_matches('\n'));
+        Self::of(Arc::new(LocalStore::new(&root)), origin)
+    }
+
+    pub(crate) fn of(store: Arc<dyn Store>, origin: &str) -> Self {
+        Self {
+            store,
+            origin: origin.to_owned(),
+            desk: Mutex::default(),
+        }
+    }
+
+    /// What the archive is, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.store.place()
+    }
+
+    /// Every file that was read so far, with what it hashes to.
+    pub(crate) fn read(&self) -> BTreeMap<String, Sha256Digest> {
+        self.desk().read.clone()
+    }
+
+    /// The entries of a bundle.
+    pub(crate) fn bundle(&self, tile: Tile) -> Result<Shelved, StoreError> {
+        let mut desk = self.desk();
+        let first = tile.first_entry();
+        let (mut bytes, mut file) = (Vec::new(), String::new());
+        for index in first..first + tile.width() as u64 {
+            if desk
+                .open
+                .as_ref()
+                .is_none_or(|open| !open.name.entries().contains(&index))
+            {
+                match self.find(&mut desk, index)? {
+                    Ok(Some(opened)) => desk.open = Some(opened),
+                    Ok(None) => return Ok(Shelved::Missing),
+                    Err((file, what)) => return Ok(Shelved::Malformed { file, what }),
+                }
+            }
+            if let Some(open) = &desk.open {
+                if file.is_empty() {
+                    file = format!("{}/{}", self.place(), open.name);
+                }
+                push_entry(&mut bytes, open.entry(index));
+            }
+        }
+        Ok(Shelved::Whole { file, bytes })
+    }
+
+    /// The file with entry `index`.
+    fn find(
+        &self,
+        desk: &mut Desk,
+        index: u64,
+    ) -> Result<Result<Option<Opened>, (String, InvalidArchive)>, StoreError> {
+        if desk.files.is_none() {
+            desk.files = Some(self.files()?);
+        }
+        let files = desk.files.as_deref().unwrap_or_default();
+        let Some(name) = files.iter().find(|name| name.entries().contains(&index)).cloned() else {
+            return Ok(Ok(None));
+        };
+        let Some(bytes) = self.store.get(&name.to_string())? else {
+            // It was there a moment ago.
+            desk.files = None;
+            return Ok(Ok(None));
+        };
+        Ok(match Opened::read(bytes, name.clone(), &self.origin) {
+            Ok((opened, sha256)) => {
+                desk.read.insert(name.to_string(), sha256);
+                Ok(Some(opened))
+            }
+            Err(what) => Err((format!("{}/{name}", self.place()), what)),
+        })
+    }
+
+    fn files(&self) -> Result<Vec<ArchiveName>, StoreError> {
+        let gateway = self.origin.split_once('/').map_or("", |(_, gateway)| gateway);
+        let names = self.store.list("")?;
+        let names = names.into_iter().filter_map(|file| file.name.parse().ok());
+        let mut own: Vec<ArchiveName> = names
+            .filter(|name: &ArchiveName| name.gateway() == gateway)
+            .collect();
+        own.sort_by_key(|name| name.entries().start);
+        Ok(own)
+    }
+
+    fn desk(&self) -> std::sync::MutexGuard<'_, Desk> {
+        // What is on the desk is a copy; whoever panicked over it left nothing behind that matters.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Opened {
+    fn read(bytes: Vec<u8>, name: ArchiveName, origin: &str) -> Result<(Self, Sha256Digest), InvalidArchive> {
+        let archive = open(bytes, &name, origin)?;
+        let (mut entries, mut ends) = (Vec::new(), Vec::with_capacity(archive.row_count()));
+        let mut rows = archive.rows()?;
+        while let Some((_, entry)) = rows.next_row()? {
+            entries.extend_from_slice(entry);
+            ends.push(entries.len());
+        }
+        let opened = Self { name, entries, ends };
+        Ok((opened, archive.sha256()))
+    }
+
+    fn entry(&self, index: u64) -> &[u8] {
+        let Range { start, .. } = self.name.entries();
+        let at = usize::try_from(index - start).unwrap_or(usize::MAX);
+        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.entries[from..self.ends[at]]
+    }
+}
