@@ -60,16 +60,12 @@ pub enum Command {
     Sign(commands::sign::SignArgs),
     /// Approve a signed manifest, as the platform's certifier
     Approve(commands::approve::ApproveArgs),
-<<<<<<< HEAD
-    /// Ask the load gate about an artifact, or verify an evidence bundle
-=======
     /// Show, check, sign and compare what the house does on its own
     #[command(subcommand)]
     Policy(commands::policy::PolicyCommand),
     /// Decide, as a second person, what a clause of the policy asked for
     ApproveAct(commands::approve_act::ApproveActArgs),
-    /// Ask the load gate about an artifact, without admitting it
->>>>>>> fdb9167 (policy, auditor: clauses that wait, watch, revoke and act as events arrive; findings beside the destination)
+    /// Ask the load gate about an artifact, or verify an evidence bundle
     Verify(commands::verify::VerifyArgs),
     /// Admit an artifact through the load gate
     Admit(commands::admit::AdmitArgs),

@@ -94,13 +94,18 @@ fn unobservable() -> Result<()> {
     let hidden = hidden.expect(1)?.json()?;
     let rules: Vec<_> = hidden["findings"].as_array().into_iter().flatten().collect();
     ensure!(
-        rules.iter().any(|row| row["rule"] == "unverifiable-methods" && row["severity"] == "error"),
+        rules
+            .iter()
+            .any(|row| row["rule"] == "unverifiable-methods" && row["severity"] == "error"),
         "{hidden:#}"
     );
     // On plain HTTP they can be seen.
     let seen = linted(json!({"to": "http://api.weather.example:8080", "methods": ["GET"], "purpose": "x"}))?;
     seen.expect(0)?;
-    for no_entry in ["https://api.weather.example/v1/data", "udp://api.weather.example:53"] {
+    for no_entry in [
+        "https://api.weather.example/v1/data",
+        "udp://api.weather.example:53",
+    ] {
         linted(json!(no_entry))?.expect(2)?;
     }
     Ok(())
