@@ -1,6 +1,7 @@
 //! The policy at work: signed, tried out, acting as events arrive, waiting for a second person, and
 //! finishing what was interrupted.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,6 +87,16 @@ fn tunnel(world: &World, run: &LiveRun, server: &RawServer, target: &str) -> Res
     ensure!(answer.status == 200, "{target}: {answer:?}");
     server.accept()?;
     Ok(client)
+}
+
+/// A tunnel that stands and in which the client has said something, with its other end.
+fn spoken(world: &World, run: &LiveRun, server: &RawServer, target: &str) -> Result<(RawClient, TcpStream)> {
+    let mut client = RawClient::connect(world.gateway()?)?;
+    let answer = client.tunnel(target, Some(&run.credentials))?;
+    ensure!(answer.status == 200, "{target}: {answer:?}");
+    let other_end = server.accept()?;
+    client.send(b"SSH-2.0-test\r\n")?;
+    Ok((client, other_end))
 }
 
 /// Two tunnels that came and went.
@@ -248,24 +259,24 @@ fn live() -> Result<()> {
         .admit("medium")?;
     let honest = world
         .plugin("acme.honest")
-        .declares(&["ok.example"])
+        .declares(&["tcp://ok.example:443"])
         .admit("medium")?;
     let (run, other) = (
         LiveRun::start(&world, &plugin, &[])?,
         LiveRun::start(&world, &honest, &[])?,
     );
-    let _kept = tunnel(&world, &other, &server, "ok.example:443")?;
-    let one = tunnel(&world, &run, &server, "paste.example:443")?;
+    let _kept = spoken(&world, &other, &server, "ok.example:443")?;
+    let one = spoken(&world, &run, &server, "paste.example:443")?;
     ensure!(
         acts(&world, "quarantine")?.is_empty(),
         "one connection corroborates nothing"
     );
-    let two = tunnel(&world, &run, &server, "paste.example:443")?;
+    let two = spoken(&world, &run, &server, "paste.example:443")?;
     wait_until("the artifact to be held", || {
         acts(&world, "quarantine").is_ok_and(|acts| acts.len() == 1)
     })?;
     // Its tunnels, which never closed by themselves, are cut; nobody else's is.
-    for mut cut in [one, two] {
+    for (mut cut, _server) in [one, two] {
         cut.drain();
     }
     let act = acts(&world, "quarantine")?.remove(0);
