@@ -96,7 +96,10 @@ pub enum Command {
     Witness(commands::witness::WitnessArgs),
     /// Hold the night by hand: verify, fold, judge, report, act
     Audit(commands::audit::AuditArgs),
-    /// List, show and verify reports
+    /// Find out whether anybody reads where owners are written to
+    #[command(subcommand)]
+    Contact(commands::contact::ContactCommand),
+    /// List, show, verify and send reports
     #[command(subcommand)]
     Report(commands::report::ReportCommand),
     /// Revoke an artifact for good

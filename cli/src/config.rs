@@ -17,6 +17,7 @@ use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
 use crate::export_config::{self, ExportConfig};
+use crate::house::hooks::HookUrl;
 use crate::limits::{LimitsConfig, TimeoutsConfig};
 use crate::parent_config::{self, ParentConfig};
 use crate::tls_config::{self, TlsConfig};
@@ -75,6 +76,9 @@ pub struct ConfigFile {
     /// Outgoing mail; without this section reports are written and nobody is mailed.
     #[serde(default)]
     pub mail: Option<MailConfig>,
+    /// Who else is told, as JSON over HTTPS.
+    #[serde(default)]
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// `policy_signature`
@@ -289,10 +293,24 @@ pub struct MailConfig {
     /// The file with the password of the account that `server` names, if it names one.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// The only certificate authorities that `server` may show a certificate of, as PEM; the system's
+    /// if absent.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// The sender.
     pub from: String,
     /// Who reads for security.
     pub security: Vec<String>,
+}
+
+/// `[webhook]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// Where documents are posted: `https://…`, or `http://` to this machine.
+    pub url: String,
+    /// The file with the secret that signs them: `whsec_` and base64, as stock libraries take it.
+    pub secret_file: PathBuf,
 }
 
 /// Why the configuration was not accepted.
@@ -600,6 +618,11 @@ impl Config {
             Err(error @ InvalidSchedule::Zone { .. }) => return refuse("audit.time_zone", error.to_string()),
             Err(error @ InvalidSchedule::Line { .. }) => return refuse("audit.schedule", error.to_string()),
             Ok(_) => {}
+        }
+        if let Some(webhook) = &file.webhook
+            && let Err(error) = webhook.url.parse::<HookUrl>()
+        {
+            return refuse("webhook.url", error.to_string());
         }
         if let Some(mail) = &file.mail
             && mail.security.is_empty()

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod clock;
 pub mod configuration;
+pub mod contacts;
 pub mod gateways;
 pub mod nights;
 pub mod office;

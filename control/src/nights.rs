@@ -43,6 +43,13 @@ pub trait Nights: Send + Sync {
     /// Queues a report's letters again, under Message-IDs of their own, and gives those.
     fn send_report(&self, report: ReportRecord, who: String)
     -> Answer<'_, Result<Vec<String>, NightFailure>>;
+
+    /// Mails a token to an address, for its reader to send back; the letter's Message-ID.
+    fn ask_contact(&self, address: String, who: String) -> Answer<'_, Result<String, NightFailure>> {
+        // Whoever writes no letters asks nobody.
+        let _ = (address, who);
+        Box::pin(async { Err(NightFailure::Absent) })
+    }
 }
 
 /// A process without an auditor.

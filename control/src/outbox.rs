@@ -29,8 +29,12 @@ pub struct Letter {
     pub text: String,
     /// The body for people who read HTML.
     pub html: Option<String>,
+    /// Pictures that the HTML shows, each with the content id by which it names it.
+    pub pictures: Vec<(String, AttachedFile)>,
     /// Files.
     pub attachments: Vec<AttachedFile>,
+    /// What it is about, where a second letter about the same must not follow too soon.
+    pub topic: Option<String>,
 }
 
 /// A file in a letter.
@@ -122,11 +126,11 @@ pub async fn queue(store: &Store, letters: &[Letter], now: Timestamp) -> Result<
 impl Letter {
     /// A letter as the reports room writes them, dated `date`.
     pub fn from_mail(mail: &reports::mail::Mail, date: Timestamp) -> Self {
-        let files = mail.attachments.iter().map(|file| AttachedFile {
+        let file = |file: &reports::mail::Attachment| AttachedFile {
             name: file.name.clone(),
             media_type: file.media_type.clone(),
             bytes: file.bytes.clone(),
-        });
+        };
         Self {
             from: mail.from.to_string(),
             to: mail.to.iter().map(ToString::to_string).collect(),
@@ -136,7 +140,13 @@ impl Letter {
             headers: mail.headers.clone(),
             text: mail.text.clone(),
             html: Some(mail.html.clone()),
-            attachments: files.collect(),
+            pictures: mail
+                .pictures
+                .iter()
+                .map(|picture| (picture.content_id.clone(), file(&picture.file)))
+                .collect(),
+            attachments: mail.attachments.iter().map(file).collect(),
+            topic: None,
         }
     }
 
@@ -180,6 +190,7 @@ impl Letter {
                 recipient,
                 sender: from.email.to_string(),
                 subject: self.subject.clone(),
+                topic: self.topic.clone(),
                 raw: raw.clone(),
             })
             .collect())
@@ -199,8 +210,13 @@ impl Letter {
         self.headers
             .iter()
             .try_for_each(|(_, value)| clean("headers", value))?;
-        self.attachments
+        self.pictures
             .iter()
+            .try_for_each(|(content_id, _)| clean("picture", content_id))?;
+        self.pictures
+            .iter()
+            .map(|(_, file)| file)
+            .chain(&self.attachments)
             .try_for_each(|file| clean("attachment", &file.name))?;
         let id = &self.message_id;
         let inner = id.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
@@ -229,9 +245,21 @@ impl Letter {
         let mut alternative = MultiPart::alternative()
             .boundary(boundary("alternative"))
             .singlepart(SinglePart::plain(self.text.clone()));
-        if let Some(html) = &self.html {
-            alternative = alternative.singlepart(SinglePart::html(html.clone()));
-        }
+        alternative = match &self.html {
+            Some(html) if self.pictures.is_empty() => alternative.singlepart(SinglePart::html(html.clone())),
+            Some(html) => {
+                // RFC 2387: the page first, then what it shows.
+                let mut related = MultiPart::related()
+                    .boundary(boundary("related"))
+                    .singlepart(SinglePart::html(html.clone()));
+                for (content_id, picture) in &self.pictures {
+                    let part = Attachment::new_inline_with_name(content_id.clone(), picture.name.clone());
+                    related = related.singlepart(file_part(part, picture)?);
+                }
+                alternative.multipart(related)
+            }
+            None => alternative,
+        };
         if self.attachments.is_empty() {
             return Ok(alternative);
         }
@@ -239,16 +267,20 @@ impl Letter {
             .boundary(boundary("mixed"))
             .multipart(alternative);
         for file in &self.attachments {
-            let media_type = ContentType::parse(&file.media_type).map_err(|_| InvalidLetter::MediaType {
-                media_type: file.media_type.clone(),
-            })?;
-            // Base64 always: a server may touch the line ends of text, and a signature would not survive.
-            let bytes = LetterBody::new_with_encoding(file.bytes.clone(), ContentTransferEncoding::Base64)
-                .expect("base64 encodes any bytes");
-            mixed = mixed.singlepart(Attachment::new(file.name.clone()).body(bytes, media_type));
+            mixed = mixed.singlepart(file_part(Attachment::new(file.name.clone()), file)?);
         }
         Ok(mixed)
     }
+}
+
+fn file_part(part: Attachment, file: &AttachedFile) -> Result<SinglePart, InvalidLetter> {
+    let media_type = ContentType::parse(&file.media_type).map_err(|_| InvalidLetter::MediaType {
+        media_type: file.media_type.clone(),
+    })?;
+    // Base64 always: a server may touch the line ends of text, and a signature would not survive.
+    let bytes = LetterBody::new_with_encoding(file.bytes.clone(), ContentTransferEncoding::Base64)
+        .expect("base64 encodes any bytes");
+    Ok(part.body(bytes, media_type))
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, InvalidLetter> {
@@ -296,6 +328,8 @@ pub(crate) mod tests {
                 media_type: "application/json".into(),
                 bytes: b"{\"mediaType\":\"x\"}".to_vec(),
             }],
+            pictures: Vec::new(),
+            topic: None,
         }
     }
 
@@ -336,6 +370,14 @@ pub(crate) mod tests {
             text: "text".into(),
             html: "<p>html</p>".into(),
             headers: vec![("References".into(), "<thread@acme.example>".into())],
+            pictures: vec![reports::mail::Picture {
+                content_id: "strip.1@acme.example".into(),
+                file: reports::mail::Attachment {
+                    name: "strip.png".into(),
+                    media_type: "image/png".into(),
+                    bytes: b"\x89PNG".to_vec(),
+                },
+            }],
             attachments: vec![reports::mail::Attachment {
                 name: "report.html".into(),
                 media_type: "text/html".into(),
@@ -352,6 +394,11 @@ pub(crate) mod tests {
             raw.contains("filename=\"report.html\"") && raw.contains("<p>html</p>"),
             "{raw}"
         );
+        // The page and its picture belong together, inside the alternative (RFC 2387).
+        let at = |words: &str| raw.find(words).unwrap_or_else(|| panic!("{words} in {raw}"));
+        assert!(at("multipart/alternative") < at("multipart/related"));
+        assert!(at("<p>html</p>") < at("Content-ID: <strip.1@acme.example>"));
+        assert!(raw.contains("Content-Disposition: inline; filename=\"strip.png\""));
     }
 
     #[test]

@@ -8,6 +8,10 @@
 //! A server that is down says nothing about any letter, so it costs no letter an attempt. Only
 //! letters that a server declined many times, or once for good, are given up; they stay in the
 //! outbox as `dead` until somebody sends them again.
+//!
+//! A letter that was in the hands of a postman who was killed waits for nobody: each life of a postman
+//! takes letters under a name of its own, and the data folder has one process, so what another life
+//! took is free when the next one begins.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +35,9 @@ const FIRST_WAIT_S: i64 = 60;
 /// The longest wait.
 const LONGEST_WAIT_S: i64 = 4 * 3600;
 /// After this many attempts (about four days, as RFC 5321 §4.5.4.1 advises) a letter is given up.
-const MAX_ATTEMPTS: u32 = 30;
+pub const MAX_ATTEMPTS: u32 = 30;
+/// How long a server that is slow with a letter may hold up the end of the process.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(10);
 /// The longest nap between two looks into the outbox.
 const NAP: Duration = Duration::from_secs(30);
 
@@ -54,6 +60,12 @@ pub struct Postman {
     store: Store,
     server: MailServer,
     clock: Arc<dyn Clock>,
+    /// The name under which this life takes letters.
+    name: String,
+    /// Whether the letters of earlier lives were freed.
+    moved_in: bool,
+    /// Told when the process ends.
+    stop: CancellationToken,
     /// Answers that the store would not take yet.
     unsettled: HashMap<i64, MailFate>,
     /// Rounds in a row in which the server could not be used.
@@ -64,6 +76,11 @@ impl Postman {
     /// A postman between `store` and `server`.
     pub fn new(store: Store, server: MailServer, clock: Arc<dyn Clock>) -> Self {
         Self {
+            // Without randomness two lives could share a name, and a letter of the dead one's would
+            // wait for its lease: late, and not lost.
+            name: format!("{:08x}-{}", getrandom::u32().unwrap_or(0), clock.now().unix_us()),
+            moved_in: false,
+            stop: CancellationToken::new(),
             store,
             server,
             clock,
@@ -74,6 +91,7 @@ impl Postman {
 
     /// Delivers for as long as the process lives; `bell` rings when letters were queued.
     pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
+        self.stop = stop.clone();
         loop {
             match self.round().await {
                 Ok(round) => {
@@ -84,6 +102,7 @@ impl Postman {
                 Err(error) => tracing::error!(error = %crate::error_line(&error), "outbox"),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = bell.notified() => {}
                 () = tokio::time::sleep(NAP) => {}
@@ -99,14 +118,29 @@ impl Postman {
     pub async fn round(&mut self) -> Result<Round, StoreError> {
         let mut round = Round::default();
         self.settle_remembered().await?;
+        if !self.moved_in {
+            let freed = self.store.free_mails(self.clock.now(), self.name.clone()).await?;
+            if freed > 0 {
+                tracing::info!(freed, "letters that a killed process had in hand go out again");
+            }
+            self.moved_in = true;
+        }
         let mut line = None;
         loop {
-            let batch = self.store.lease_mails(self.clock.now(), LEASE_S, BATCH).await?;
+            let now = self.clock.now();
+            let batch = self
+                .store
+                .lease_mails(now, LEASE_S, BATCH, self.name.clone())
+                .await?;
             if batch.is_empty() {
                 break;
             }
             let mut letters = batch.into_iter();
             while let Some(letter) = letters.next() {
+                if self.stop.is_cancelled() {
+                    // The next life finds them free.
+                    return Ok(round);
+                }
                 if let Err(trouble) = self.deliver(&mut line, &letter, &mut round).await? {
                     // Nobody is there to ask about the others either.
                     self.failures = self.failures.saturating_add(1);
@@ -137,18 +171,35 @@ impl Postman {
             Ok(envelope) => envelope,
             Err(error) => {
                 round.dead += 1;
-                self.settle(letter.mail_id, MailFate::Dead { error }).await?;
+                let unreachable = false;
+                self.settle(letter.mail_id, MailFate::Dead { error, unreachable })
+                    .await?;
                 return Ok(Ok(()));
             }
         };
         let open = match line.take().filter(Line::is_good) {
             Some(open) => open,
-            None => match self.server.connect().await {
-                Ok(open) => open,
-                Err(unreachable) => return Ok(Err(unreachable.to_string())),
-            },
+            None => {
+                let connected = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Ok(Ok(())),
+                    connected = self.server.connect() => connected,
+                };
+                match connected {
+                    Ok(open) => open,
+                    Err(unreachable) => return Ok(Err(unreachable.to_string())),
+                }
+            }
         };
-        let taken = line.insert(open).deliver(&envelope, &letter.raw).await;
+        let stopped = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(PATIENCE_AT_THE_END).await;
+        };
+        let taken = tokio::select! {
+            taken = line.insert(open).deliver(&envelope, &letter.raw) => taken,
+            // Nobody knows whether the server has it, so the next life repeats it.
+            () = stopped => return Ok(Ok(())),
+        };
         if let Err(NotTaken::Unwelcome(why)) = taken {
             return Ok(Err(why));
         }
@@ -166,10 +217,13 @@ impl Postman {
                 self.postpone(letter, wait_s(letter.attempts + 1), error, true)
                     .await?;
             }
-            Err(NotTaken::Refused(error) | NotTaken::Later(error) | NotTaken::Unwelcome(error)) => {
+            Err(refused) => {
+                let unreachable = matches!(refused, NotTaken::NoSuchAddress(_));
+                let error = refused.into_words();
                 round.dead += 1;
                 round.trouble = Some(format!("{} was given up: {error}", letter.message_id));
-                self.settle(letter.mail_id, MailFate::Dead { error }).await?;
+                self.settle(letter.mail_id, MailFate::Dead { error, unreachable })
+                    .await?;
             }
         }
         Ok(Ok(()))
@@ -220,7 +274,7 @@ fn envelope(letter: &LeasedMail) -> Result<Envelope, String> {
 
 /// The wait before attempt `failures + 1`: doubling, capped, and spread by a quarter each way so
 /// that letters which failed together do not come back together.
-fn wait_s(failures: u32) -> i64 {
+pub fn wait_s(failures: u32) -> i64 {
     let doubled = FIRST_WAIT_S.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let wait = doubled.min(LONGEST_WAIT_S);
     // Without randomness they do come back together, which is a burden and no mistake.

@@ -317,10 +317,24 @@ pub(crate) struct Unreachable {
 pub(crate) enum NotTaken {
     /// The server refuses this letter for good (5yz, RFC 5321 §4.2.1).
     Refused(String),
+    /// The server says that nobody reads mail at this address.
+    NoSuchAddress(String),
     /// Not now: greylisted, mailbox busy, or nobody knows because the line dropped.
     Later(String),
     /// The server will take no letter of ours until somebody changes a setting.
     Unwelcome(String),
+}
+
+impl NotTaken {
+    /// What the server said.
+    pub(crate) fn into_words(self) -> String {
+        match self {
+            Self::Refused(words)
+            | Self::NoSuchAddress(words)
+            | Self::Later(words)
+            | Self::Unwelcome(words) => words,
+        }
+    }
 }
 
 /// One conversation, for as many letters as the server takes.
@@ -350,8 +364,10 @@ impl Line {
         let about_us = error
             .status()
             .is_some_and(|code| matches!(u16::from(code), 454 | 530 | 534 | 535 | 538));
+        let code = error.status().map_or(0, u16::from);
         Err(match (about_us, error.is_permanent()) {
             (true, _) => NotTaken::Unwelcome(line),
+            (false, true) if is_about_the_address(code, &line) => NotTaken::NoSuchAddress(line),
             (false, true) => NotTaken::Refused(line),
             (false, false) => NotTaken::Later(line),
         })
@@ -371,6 +387,18 @@ impl Line {
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(5), goodbye).await;
+    }
+}
+
+/// Whether a permanent reply says that the mailbox is not there: by its enhanced code where it has one
+/// (RFC 3463 §3.2, and 5.2.1, a mailbox that takes nothing any more), else by its basic code.
+fn is_about_the_address(code: u16, line: &str) -> bool {
+    let enhanced = line
+        .split([' ', ':', '-'])
+        .find(|word| word.starts_with("5.") && word.split('.').count() == 3);
+    match enhanced {
+        Some(enhanced) => enhanced.starts_with("5.1.") || enhanced == "5.2.1",
+        None => matches!(code, 550 | 551 | 553),
     }
 }
 
@@ -460,6 +488,21 @@ mod tests {
         }
         let error = "smtps://user:secret@host".parse::<ServerUrl>().unwrap_err();
         assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn a_reply_about_the_letter_is_not_one_about_the_address() {
+        for (code, line, about) in [
+            (550, "permanent error (550): 5.1.1 No such user", true),
+            (550, "permanent error (550): 5.7.1 This looks like spam", false),
+            (550, "permanent error (550): no mailbox here by that name", true),
+            (550, "permanent error (550): 5.2.1 Mailbox disabled", true),
+            (552, "permanent error (552): 5.3.4 Too large", false),
+            (552, "permanent error (552): too large", false),
+            (554, "permanent error (554): 5.1.10 Null MX", true),
+        ] {
+            assert_eq!(is_about_the_address(code, line), about, "{line}");
+        }
     }
 
     #[test]

@@ -29,6 +29,12 @@ text_enum! {
         TrustRoot = "trust_root",
         /// A letter that had been given up was put back into the outbox.
         MailAgain = "mail_again",
+        /// An address was asked to send a token back.
+        ContactAsked = "contact_asked",
+        /// The token came back: somebody reads mail there.
+        ContactVerified = "contact_verified",
+        /// Mail to an address came back.
+        ContactBounced = "contact_bounced",
         /// The files of the configuration were read again and took effect.
         Reload = "reload",
         /// An artifact goes on running, and somebody looks.

@@ -105,6 +105,7 @@ fn letters() {
             (&good, &good_context),
         ],
         notices: vec!["14 connections without identity were refused at acme/gw-1".into()],
+        weeks: Vec::new(),
     };
     let keep = |name: &str, mail: Mail| {
         golden(&format!("{name}.mail.txt"), written(&mail).as_bytes());

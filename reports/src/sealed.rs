@@ -137,7 +137,7 @@ pub fn seal_report(
 pub fn open_report(bytes: &[u8], root: &TrustRoot) -> Result<OpenedReport, OpenError> {
     let verified = root.open(bytes, Role::Auditor, PredicateType::ConformanceReport)?;
     let report = ConformanceReport::from_value(verified.statement.predicate.clone())?;
-    authorise(root, &verified.signer, &report.plugin_id, report.period.to)?;
+    authorise(root, &verified.signer, Some(&report.plugin_id), report.period.to)?;
     let (artifact_name, evidence_bundle) = subjects(&verified, &report)?;
     Ok(OpenedReport {
         artifact_name,
@@ -151,10 +151,10 @@ pub fn open_report(bytes: &[u8], root: &TrustRoot) -> Result<OpenedReport, OpenE
 /// A report is signed after its period ended, by how much nobody outside can tell. So a key that
 /// came later may sign about an earlier night (that is how a missed one is caught up), and a key
 /// whose time was over when the period ended may not.
-fn authorise(
+pub(crate) fn authorise(
     root: &TrustRoot,
     signer: &Fingerprint,
-    plugin: &PluginId,
+    plugin: Option<&PluginId>,
     period_end: Timestamp,
 ) -> Result<(), NotAuthorised> {
     let from = root
@@ -163,12 +163,11 @@ fn authorise(
         .filter(|s| s.role == Role::Auditor && s.key.fingerprint() == *signer)
         .map(|s| s.valid_from)
         .find(|&from| {
-            root.authorises(signer, Role::Auditor, Some(plugin), from.max(period_end))
+            root.authorises(signer, Role::Auditor, plugin, from.max(period_end))
                 .is_ok()
         });
     let at = from.map_or(period_end, |from| from.max(period_end));
-    root.authorises(signer, Role::Auditor, Some(plugin), at)
-        .map(|_| ())
+    root.authorises(signer, Role::Auditor, plugin, at).map(|_| ())
 }
 
 type Subjects = (String, Option<(String, Sha256Digest)>);

@@ -23,6 +23,21 @@ pub(crate) fn auditor_key() -> SigningKey {
     SigningKey::ed25519_from_seed(&[41; 32])
 }
 
+/// A trust root in which [`auditor_key`] is the auditor's.
+pub(crate) fn trust_root() -> seal::trust::TrustRoot {
+    let root_key = SigningKey::ed25519_from_seed(&[90; 32]).public();
+    seal::trust::TrustRoot::first(vec![root_key], 1, time("2030-01-01T00:00:00Z")).with_signer(
+        seal::trust::Signer {
+            name: "auditor".into(),
+            key: auditor_key().public(),
+            role: seal::trust::Role::Auditor,
+            scopes: vec!["*".parse().unwrap()],
+            valid_from: time("2026-01-01T00:00:00Z"),
+            valid_until: None,
+        },
+    )
+}
+
 fn digest(words: &str) -> DigestSet {
     DigestSet {
         sha256: Sha256Digest::of(words.as_bytes()),
@@ -178,6 +193,21 @@ pub(crate) fn doubtful() -> ConformanceReport {
     gap.last = gap.first;
     gap.id = FindingId::of(&report.scope(), &gap.key());
     report.findings = vec![gap];
+    report
+}
+
+/// A night in which one run went to `count` hosts that nobody declared; made to fit, as an auditor does.
+pub(crate) fn flood(count: u32) -> ConformanceReport {
+    let mut report = breach();
+    report.findings.clear();
+    for number in 0..count {
+        let name = format!("{}{number}.flood.example", "x".repeat(40));
+        report.observed.push(observed(&name, None, 1));
+        let found = finding(&report, Reason::UndeclaredHost, Some(&name));
+        report.findings.push(found);
+    }
+    report.fit();
+    report.check().unwrap();
     report
 }
 

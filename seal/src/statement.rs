@@ -24,6 +24,10 @@ pub enum PredicateType {
     Crl,
     /// A site's policy, signed by its certifier.
     Policy,
+    /// The summary of a night, signed by the auditor.
+    NightSummary,
+    /// The end of a breach: the build that mended it, signed by the auditor.
+    Remediation,
 }
 
 impl PredicateType {
@@ -35,6 +39,8 @@ impl PredicateType {
             Self::ConformanceReport => "https://bailiwick.dev/conformance-report/v1",
             Self::Crl => "https://bailiwick.dev/crl/v1",
             Self::Policy => "https://bailiwick.dev/policy/v1",
+            Self::NightSummary => "https://bailiwick.dev/night-summary/v1",
+            Self::Remediation => "https://bailiwick.dev/remediation/v1",
         }
     }
 }

@@ -71,6 +71,22 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
+    /// A certificate for `names` with the authority's behind it, and its key, both as PEM.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn pem_pair(&self, names: &[&str]) -> Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names)?;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let chain = format!("{}{}", certificate.pem(), std::fs::read_to_string(&self.pem)?);
+        Ok((chain, key.serialize_pem()))
+    }
+
     /// The variables through which clients come to trust this authority and nobody else.
     pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
         [

@@ -37,6 +37,8 @@ pub enum Peer {
     Rsyslog,
     /// The wheel of the `openai` package, as published.
     OpenaiWheel,
+    /// Debian's `postfix`, unpacked into a folder, and the right to `chroot` there.
+    Postfix,
     /// Any of the clients that the matrix drives.
     AnyClient,
     /// `ssh`, the client.
@@ -85,6 +87,7 @@ impl Peer {
             Self::Readers => "python with the packages of tests/readers.txt",
             Self::Rsyslog => "rsyslogd with its TLS driver",
             Self::OpenaiWheel => "the openai wheel",
+            Self::Postfix => "postfix, unpacked",
             Self::AnyClient => "any client",
             Self::Ssh => "ssh",
             Self::Ncat => "ncat",
@@ -122,6 +125,10 @@ impl Peer {
                 .find_map(which)
                 .or_else(|| python_of("venv"))
                 .ok_or_else(|| missing(nowhere)),
+            Self::Postfix => Some(peers().join("postfix"))
+                .filter(|root| root.join("usr/lib/postfix/sbin/master").is_file())
+                .filter(|_| rustix::process::geteuid().is_root())
+                .ok_or_else(|| missing("it takes root, and tests/peers unpacks it into target/peers")),
             Self::AnotherUser => which("setpriv")
                 .filter(|_| rustix::process::geteuid().is_root())
                 .ok_or_else(|| missing("it takes root and setpriv")),

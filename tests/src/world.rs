@@ -261,6 +261,21 @@ impl World {
         })
     }
 
+    /// Configures mail to `server`, as the setting is written, whose certificate `authority` vouches for.
+    ///
+    /// # Errors
+    /// When the configuration cannot be edited.
+    pub fn send_mail_over_tls(&self, server: &str, authority: &Path) -> Result<()> {
+        self.configure(|config| {
+            let mail = table(config, "mail");
+            mail.insert("server".into(), server.into());
+            mail.insert("ca_file".into(), authority.display().to_string().into());
+            mail.insert("from".into(), "bailiwick@site.example".into());
+            mail.insert("security".into(), vec!["security@site.example".to_owned()].into());
+            Ok(())
+        })
+    }
+
     /// Starts the mail server that [`World::send_mail_to`] promised.
     ///
     /// # Errors

@@ -265,5 +265,6 @@ fn mail(config: &Config) -> anyhow::Result<String> {
         return Ok("no [mail] section: reports are written and nobody is mailed".to_owned());
     };
     let server: control::smtp::ServerUrl = mail.server.parse()?;
+    crate::house::mail_server(config, mail)?;
     Ok(format!("{server}, to {}", mail.security.join(", ")))
 }

@@ -301,6 +301,12 @@ time_zone = "UTC"
 # server = "smtp://mail.example:587?starttls=required"   # or smtps://mail.example:465
 # from = "bailiwick@example.com"
 # security = ["security@example.com"]
+# password_file = "keys/mail.password"                   # of the account in server, as in smtps://me@mail.example
+# ca_file = "mail-authority.pem"                         # instead of the system's authorities
+# Signed JSON for another program (standardwebhooks.com); make the secret with: echo whsec_$(openssl rand -base64 32)
+# [webhook]
+# url = "https://hooks.example.com/bailiwick"
+# secret_file = "keys/webhook.secret"
 "#
     )
 }

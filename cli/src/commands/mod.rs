@@ -6,6 +6,7 @@ pub mod approve_act;
 mod artifact_file;
 pub mod audit;
 pub mod check;
+pub mod contact;
 pub mod crl;
 mod doctor;
 pub mod events;
@@ -81,6 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Runs => wait(runs::run(&config()?, format)),
         Command::Check(own) => wait(check::run(own, &config()?, format)),
         Command::Audit(own) => wait(audit::run(own, &config()?, format)),
+        Command::Contact(own) => wait(contact::run(own, &config()?, format)),
         Command::Report(own) => wait(report::run(own, &config()?, format)),
         Command::Revoke(own) => wait(revoke::run(ListAct::Revoke, own, &config()?, format)),
         Command::Quarantine(own) => wait(revoke::run(ListAct::Quarantine, own, &config()?, format)),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use base::{PluginId, Sha256Digest, Verdict};
 use clap::Subcommand;
-use control::api::types::{Queued, ReportList, ReportView, SendRequest};
+use control::api::types::{MailList, MailView, Queued, ReportList, ReportView, SendRequest, SentAgain};
+use control::words::MailState;
 use reports::OpenedReport;
 use serde::Serialize;
 
@@ -35,10 +36,20 @@ pub enum ReportCommand {
         /// A report id (sha256:…), its folder, or its report.sigstore.json
         report: String,
     },
-    /// Write again to the readers of one report
+    /// Write again to the readers of one report, or send again what was given up
     Send {
         /// A report id (sha256:…)
-        report: Sha256Digest,
+        #[arg(required_unless_present = "again")]
+        report: Option<Sha256Digest>,
+        /// Put every letter and webhook that was given up back into the outbox
+        #[arg(long, conflicts_with = "report")]
+        again: bool,
+    },
+    /// List letters: waiting, sent, given up
+    Outbox {
+        /// queued, sent or dead
+        #[arg(long)]
+        state: Option<MailState>,
     },
 }
 
@@ -85,7 +96,23 @@ pub async fn run(command: &ReportCommand, config: &Config, format: Format) -> an
             Ok(Exit::Done)
         }
         ReportCommand::Verify { report } => verify(report, config, format).await,
-        ReportCommand::Send { report } => {
+        ReportCommand::Outbox { state } => outbox(*state, config, format).await,
+        ReportCommand::Send { report: None, .. } => {
+            let client = Client::open(config).await?;
+            let again: SentAgain = client
+                .post("/v1/mails/again", &SendRequest { who: who() })
+                .await?;
+            output::print(format, &again, || {
+                format!(
+                    "{} letter(s) and {} webhook(s) go out again",
+                    again.mails, again.webhooks
+                )
+            })?;
+            Ok(Exit::Done)
+        }
+        ReportCommand::Send {
+            report: Some(report), ..
+        } => {
             let path = format!("/v1/reports/{report}/send");
             let queued: Queued = Client::open(config)
                 .await?
@@ -95,6 +122,37 @@ pub async fn run(command: &ReportCommand, config: &Config, format: Format) -> an
             Ok(Exit::Done)
         }
     }
+}
+
+async fn outbox(state: Option<MailState>, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let query = state.map(|state| format!("?state={state}")).unwrap_or_default();
+    let list: MailList = Client::open(config)
+        .await?
+        .get(&format!("/v1/mails{query}"))
+        .await?;
+    output::print(format, &list, || {
+        if list.mails.is_empty() {
+            return "no letters".to_owned();
+        }
+        let line = |mail: &MailView| {
+            let when = match (mail.sent_at, mail.next_attempt_at) {
+                (Some(at), _) => format!("taken at {at}"),
+                (None, Some(at)) => format!("next at {at}, {} attempt(s)", mail.attempts),
+                (None, None) => format!("{} attempt(s)", mail.attempts),
+            };
+            let error = mail.last_error.as_deref().map_or_else(String::new, |error| {
+                format!("\n    {}", base::escape_untrusted(error.as_bytes(), 400))
+            });
+            format!(
+                "{}  {}  {when}\n    {}{error}",
+                mail.state,
+                mail.to,
+                base::escape_untrusted(mail.subject.as_bytes(), 200)
+            )
+        };
+        list.mails.iter().map(line).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(Exit::Done)
 }
 
 async fn list(plugin: Option<&PluginId>, config: &Config, format: Format) -> anyhow::Result<Exit> {

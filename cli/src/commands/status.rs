@@ -163,5 +163,14 @@ fn text(view: &View) -> String {
             view.mails.sent, view.mails.pending, view.mails.dead
         ),
     );
+    if status.webhooks_queued + status.webhooks_dead > 0 {
+        say(
+            "webhook",
+            warn(&format!(
+                "{} waiting, {} given up",
+                status.webhooks_queued, status.webhooks_dead
+            )),
+        );
+    }
     lines.join("\n")
 }

@@ -178,6 +178,7 @@ fn configure(path: &Path, origins: &[Origin], sink: &Sink) -> anyhow::Result<Con
     file.mail = Some(MailConfig {
         server: format!("smtp://{}", sink.address),
         password_file: None,
+        ca_file: None,
         from: "bailiwick@demo.example".to_owned(),
         security: vec!["security@demo.example".to_owned()],
     });

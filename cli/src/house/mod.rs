@@ -3,10 +3,12 @@
 //! This is the only place that knows all three. Each of them owns the traits through which it asks
 //! the others; here the answers are plugged in.
 
+mod alarms;
 pub mod archive;
 pub mod child;
 mod exports;
 mod gateways;
+pub mod hooks;
 pub mod logs;
 mod nights;
 mod reload;
@@ -52,6 +54,7 @@ use crate::service;
 use crate::tls_config;
 use archive::ArchiveKeeper;
 use gateways::HouseGateways;
+use hooks::Courier;
 use nights::{HouseNights, OPENED, Readers};
 use reload::HouseConfiguration;
 use witnesses::Witnesses;
@@ -289,8 +292,16 @@ impl House {
             .spawn(Arc::clone(&self.nights).keep_schedule(self.stop.clone()));
         self.tasks
             .spawn(Arc::clone(&self.nights).keep_watch(self.stop.clone()));
+        let sights = self.gateways.rulings.watch();
+        self.tasks
+            .spawn(Arc::clone(&self.nights).raise_alarms(sights, self.stop.clone()));
+        if let Some(webhook) = &config.file.webhook {
+            let courier = Courier::new(config, webhook, self.office.store().clone())?;
+            self.tasks
+                .spawn(courier.run(self.nights.hook_bell(), self.stop.clone()));
+        }
         if let Some(mail) = &config.file.mail {
-            let server = MailServer::new(server_url(mail)?, password(config, mail)?, None)?;
+            let server = mail_server(config, mail)?;
             let postman = Postman::new(
                 self.office.store().clone(),
                 server,
@@ -382,6 +393,25 @@ fn readers(config: &Config) -> anyhow::Result<Option<Readers>> {
 
 fn server_url(mail: &config::MailConfig) -> anyhow::Result<ServerUrl> {
     mail.server.parse().context("mail.server")
+}
+
+/// The mail server as it is configured, with its password and authorities.
+///
+/// # Errors
+/// A file cannot be read, or the settings contradict each other.
+pub fn mail_server(config: &Config, mail: &config::MailConfig) -> anyhow::Result<MailServer> {
+    let authorities = match mail.ca_file.as_ref().map(|path| config.resolve(path)) {
+        Some(path) => Some(
+            std::fs::read(&path).with_context(|| format!("cannot read {} (mail.ca_file)", path.display()))?,
+        ),
+        None => None,
+    };
+    let password = password(config, mail)?;
+    Ok(MailServer::new(
+        server_url(mail)?,
+        password,
+        authorities.as_deref(),
+    )?)
 }
 
 fn password(config: &Config, mail: &config::MailConfig) -> anyhow::Result<Option<String>> {

@@ -4,15 +4,18 @@
 //! is kept here as one value that is replaced whole: the revocation list, the policy, and what the
 //! registry knows of each artifact.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
-use base::{Mode, RefusalReason, Target, Tier, Timestamp};
+use base::{ArtifactDigest, Mode, RefusalReason, Target, Tier, Timestamp};
 use control::gateways::{ArtifactFacts, Facts};
 use crl::{KillSwitch, Question, RevocationSet, Standing};
 use manifests::ByTier;
 use manifests::egress::Entry;
+use parking_lot::Mutex;
 use proxy::{Identity, Ruling, Rulings};
+use tokio::sync::mpsc;
 
 use crate::clock;
 
@@ -35,6 +38,52 @@ struct Ground {
 pub struct HouseRulings {
     list: ArcSwapOption<RevocationSet>,
     ground: ArcSwapOption<Ground>,
+    watcher: OnceLock<Watcher>,
+}
+
+/// Somebody who wants to know of the first undeclared destination of each build.
+struct Watcher {
+    sights: mpsc::Sender<Sight>,
+    /// When each build was last told of: once a day is enough.
+    told: Mutex<HashMap<ArtifactDigest, Timestamp>>,
+}
+
+/// A run asked for something that its manifest does not declare.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// Whose run.
+    pub identity: Identity,
+    /// What it asked for.
+    pub target: Target,
+    /// Relayed or refused.
+    pub decision: base::Decision,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Sights that may wait to be told of.
+const SIGHTS: usize = 256;
+/// A build is told of once within this time.
+const SIGHT_EVERY_S: i64 = 24 * 3600;
+
+impl Watcher {
+    /// Tells of the sight unless its build was told of today. A sight that finds no room is told of
+    /// with the next one; nothing waits for it here.
+    fn see(&self, identity: &Identity, target: &Target, ruling: &Ruling, at: Timestamp) {
+        let mut told = self.told.lock();
+        let is_new = told
+            .get(&identity.artifact_digest)
+            .is_none_or(|last| last.plus_seconds(SIGHT_EVERY_S) <= at);
+        let sight = || Sight {
+            identity: identity.clone(),
+            target: target.clone(),
+            decision: ruling.decision,
+            at,
+        };
+        if is_new && self.sights.try_send(sight()).is_ok() {
+            told.insert(identity.artifact_digest, at);
+        }
+    }
 }
 
 impl HouseRulings {
@@ -60,6 +109,18 @@ impl HouseRulings {
         })));
     }
 
+    /// From now on the first undeclared destination of each build, once a day, goes to whoever holds the
+    /// other end. Called once.
+    pub fn watch(&self) -> mpsc::Receiver<Sight> {
+        let (sights, receiver) = mpsc::channel(SIGHTS);
+        let told = Mutex::default();
+        assert!(
+            self.watcher.set(Watcher { sights, told }).is_ok(),
+            "rulings are watched once"
+        );
+        receiver
+    }
+
     /// The number of the list in force; 0 before the first.
     pub fn crl_number(&self) -> u64 {
         self.list.load().as_ref().map_or(0, |list| list.crl_number())
@@ -76,7 +137,16 @@ impl HouseRulings {
 impl Rulings for HouseRulings {
     fn rule(&self, identity: Option<&Identity>, target: &Target) -> Ruling {
         match self.known() {
-            Some(known) => known.rule(identity, target, clock::now()),
+            Some(known) => {
+                let now = clock::now();
+                let ruling = known.rule(identity, target, now);
+                if let (Some(identity), Some(watcher)) = (identity, self.watcher.get())
+                    && known.is_first_breach(identity, &ruling)
+                {
+                    watcher.see(identity, target, &ruling, now);
+                }
+                ruling
+            }
             None => Ruling::deny(
                 Mode::Enforce,
                 RefusalReason::Draining,
@@ -108,6 +178,19 @@ impl Known {
             None => by_tier,
         };
         self.dated(ruling, now)
+    }
+
+    /// Whether the ruling is about something undeclared that a build which may run asked for. What a
+    /// stopped build still tries is for the night's report; so is what operators list and owners forget
+    /// to declare.
+    fn is_first_breach(&self, identity: &Identity, ruling: &Ruling) -> bool {
+        ruling.matched_entry.is_none()
+            && matches!(ruling.mode, Mode::Observe | Mode::Enforce)
+            && self
+                .ground
+                .facts
+                .artifacts
+                .contains_key(&identity.artifact_digest)
     }
 
     /// A connection that proved no identity, where the site lets such go on: only the switch that

@@ -490,6 +490,8 @@ impl Site for HouseSite<'_> {
         // The signed bundle comes last: where it is, everything is.
         files::replace(&folder.join("report.html"), publication.html.as_bytes())?;
         files::replace(&folder.join("report.txt"), publication.text.as_bytes())?;
+        let pdf = reports::render::pdf(report, &publication.context);
+        files::replace(&folder.join("report.pdf"), &pdf)?;
         files::replace(&folder.join(&publication.evidence_name), &publication.evidence)?;
         files::replace(&folder.join(auditor::BUNDLE_NAME), &publication.bundle)?;
         let place = folder.display().to_string();

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
-    ActQuery, AdmitRequest, AuditRequest, ChangeRequest, DecideRequest, EndRunRequest, KillRequest,
-    MailQuery, Queued, ReloadRequest, ReportQuery, RunQuery, SafeModeRequest, SendRequest, SetTierRequest,
-    StartRunRequest, WaitingQuery,
+    ActQuery, AdmitRequest, AskRequest, AuditRequest, BounceRequest, ChangeRequest, ConfirmRequest,
+    DecideRequest, EndRunRequest, KillRequest, MailQuery, Queued, ReloadRequest, ReportQuery, RunQuery,
+    SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
 
@@ -211,6 +211,39 @@ pub(super) async fn mail_again(
     Ok(Json(
         desk.office.mail_again(parse(&mail_id)?, &request.who).await?,
     ))
+}
+
+pub(super) async fn all_again(
+    State(desk): State<Desk>,
+    Body(request): Body<SendRequest>,
+) -> Answer<super::types::SentAgain> {
+    Ok(Json(desk.office.all_again(&request.who).await?))
+}
+
+pub(super) async fn contacts(State(desk): State<Desk>) -> Answer<super::types::ContactList> {
+    Ok(Json(desk.office.contacts().await?))
+}
+
+pub(super) async fn ask_contact(State(desk): State<Desk>, Body(request): Body<AskRequest>) -> Answer<Queued> {
+    check_who(&request.who)?;
+    let asked = desk.nights.ask_contact(request.address, request.who).await;
+    Ok(Json(Queued {
+        mails: vec![asked.map_err(OfficeError::from)?],
+    }))
+}
+
+pub(super) async fn confirm_contact(
+    State(desk): State<Desk>,
+    Body(request): Body<ConfirmRequest>,
+) -> Answer<super::types::ContactView> {
+    Ok(Json(desk.office.confirm_contact(request).await?))
+}
+
+pub(super) async fn bounce_contact(
+    State(desk): State<Desk>,
+    Body(request): Body<BounceRequest>,
+) -> Answer<super::types::ContactView> {
+    Ok(Json(desk.office.bounce_contact(request).await?))
 }
 
 pub(super) async fn acts(

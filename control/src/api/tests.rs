@@ -467,6 +467,10 @@ impl Nights for Auditor {
     fn send_report(&self, report: ReportRecord, _: String) -> Answer<'_, Result<Vec<String>, NightFailure>> {
         Box::pin(async move { Ok(vec![format!("<{}@acme.example>", report.report_id.to_hex())]) })
     }
+
+    fn ask_contact(&self, address: String, _: String) -> Answer<'_, Result<String, NightFailure>> {
+        Box::pin(async move { Ok(format!("<{address}>")) })
+    }
 }
 
 async fn with_report(site: &Site) -> (Router, Sha256Digest) {
@@ -648,7 +652,10 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     };
     let letter = crate::outbox::tests::letter("<1@acme.example>");
     crate::outbox::queue(&site.store(), &[letter], NOW).await.unwrap();
-    let dead = crate::store::MailFate::Dead { error: "550".into() };
+    let dead = crate::store::MailFate::Dead {
+        error: "550".into(),
+        unreachable: false,
+    };
     site.store().settle_mail(1, NOW, dead).await.unwrap();
 
     check("post", "/v1/admissions", admit(&api, &build).await);
@@ -690,7 +697,43 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     check(
         "post",
         "/v1/mails/{mail_id}/again",
-        post(&api, "/v1/mails/1/again", send).await,
+        post(&api, "/v1/mails/1/again", send.clone()).await,
+    );
+    check(
+        "post",
+        "/v1/mails/again",
+        post(&api, "/v1/mails/again", send).await,
+    );
+    let bounced = json!({"address": "owner@acme.example", "why": "550 5.1.1", "who": "ada"});
+    let path = "/v1/contacts/bounced";
+    check("post", path, post(&api, path, bounced).await);
+    let path = "/v1/contacts/ask";
+    let ask = json!({"address": "owner@acme.example", "who": "ada"});
+    check("post", path, post(&api, path, ask).await);
+    let token = crate::contacts::token_text(&[7; 16]);
+    let act = crate::store::Act {
+        at: NOW,
+        who: "ada".into(),
+        action: crate::words::Action::ContactAsked,
+        target: "owner@acme.example".into(),
+        reason: None,
+        note: None,
+        clause: None,
+        enabled_by: None,
+        crl_number: None,
+    };
+    let digest = Sha256Digest::of(token.as_bytes());
+    site.store()
+        .ask_contact("owner@acme.example".into(), digest, NOW, act)
+        .await
+        .unwrap();
+    let path = "/v1/contacts/confirm";
+    let confirm = json!({"token": token, "who": "ada"});
+    check("post", path, post(&api, path, confirm.clone()).await);
+    assert_eq!(
+        code(&post(&api, path, confirm).await),
+        (404, "not_found"),
+        "a token is good once"
     );
     for (template, path) in [
         ("/v1/plugins", "/v1/plugins".to_owned()),
@@ -704,6 +747,7 @@ async fn answers_are_as_the_openapi_document_describes_them() {
         ("/v1/reports", format!("/v1/reports?plugin_id={PLUGIN}")),
         ("/v1/reports/{report_id}", format!("/v1/reports/{report_id}")),
         ("/v1/mails", "/v1/mails?state=queued&limit=7".to_owned()),
+        ("/v1/contacts", "/v1/contacts".to_owned()),
         ("/v1/acts", "/v1/acts".to_owned()),
         ("/v1/status", "/v1/status".to_owned()),
     ] {
@@ -785,6 +829,12 @@ fn requests_are_as_the_openapi_document_describes_them() {
     );
     check_request::<types::ReloadRequest>("ReloadRequest", &json!({"who": "ada"}));
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
+    check_request::<types::AskRequest>("AskRequest", &json!({"address": "a@b.example", "who": "ada"}));
+    check_request::<types::ConfirmRequest>("ConfirmRequest", &json!({"token": "x", "who": "ada"}));
+    check_request::<types::BounceRequest>(
+        "BounceRequest",
+        &json!({"address": "a@b.example", "why": "550", "who": "ada"}),
+    );
 }
 
 #[test]

@@ -15,7 +15,9 @@ use seal::Fingerprint;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::store::{ArtifactRecord, Counts, MailRecord, NightRecord, ReportRecord, RunRecord, WaitingAct};
+use crate::store::{
+    ArtifactRecord, ContactRecord, Counts, MailRecord, NightRecord, ReportRecord, RunRecord, WaitingAct,
+};
 use crate::words::{Action, ListenerKind, MailState, WaitingState};
 
 pub use crate::store::{Act, ComponentRecord};
@@ -1042,6 +1044,81 @@ pub struct MailQuery {
     pub limit: Option<u32>,
 }
 
+/// One address of `GET /v1/contacts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactView {
+    /// The address.
+    pub address: String,
+    /// When its reader was last asked to send a token back.
+    pub asked_at: Option<Timestamp>,
+    /// When a token came back.
+    pub verified_at: Option<Timestamp>,
+    /// When mail to it last came back, unless later mail was taken.
+    pub bounced_at: Option<Timestamp>,
+    /// What was said then.
+    pub bounce: Option<String>,
+}
+
+impl From<ContactRecord> for ContactView {
+    fn from(record: ContactRecord) -> Self {
+        Self {
+            address: record.address,
+            asked_at: record.asked_at,
+            verified_at: record.verified_at,
+            bounced_at: record.bounced_at,
+            bounce: record.bounce,
+        }
+    }
+}
+
+/// The answer to `GET /v1/contacts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactList {
+    /// In the order of their addresses.
+    pub contacts: Vec<ContactView>,
+}
+
+/// `POST /v1/contacts/ask`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskRequest {
+    /// Whom to mail a token.
+    pub address: String,
+    /// Who asks.
+    pub who: String,
+}
+
+/// `POST /v1/contacts/confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmRequest {
+    /// The token that came back.
+    pub token: String,
+    /// Who received it.
+    pub who: String,
+}
+
+/// `POST /v1/contacts/bounced`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BounceRequest {
+    /// The address that mail came back from.
+    pub address: String,
+    /// What the message about it said, in one line.
+    pub why: String,
+    /// Who received it.
+    pub who: String,
+}
+
+/// `POST /v1/mails/again`: every dead letter and every webhook that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentAgain {
+    /// Letters back in the outbox.
+    pub mails: u64,
+    /// Webhooks back in the queue.
+    pub webhooks: u64,
+}
+
 /// The query of `GET /v1/acts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -1087,6 +1164,12 @@ pub struct StatusView {
     pub mails_queued: u64,
     /// Letters given up.
     pub mails_dead: u64,
+    /// Webhooks waiting.
+    #[serde(default)]
+    pub webhooks_queued: u64,
+    /// Webhooks given up.
+    #[serde(default)]
+    pub webhooks_dead: u64,
     /// How far the audit has come.
     pub last_audited_to: Option<Timestamp>,
     /// The latest audit.

@@ -5,6 +5,7 @@
 //! and list are read when they count rather than remembered from the start.
 
 mod admission;
+mod contacts;
 mod error;
 mod keeper;
 mod list;

@@ -10,7 +10,7 @@ use super::names::check_who;
 use super::{Office, OfficeError, act};
 use crate::api::types::{
     ActList, ActQuery, ArtifactDetail, ArtifactView, Base64Bytes, CrlStatus, MailList, MailQuery, MailView,
-    NightView, PluginList, PluginView, ReportDetail, ReportList, ReportQuery, ReportView, RunView,
+    NightView, PluginList, PluginView, ReportDetail, ReportList, ReportQuery, ReportView, RunView, SentAgain,
     StatusView, Target,
 };
 use crate::policy::PolicyInForce;
@@ -223,6 +223,22 @@ impl Office {
         .await
     }
 
+    /// Puts every dead letter back into the outbox, and every webhook that was given up into its queue.
+    ///
+    /// # Errors
+    /// [`OfficeError::Store`]; what was put back until then stays so.
+    pub async fn all_again(&self, who: &str) -> Result<SentAgain, OfficeError> {
+        check_who(who)?;
+        let store = &self.inner.store;
+        let mut mails = 0;
+        for dead in store.mails(Some(MailState::Dead), MAX_LISTED).await? {
+            let act = act(self.now(), who, Action::MailAgain, dead.mail_id, None);
+            mails += u64::from(store.send_again(dead.mail_id, self.now(), act).await?);
+        }
+        let webhooks = store.hooks_again(self.now(), who.to_owned()).await?;
+        Ok(SentAgain { mails, webhooks })
+    }
+
     /// The acts, the latest first.
     ///
     /// # Errors
@@ -241,6 +257,7 @@ impl Office {
     pub async fn status(&self) -> Result<StatusView, OfficeError> {
         let now = self.now();
         let counts = self.inner.store.counts(now).await?;
+        let hooks = self.inner.store.hook_counts().await?;
         let facts = self.facts();
         Ok(StatusView {
             site: self.inner.settings.site.clone(),
@@ -256,6 +273,8 @@ impl Office {
             reports: counts.reports,
             mails_queued: counts.mails_queued,
             mails_dead: counts.mails_dead,
+            webhooks_queued: hooks.0,
+            webhooks_dead: hooks.1,
             last_audited_to: self.inner.store.last_audited_to().await?,
             last_night: self.inner.store.latest_night().await?.map(NightView::from),
             gateways: self.gateways().await,

@@ -18,9 +18,9 @@ use base::{ArtifactDigest, ArtifactState, PluginId, RunId, Sha256Digest, Tier, T
 use crate::words::{MailState, WaitingState};
 
 pub use records::{
-    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, ComponentRecord, Counts, LeasedMail, MailFate,
-    MailRecord, NewAdmission, NewMail, NewWaitingAct, NightRecord, PluginRecord, ReportRecord, RunFilter,
-    RunRecord, WaitingAct, WaitingDecision,
+    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, ComponentRecord, ContactRecord, Counts, HookRecord,
+    LeasedMail, MailFate, MailRecord, NewAdmission, NewMail, NewWaitingAct, NightRecord, PluginRecord,
+    ReportRecord, RunFilter, RunRecord, WaitingAct, WaitingDecision, WeekRecord,
 };
 
 /// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
@@ -205,6 +205,8 @@ operations! {
     write "record a report" add_report(report: ReportRecord) -> bool;
     /// Reports, the latest period first; of one plugin, if given.
     read "list reports" reports(plugin_id: Option<PluginId>, limit: u32) -> Vec<ReportRecord>;
+    /// Reports about artifacts by week and verdict, from the week of `since` on; the latest week first.
+    read "count reports by week" weeks(since: Timestamp) -> Vec<WeekRecord>;
     /// One report.
     read "look up a report" report(report_id: Sha256Digest) -> Option<ReportRecord>;
     /// The report before: the latest about the same artifact (and run, or none) for an earlier period.
@@ -214,15 +216,22 @@ operations! {
 
     /// Queues letters; those that are there already stay as they are. How many are new.
     write "queue mail" queue_mails(mails: Vec<NewMail>, now: Timestamp) -> u64;
-    /// Takes due letters for `lease_s` seconds: until then no other postman gets them, and after a
-    /// crash they come back by themselves.
-    write "take due mail" lease_mails(now: Timestamp, lease_s: u32, limit: u32) -> Vec<LeasedMail>;
+    /// Takes due letters for `lease_s` seconds into the hands of `postman`: until then no other gets
+    /// them.
+    write "take due mail" lease_mails(
+        now: Timestamp, lease_s: u32, limit: u32, postman: String
+    ) -> Vec<LeasedMail>;
+    /// Makes every letter due that is in the hands of anybody but `postman`; how many there were. Only
+    /// for whoever holds the data folder alone: the others are dead.
+    write "free mail of an earlier life" free_mails(now: Timestamp, postman: String) -> u64;
     /// Says how an attempt ended.
     write "record a delivery" settle_mail(mail_id: i64, now: Timestamp, fate: MailFate) -> ();
     /// Letters, the latest first; in one state, if given.
     read "list mail" mails(state: Option<MailState>, limit: u32) -> Vec<MailRecord>;
     /// Puts a dead letter back into the outbox; `false` where there is no such dead letter.
     write "put mail back into the outbox" send_again(mail_id: i64, now: Timestamp, act: Act) -> bool;
+    /// When a letter about `topic` was last queued.
+    read "look up the last letter about something" last_letter_about(topic: String) -> Option<Timestamp>;
     /// When the next letter is due.
     read "look up the next mail" next_mail_at() -> Option<Timestamp>;
 
@@ -258,6 +267,30 @@ operations! {
     write "watch an artifact" watch_artifact(artifact_digest: ArtifactDigest, act: Act) -> bool;
     /// What clauses of the policy did since `from`, the earliest first.
     read "list automatic acts" automatic_acts(from: Timestamp) -> Vec<Act>;
+    /// What is known of addresses, in their order.
+    read "list contacts" contacts() -> Vec<ContactRecord>;
+    /// Writes down that `address` was asked to send a token back.
+    write "ask a contact" ask_contact(
+        address: String, token_sha256: Sha256Digest, now: Timestamp, act: Act
+    ) -> ();
+    /// A token came back: the address is verified. Gives it, or `None` where nobody was sent that token.
+    write "verify a contact" confirm_contact(
+        token_sha256: Sha256Digest, now: Timestamp, who: String
+    ) -> Option<String>;
+    /// Writes down that mail to `address` came back.
+    write "note a bounce" bounce_contact(address: String, why: String, now: Timestamp, act: Act) -> ();
+
+    /// Queues what a webhook is told; `false` where it was queued before.
+    write "queue a webhook" queue_hook(delivery_id: String, body: Vec<u8>, now: Timestamp) -> bool;
+    /// The oldest that are due. One courier alone asks.
+    read "take due webhooks" due_hooks(now: Timestamp, limit: u32) -> Vec<HookRecord>;
+    /// Says how an attempt ended.
+    write "record a webhook" settle_hook(hook_id: i64, now: Timestamp, fate: MailFate) -> ();
+    /// How many wait, and how many were given up.
+    read "count webhooks" hook_counts() -> (u64, u64);
+    /// Puts every webhook that was given up back into the queue; how many there were.
+    write "put webhooks back" hooks_again(now: Timestamp, who: String) -> u64;
+
     /// The acts, the latest first.
     read "list acts" acts(limit: u32) -> Vec<Act>;
     /// Notes which acts the list about to be published carries.

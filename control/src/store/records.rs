@@ -240,6 +240,23 @@ pub struct ReportRecord {
     pub created_at: Timestamp,
 }
 
+/// One week of reports about artifacts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeekRecord {
+    /// Its first moment, a Monday in UTC.
+    pub from: Timestamp,
+    /// Reports that said `conforming`.
+    pub conforming: u64,
+    /// Reports that said `non_conforming`.
+    pub non_conforming: u64,
+    /// Reports that said `inconclusive`.
+    pub inconclusive: u64,
+    /// Reports that said `no_traffic`.
+    pub no_traffic: u64,
+    /// Different artifacts with a report that said `non_conforming`.
+    pub artifacts_not_conforming: u64,
+}
+
 /// One audit, scheduled or by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NightRecord {
@@ -270,6 +287,8 @@ pub struct NewMail {
     pub sender: String,
     /// The subject, for listings.
     pub subject: String,
+    /// What it is about, where a second letter about the same must not follow too soon.
+    pub topic: Option<String>,
     /// The RFC 5322 bytes.
     pub raw: Vec<u8>,
 }
@@ -334,7 +353,37 @@ pub enum MailFate {
     Dead {
         /// Why.
         error: String,
+        /// Whether the server said that nobody reads mail at this address.
+        unreachable: bool,
     },
+}
+
+/// What is known of one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContactRecord {
+    /// The address.
+    pub address: String,
+    /// When its reader was last asked to send a token back.
+    pub asked_at: Option<Timestamp>,
+    /// When a token came back.
+    pub verified_at: Option<Timestamp>,
+    /// When mail to it last came back, unless later mail was taken.
+    pub bounced_at: Option<Timestamp>,
+    /// What the server said then.
+    pub bounce: Option<String>,
+}
+
+/// What a webhook is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookRecord {
+    /// Its number.
+    pub hook_id: i64,
+    /// By which the receiver recognises a repetition.
+    pub delivery_id: String,
+    /// The JSON document.
+    pub body: Vec<u8>,
+    /// How often the receiver was asked before.
+    pub attempts: u32,
 }
 
 /// What somebody did: written once, never changed.

@@ -101,6 +101,7 @@ fn mail(message_id: &str, recipient: &str) -> NewMail {
         recipient: recipient.into(),
         sender: "bailiwick@acme.example".into(),
         subject: "A promise was broken".into(),
+        topic: None,
         raw: b"Subject: x\r\n\r\nbody\r\n".to_vec(),
     }
 }
@@ -365,12 +366,16 @@ async fn a_leased_letter_comes_back_when_the_lease_runs_out() {
         .queue_mails(vec![mail("<1@acme>", "a@x.example")], NOW)
         .await
         .unwrap();
-    let leased = store.lease_mails(NOW, 60, 10).await.unwrap();
+    let leased = store.lease_mails(NOW, 60, 10, "one".into()).await.unwrap();
     assert_eq!(leased.len(), 1);
-    assert_eq!(store.lease_mails(NOW, 60, 10).await.unwrap(), []);
+    assert_eq!(store.lease_mails(NOW, 60, 10, "one".into()).await.unwrap(), []);
     let later = NOW.plus_seconds(60);
     assert_eq!(
-        fixture.reopened().lease_mails(later, 60, 10).await.unwrap(),
+        fixture
+            .reopened()
+            .lease_mails(later, 60, 10, "one".into())
+            .await
+            .unwrap(),
         leased
     );
     store
@@ -378,7 +383,10 @@ async fn a_leased_letter_comes_back_when_the_lease_runs_out() {
         .await
         .unwrap();
     assert_eq!(
-        store.lease_mails(later.plus_seconds(600), 60, 10).await.unwrap(),
+        store
+            .lease_mails(later.plus_seconds(600), 60, 10, "one".into())
+            .await
+            .unwrap(),
         []
     );
     assert_eq!(store.next_mail_at().await.unwrap(), None);
@@ -396,13 +404,23 @@ async fn only_a_dead_letter_is_sent_again() {
     assert!(!store.send_again(id, NOW, act(Action::MailAgain)).await.unwrap());
     let error = "550 no such user".to_owned();
     store
-        .settle_mail(id, NOW, MailFate::Dead { error })
+        .settle_mail(
+            id,
+            NOW,
+            MailFate::Dead {
+                error,
+                unreachable: false,
+            },
+        )
         .await
         .unwrap();
     let dead = store.mails(Some(MailState::Dead), 10).await.unwrap();
     assert_eq!(dead[0].last_error.as_deref(), Some("550 no such user"));
     assert!(store.send_again(id, NOW, act(Action::MailAgain)).await.unwrap());
-    assert_eq!(store.lease_mails(NOW, 60, 10).await.unwrap().len(), 1);
+    assert_eq!(
+        store.lease_mails(NOW, 60, 10, "one".into()).await.unwrap().len(),
+        1
+    );
     assert_eq!(store.acts(10).await.unwrap().len(), 1);
 }
 

@@ -9,11 +9,14 @@ use super::security::plain;
 use super::{Address, Attachment, Mail, identity};
 use crate::context::Context;
 use crate::escape::{short, visible};
-use crate::predicate::{ActionKind, ConformanceReport, Period};
+use crate::night::{self, Week, is_stopped};
+use crate::predicate::{ConformanceReport, Period};
 use crate::words;
 
 /// Lines per group; the reports hold the rest.
 const MAX_LINES: usize = 100;
+/// Weeks that the digest compares.
+const MAX_WEEKS: usize = 4;
 
 /// One night's reports, and what the night itself has to say.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Night<'a> {
     /// What concerns the site rather than a plugin: connections without identity, a stale list, a
     /// night that was caught up, an owner who cannot be reached.
     pub notices: Vec<String>,
+    /// This week and those before it, the latest first; none where nobody counted.
+    pub weeks: Vec<Week>,
 }
 
 impl Night<'_> {
@@ -47,13 +52,7 @@ pub fn night_digest(night: &Night<'_>, from: &Address, to: &[Address], attachmen
     let unclear = night.of(Verdict::Inconclusive);
     let quiet = night.of(Verdict::NoTraffic);
     let good = night.of(Verdict::Conforming);
-    let counts = format!(
-        "{} not conforming, {} inconclusive, {} conforming, {} without traffic",
-        breaches.len(),
-        unclear.len(),
-        good.len(),
-        quiet.len()
-    );
+    let counts = night.verdicts();
     let period = words::period(night.period);
     let subject = format!("[{}] night of {period}: {counts}", night.site);
     let (tone, headline) = match (breaches.len(), unclear.len()) {
@@ -81,12 +80,31 @@ pub fn night_digest(night: &Night<'_>, from: &Address, to: &[Address], attachmen
         }
         groups.push(Group::new(heading, items));
     };
-    group("What needs you", needs_you(&breaches, &unclear));
-    group("What was done automatically", done(night));
-    group("What changed since the night before", changed(night));
+    let lines = |needs: Vec<night::Need>| needs.iter().map(night::Need::line).collect();
+    group("What needs you", lines(night::needs(night)));
+    group(
+        "What was done automatically",
+        night::done(night).iter().map(night::Done::line).collect(),
+    );
+    group(
+        "What changed since the night before",
+        night::changed(night)
+            .iter()
+            .flat_map(night::NightChange::lines)
+            .collect(),
+    );
     group(
         "About the site",
         night.notices.iter().map(|notice| short(notice, 400)).collect(),
+    );
+    group(
+        "Week by week",
+        night
+            .weeks
+            .iter()
+            .take(MAX_WEEKS)
+            .map(night::Week::line)
+            .collect(),
     );
     group("Conforming", good.iter().map(|entry| name(entry)).collect());
     group("No traffic", quiet.iter().map(|entry| name(entry)).collect());
@@ -100,6 +118,9 @@ pub fn night_digest(night: &Night<'_>, from: &Address, to: &[Address], attachmen
         further: 0,
         actions: Vec::new(),
         groups,
+        bars: Vec::new(),
+        strips: Vec::new(),
+        pictures: Vec::new(),
         check: Vec::new(),
         closing: vec!["Each report is signed; check one with: bailiwick report verify".to_owned()],
     };
@@ -107,7 +128,7 @@ pub fn night_digest(night: &Night<'_>, from: &Address, to: &[Address], attachmen
         identity::digest_id(night.period, night.site, from, to),
         &subject,
         (from, to),
-        automatic(),
+        automatic(night.site, from),
         attachments,
     )
 }
@@ -115,96 +136,16 @@ pub fn night_digest(night: &Night<'_>, from: &Address, to: &[Address], attachmen
 type Entry<'a> = (&'a ConformanceReport, &'a Context);
 
 fn name((report, context): &Entry<'_>) -> String {
-    let run = report.run_id.map_or(String::new(), |run| format!(", run {run}"));
-    format!(
-        "{} ({}{run})",
-        report.plugin_id,
-        short(&context.artifact_name, 80)
-    )
+    night::build(&report.plugin_id, &context.artifact_name, report.run_id)
 }
 
-fn is_stopped(report: &ConformanceReport) -> bool {
-    report
-        .actions
-        .iter()
-        .any(|taken| matches!(taken.action, ActionKind::Quarantine | ActionKind::Revoke))
-}
-
-fn needs_you(breaches: &[&Entry<'_>], unclear: &[&Entry<'_>]) -> Vec<String> {
-    let mut lines = Vec::new();
-    // What still runs comes before what was stopped.
-    for stopped in [false, true] {
-        for entry in breaches
-            .iter()
-            .filter(|(report, _)| is_stopped(report) == stopped)
-        {
-            let act = if stopped {
-                "on hold: confirm or lift"
-            } else {
-                "still running: decide"
-            };
-            lines.push(format!(
-                "{}: {} [{act}]",
-                name(entry),
-                super::owner::what(entry.0)
-            ));
-        }
+/// What a person has to look at first: smaller is sooner. A breach that still runs, then one that was
+/// stopped, then what nobody can tell, then the rest.
+pub fn urgency(report: &ConformanceReport) -> u8 {
+    match report.verdict {
+        Verdict::NonConforming if !is_stopped(report) => 0,
+        Verdict::NonConforming => 1,
+        Verdict::Inconclusive => 2,
+        Verdict::Conforming | Verdict::NoTraffic => 3,
     }
-    for entry in unclear {
-        let why = entry.0.coverage.gaps.first().map_or_else(
-            || "evidence is missing".to_owned(),
-            |gap| format!("{}: {}", visible(&gap.origin), short(&gap.cause, 200)),
-        );
-        lines.push(format!("{}: no verdict, {why}", name(entry)));
-    }
-    lines
-}
-
-fn done(night: &Night<'_>) -> Vec<String> {
-    let mut lines: Vec<_> = night
-        .reports
-        .iter()
-        .flat_map(|(report, _)| report.actions.iter().map(move |taken| (report, taken)))
-        .filter(|(_, taken)| taken.action != ActionKind::Alert)
-        .map(|(report, taken)| {
-            format!(
-                "{}: {}, by clause {}, enabled by {}",
-                report.plugin_id,
-                words::action(taken),
-                short(&taken.clause, 100),
-                short(&taken.enabled_by, 100)
-            )
-        })
-        .collect();
-    lines.sort();
-    lines
-}
-
-fn changed(night: &Night<'_>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for entry in &night.reports {
-        let Some(changes) = &entry.1.changes else {
-            continue;
-        };
-        if changes.verdict_before != entry.0.verdict {
-            lines.push(format!(
-                "{}: {} before, {} now",
-                name(entry),
-                words::verdict(changes.verdict_before),
-                words::verdict(entry.0.verdict)
-            ));
-        }
-        if !changes.gone.is_empty() {
-            lines.push(format!("{}: gone: {}", name(entry), changes.gone.join("; ")));
-        }
-        if !changes.new_destinations.is_empty() {
-            lines.push(format!(
-                "{}: not seen before: {}",
-                name(entry),
-                short(&changes.new_destinations.join("; "), 300)
-            ));
-        }
-    }
-    lines.sort();
-    lines
 }

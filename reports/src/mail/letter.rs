@@ -3,16 +3,19 @@
 use askama::Template;
 
 use super::address::Address;
-use super::{Attachment, Mail, identity};
+use super::{Attachment, Mail, Picture, identity};
 use crate::context::Context;
 use crate::escape;
+use crate::picture;
 use crate::predicate::ConformanceReport;
-use crate::render::story::{ActionStory, Advice, FindingStory, Story};
+use crate::render::story::{ActionStory, Advice, FindingStory, Row, Story};
 use crate::render::text::Paper;
 use crate::words;
 
 /// More findings are in the report that travels with the letter.
 const MAX_FINDINGS: usize = 10;
+/// Destinations that are drawn; undeclared ones come first.
+const MAX_BARS: usize = 8;
 
 /// One letter in words.
 #[derive(Template)]
@@ -29,8 +32,23 @@ pub(super) struct Letter {
     pub further: u64,
     pub actions: Vec<ActionStory>,
     pub groups: Vec<Group>,
+    /// Destinations with their bars, undeclared ones first.
+    pub bars: Vec<Bar>,
     pub check: Vec<Advice>,
     pub closing: Vec<String>,
+    /// Content ids of the findings' strips, by the finding's place.
+    pub strips: Vec<Option<String>>,
+    /// What the HTML shows.
+    pub pictures: Vec<Picture>,
+}
+
+/// One destination and how much went there.
+pub(super) struct Bar {
+    pub destination: String,
+    pub connections: String,
+    pub is_declared: bool,
+    pub words: String,
+    pub content_id: String,
 }
 
 /// A heading and what stands under it.
@@ -57,7 +75,7 @@ impl Letter {
         let mut check: Vec<_> = story
             .steps
             .into_iter()
-            .take(1)
+            .take(2)
             .map(|step| Advice {
                 text: format!("{}:", step.title),
                 command: Some(step.commands),
@@ -79,14 +97,60 @@ impl Letter {
             further,
             actions: story.actions,
             groups: Vec::new(),
+            bars: Vec::new(),
             check,
             closing: Vec::new(),
+            strips: Vec::new(),
+            pictures: Vec::new(),
+        }
+    }
+
+    /// Draws when the findings were seen, and how much went where.
+    fn draw(&mut self, rows: &[Row], message_id: &str) {
+        for (number, finding) in (1..).zip(&self.findings) {
+            let strip = finding.strip.as_ref().map(|strip| {
+                let content_id = identity::content_id(message_id, &format!("seen-{number}"));
+                self.pictures.push(Picture {
+                    content_id: content_id.clone(),
+                    file: Attachment {
+                        name: format!("seen-{number}.png"),
+                        media_type: "image/png".to_owned(),
+                        bytes: picture::strip(strip.left, strip.width, finding.tone),
+                    },
+                });
+                content_id
+            });
+            self.strips.push(strip);
+        }
+        let most = rows.iter().map(|row| row.number).max().unwrap_or(0);
+        for (number, row) in (1..).zip(rows.iter().take(MAX_BARS)) {
+            let content_id = identity::content_id(message_id, &format!("bar-{number}"));
+            let is_declared = row.declared.is_some();
+            self.pictures.push(Picture {
+                content_id: content_id.clone(),
+                file: Attachment {
+                    name: format!("bar-{number}.png"),
+                    media_type: "image/png".to_owned(),
+                    bytes: picture::bar(row.number, most, is_declared),
+                },
+            });
+            self.bars.push(Bar {
+                destination: row.destination.clone(),
+                connections: row.connections.clone(),
+                is_declared,
+                words: format!(
+                    "{}, {}",
+                    words::count(row.number, "connection"),
+                    if is_declared { "declared" } else { "not declared" }
+                ),
+                content_id,
+            });
         }
     }
 
     /// The letter as a mail of `kind` about `report`.
     pub(super) fn send(
-        self,
+        mut self,
         kind: &str,
         subject: &str,
         report: &ConformanceReport,
@@ -94,8 +158,12 @@ impl Letter {
         (from, to): (&Address, &[Address]),
         attachments: Vec<Attachment>,
     ) -> Mail {
-        let thread = identity::thread(report, &context.site, from);
-        let mut headers = automatic();
+        let thread = identity::thread(&report.plugin_id, &report.artifact_digest, &context.site, from);
+        let message_id = identity::message_id(kind, report, &context.site, from, to);
+        if report.verdict == base::Verdict::NonConforming {
+            self.draw(&Story::rows_of(report), &message_id);
+        }
+        let mut headers = automatic(&context.site, from);
         for (name, value) in [
             ("In-Reply-To", thread.clone()),
             ("References", thread),
@@ -105,13 +173,7 @@ impl Letter {
         ] {
             headers.push((name.to_owned(), value));
         }
-        self.post(
-            identity::message_id(kind, report, &context.site, from, to),
-            subject,
-            (from, to),
-            headers,
-            attachments,
-        )
+        self.post(message_id, subject, (from, to), headers, attachments)
     }
 
     /// The letter as a mail.
@@ -133,8 +195,14 @@ impl Letter {
                 .render()
                 .expect("the template writes strings into a string, which cannot fail"),
             headers,
+            pictures: self.pictures,
             attachments,
         }
+    }
+
+    /// The content id of the strip of the finding at this place.
+    fn strip(&self, index: &usize) -> Option<&String> {
+        self.strips.get(*index)?.as_ref()
     }
 
     fn text(&self) -> String {
@@ -160,6 +228,14 @@ impl Letter {
             paper.heading(&group.heading, '-');
             paper.steps(&group.items);
         }
+        if !self.bars.is_empty() {
+            paper.heading("Where it connected", '-');
+            for bar in &self.bars {
+                let mark = if bar.is_declared { "ok" } else { "!!" };
+                paper.item(mark, &format!("{}: {}", bar.destination, bar.words));
+            }
+            paper.blank();
+        }
         if !self.check.is_empty() {
             paper.heading("How to check this", '-');
             for step in &self.check {
@@ -180,12 +256,25 @@ impl Letter {
     }
 }
 
-/// Headers that keep robots from answering robots (RFC 3834 §5; Exchange).
-pub(super) fn automatic() -> Vec<(String, String)> {
-    vec![
-        ("Auto-Submitted".to_owned(), "auto-generated".to_owned()),
-        ("X-Auto-Response-Suppress".to_owned(), "All".to_owned()),
+/// Headers that keep robots from answering robots (RFC 3834 §5; Exchange), and by which mailboxes file
+/// the letters of one site together (RFC 2919).
+pub(super) fn automatic(site: &str, from: &Address) -> Vec<(String, String)> {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let label: String = site.chars().map(plain).take(63).collect();
+    [
+        ("Auto-Submitted", "auto-generated".to_owned()),
+        ("X-Auto-Response-Suppress", "All".to_owned()),
+        ("Precedence", "bulk".to_owned()),
+        ("List-Id", format!("<{label}.bailiwick.{}>", from.domain())),
     ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// What the letters bring along, in words.

@@ -6,6 +6,8 @@
 //! makes another letter in the same thread.
 
 mod address;
+mod alarm;
+mod contact;
 mod digest;
 mod identity;
 mod letter;
@@ -15,8 +17,12 @@ mod security;
 use serde::{Deserialize, Serialize};
 
 pub use address::{Address, InvalidAddress};
-pub use digest::{Night, night_digest};
+pub use alarm::{Reader, Sighting, alarm, alarm_topic};
+pub use contact::contact_letter;
+pub use digest::{Night, night_digest, urgency};
+pub use identity::incident_topics;
 pub use owner::owner_mail;
+pub(crate) use owner::what;
 pub use security::security_mail;
 
 /// Larger files are linked, not attached.
@@ -40,8 +46,21 @@ pub struct Mail {
     pub html: String,
     /// Further headers in printable ASCII.
     pub headers: Vec<(String, String)>,
+    /// Pictures that the HTML part shows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<Picture>,
     /// Files that travel with the letter.
     pub attachments: Vec<Attachment>,
+}
+
+/// A picture inside a letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Picture {
+    /// By which the HTML names it (RFC 2392), without angle brackets.
+    pub content_id: String,
+    /// The picture.
+    pub file: Attachment,
 }
 
 /// A file that travels with a letter.

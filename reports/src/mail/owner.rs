@@ -81,7 +81,7 @@ pub fn owner_mail(
 }
 
 /// The breach in a few words for a subject line.
-pub(super) fn what(report: &ConformanceReport) -> String {
+pub(crate) fn what(report: &ConformanceReport) -> String {
     let mut breaches = report.breaches();
     let first = breaches.next();
     let further = breaches.count() as u64 + report.omitted.findings;

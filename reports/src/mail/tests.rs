@@ -88,6 +88,22 @@ fn the_same_incident_is_the_same_letter_and_another_is_not() {
 }
 
 #[test]
+fn whoever_was_told_of_a_hold_is_not_told_again_of_what_led_to_it() {
+    let held = breach();
+    let mut again = breach();
+    again.actions.clear();
+    let (held, _) = incident_topics(&held, Reader::Owner);
+    let (lighter, heavier) = incident_topics(&again, Reader::Owner);
+    assert!(lighter != held && heavier.contains(&held));
+    assert!(!incident_topics(&again, Reader::Security).1.contains(&held));
+    let mut another = breach();
+    another.actions.clear();
+    let second = finding(&another, Reason::UndeclaredHost, Some("paste.example"));
+    another.findings.push(second);
+    assert!(!incident_topics(&another, Reader::Owner).1.contains(&held));
+}
+
+#[test]
 fn every_night_without_evidence_is_an_incident_of_its_own() {
     let first = both(&doubtful());
     let mut next = doubtful();
@@ -106,6 +122,7 @@ fn no_robot_answers() {
         period: breach().period,
         reports: Vec::new(),
         notices: Vec::new(),
+        weeks: Vec::new(),
     };
     let [to_owner, to_security] = both(&breach());
     for mail in [
@@ -127,6 +144,7 @@ fn hostile_words_are_neither_headers_nor_markup() {
         period: report.period,
         reports: vec![(&report, &context)],
         notices: vec![context.site.clone()],
+        weeks: Vec::new(),
     };
     let mails = [
         owner_mail(&report, &context, &from(), &owner(), Vec::new()).unwrap(),
@@ -146,7 +164,9 @@ fn hostile_words_are_neither_headers_nor_markup() {
             );
         }
         assert!(tame(&mail.text) && tame(&mail.html));
-        assert!(!mail.html.contains("<img") && !mail.html.contains("<b>"));
+        let own = mail.html.matches("<img src=\"cid:").count();
+        assert!(mail.html.matches("<img").count() == own && own == mail.pictures.len());
+        assert!(!mail.html.contains("<b>"));
         assert!(
             !mail
                 .text
@@ -202,6 +222,7 @@ fn the_digest_puts_what_still_runs_first() {
                 (&running, &plain),
             ],
             notices: vec!["14 connections without identity were refused".into()],
+            weeks: Vec::new(),
         },
         &from(),
         &security(),
@@ -224,6 +245,7 @@ fn the_digest_puts_what_still_runs_first() {
             period: held.period,
             reports: Vec::new(),
             notices: Vec::new(),
+            weeks: Vec::new(),
         },
         &from(),
         &security(),

@@ -2,25 +2,145 @@
 
 use askama::Template;
 
-use super::story::Story;
+use super::story::{Row, Story};
 use crate::context::Context;
 use crate::predicate::ConformanceReport;
+use crate::words;
+
+/// A page that a mail program and a phone still open.
+const MAX_PAGE_BYTES: usize = 200_000;
+/// Findings and destinations on a page to begin with; the signed report has all that it has.
+const MAX_FINDINGS: usize = 100;
+const MAX_ROWS: usize = 200;
+/// Destinations and findings that are drawn.
+const MAX_DRAWN: usize = 12;
+
+/// One destination and its share.
+struct Bar {
+    destination: String,
+    connections: String,
+    is_declared: bool,
+    is_new: bool,
+    words: String,
+    /// In thousandths.
+    width: u64,
+}
+
+/// When one finding was seen.
+struct Lane {
+    title: String,
+    tone: &'static str,
+    left: i64,
+    width: i64,
+    words: String,
+    from: String,
+    to: String,
+}
 
 #[derive(Template)]
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page {
     story: Story,
     is_draft: bool,
+    all_findings: usize,
+    more_findings: usize,
+    more_rows: usize,
+    bars: Vec<Bar>,
+    more_bars: usize,
+    lanes: Vec<Lane>,
+    more_lanes: usize,
 }
 
-/// The report as a self-contained HTML page.
+/// The report as a self-contained HTML page of at most 200,000 bytes; what has no room is counted on
+/// the page, and is in the signed report.
 pub fn html(report: &ConformanceReport, context: &Context) -> String {
+    let (mut findings, mut rows) = (MAX_FINDINGS, MAX_ROWS);
+    loop {
+        let page = page(report, context, findings, rows);
+        if page.len() <= MAX_PAGE_BYTES || findings <= 1 && rows <= 1 {
+            return page;
+        }
+        findings = (findings / 2).max(1);
+        rows = (rows / 2).max(1);
+    }
+}
+
+fn page(report: &ConformanceReport, context: &Context, findings: usize, rows: usize) -> String {
+    let mut story = Story::of(report, context);
+    let (bars, more_bars) = bars(&story, context);
+    let (lanes, more_lanes) = lanes(&story);
+    let all_findings = story.findings.len();
+    let more_rows = story.rows.len().saturating_sub(rows);
+    story.findings.truncate(findings);
+    story.rows.truncate(rows);
+    story.unused.truncate(rows);
+    story.gaps.truncate(rows);
     Page {
-        story: Story::of(report, context),
+        more_findings: all_findings - story.findings.len(),
+        all_findings,
+        more_rows,
+        bars,
+        more_bars,
+        lanes,
+        more_lanes,
+        story,
         is_draft: context.signed.is_none(),
     }
     .render()
     .expect("the template writes strings into a string, which cannot fail")
+}
+
+/// Undeclared destinations first, then the busiest; so many that a person takes them in.
+fn bars(story: &Story, context: &Context) -> (Vec<Bar>, usize) {
+    let most = story.rows.iter().map(|row| row.number).max().unwrap_or(0).max(1);
+    let mut rows: Vec<_> = story.rows.iter().collect();
+    rows.sort_by_key(|row| (row.declared.is_some(), std::cmp::Reverse(row.number)));
+    let is_new = |row: &Row| {
+        let new = context.changes.as_ref().map(|changes| &changes.new_destinations);
+        new.is_some_and(|new| new.contains(&row.destination))
+    };
+    let drawn = rows.iter().take(MAX_DRAWN).map(|row| Bar {
+        destination: row.destination.clone(),
+        connections: row.connections.clone(),
+        is_declared: row.declared.is_some(),
+        is_new: is_new(row),
+        words: format!(
+            "{} to {}, {}",
+            words::count(row.number, "connection"),
+            row.destination,
+            if row.declared.is_some() {
+                "declared"
+            } else {
+                "not declared"
+            }
+        ),
+        // What happened is never drawn as nothing.
+        width: u64::try_from(u128::from(row.number) * 1000 / u128::from(most))
+            .unwrap_or(1000)
+            .max(8),
+    });
+    (drawn.collect(), rows.len().saturating_sub(MAX_DRAWN))
+}
+
+fn lanes(story: &Story) -> (Vec<Lane>, usize) {
+    let lanes: Vec<Lane> = story
+        .findings
+        .iter()
+        .filter_map(|finding| {
+            let strip = finding.strip.as_ref()?;
+            Some(Lane {
+                title: finding.title.clone(),
+                tone: finding.tone,
+                left: strip.left,
+                width: strip.width,
+                words: format!("{}: {}", finding.title, strip.words),
+                from: strip.from.clone(),
+                to: strip.to.clone(),
+            })
+        })
+        .collect();
+    let more = lanes.len().saturating_sub(MAX_DRAWN);
+    (lanes.into_iter().take(MAX_DRAWN).collect(), more)
 }
 
 #[cfg(test)]
@@ -68,6 +188,30 @@ mod tests {
         let page = html(&breach(), &draft);
         assert!(page.contains("Draft: nobody has signed this."));
         assert!(!page.contains("cosign"));
+    }
+
+    #[test]
+    fn a_report_of_ten_thousand_findings_stays_a_page_and_says_what_it_left_out() {
+        let report = crate::testing::flood(10_000);
+        let page = html(&report, &context());
+        assert!(page.len() <= MAX_PAGE_BYTES, "{} bytes", page.len());
+        assert!(page.contains("more findings are in the signed report and not on this page"));
+        assert!(page.contains(&words::count(report.omitted.findings, "finding")));
+        assert_eq!(report.omitted.findings + report.findings.len() as u64, 10_000);
+        let text = crate::render::text(&report, &context());
+        assert!(text.len() <= 600_000, "{} bytes", text.len());
+        assert!(crate::render::pdf(&report, &context()).len() < 400_000);
+    }
+
+    #[test]
+    fn pictures_show_undeclared_destinations_first_and_never_as_nothing() {
+        let mut report = breach();
+        report.observed[0].connections = 1_000_000;
+        let page = html(&report, &context());
+        let at = |words: &str| page.find(words).unwrap_or_else(|| panic!("{words}"));
+        let undeclared = at("3 connections to api.randomsite.com:443, not declared");
+        assert!(undeclared < at("connections to acme.openai.azure.com:443, declared"));
+        assert!(page.contains("width=\"8\""));
     }
 
     #[test]

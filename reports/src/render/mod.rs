@@ -5,8 +5,10 @@
 //! who must know whether this is complete and how to check it.
 
 mod html;
+mod pdf;
 pub(crate) mod story;
 pub(crate) mod text;
 
 pub use html::html;
+pub use pdf::pdf;
 pub use text::text;

@@ -58,6 +58,8 @@ pub(crate) struct Row {
     pub spoken: &'static str,
     /// The declaration that covers it.
     pub declared: Option<String>,
+    /// Connections, for drawing.
+    pub number: u64,
     pub connections: String,
     pub refused: Option<String>,
     pub sent: String,
@@ -125,8 +127,6 @@ const PROXY_PORTS: [u16; 3] = [1080, 3128, 8080];
 impl Story {
     /// Tells `report`.
     pub(crate) fn of(report: &ConformanceReport, context: &Context) -> Self {
-        let mut rows: Vec<_> = report.observed.iter().collect();
-        rows.sort_by_key(|row| row.matched.is_some());
         Self {
             site: visible(&context.site),
             plugin: report.plugin_id.to_string(),
@@ -141,7 +141,7 @@ impl Story {
                 .map(|f| finding(f, report.period))
                 .collect(),
             omitted: omitted(report),
-            rows: rows.into_iter().map(row).collect(),
+            rows: Self::rows_of(report),
             unused: report.unused.iter().map(|entry| visible(entry)).collect(),
             actions: report
                 .actions
@@ -164,6 +164,13 @@ impl Story {
             steps: verify::steps(context),
             documents: documents(report, context),
         }
+    }
+
+    /// Every destination, undeclared ones first.
+    pub(crate) fn rows_of(report: &ConformanceReport) -> Vec<Row> {
+        let mut rows: Vec<_> = report.observed.iter().collect();
+        rows.sort_by_key(|row| row.matched.is_some());
+        rows.into_iter().map(row).collect()
     }
 }
 
@@ -335,6 +342,7 @@ fn row(row: &Observed) -> Row {
         destination: words::destination(&row.host, row.port),
         spoken: words::scheme(row.scheme),
         declared: row.matched.as_deref().map(visible),
+        number: row.connections,
         connections: words::grouped(row.connections),
         refused: (row.refused > 0).then(|| words::grouped(row.refused)),
         sent: words::bytes(row.bytes_out),

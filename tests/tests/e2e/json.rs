@@ -116,6 +116,20 @@ fn documented() -> Result<()> {
             0,
         ),
         ("report list", &["report", "list"], 0),
+        ("report outbox", &["report", "outbox", "--state", "dead"], 0),
+        ("report send", &["report", "send", "--again"], 0),
+        ("contact list", &["contact", "list"], 0),
+        (
+            "contact bounced",
+            &[
+                "contact",
+                "bounced",
+                "owner@acme.example",
+                "--why",
+                "550 5.1.1 unknown",
+            ],
+            0,
+        ),
         (
             "quarantine",
             &["quarantine", digest, "--reason", "undeclared_host"],

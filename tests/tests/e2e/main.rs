@@ -21,6 +21,7 @@ mod golden;
 mod json;
 mod kills;
 mod life;
+mod mail;
 mod matrix;
 mod nights;
 mod outages;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         ("clients", clients::SCENARIOS),
         ("matrix", matrix::SCENARIOS),
         ("life", life::SCENARIOS),
+        ("mail", mail::SCENARIOS),
         ("tls", tls::SCENARIOS),
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),

@@ -3,77 +3,98 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use base::{Sha256Digest, Verdict};
+use base::Sha256Digest;
 use control::nights::NightFailure;
 use control::office::Office;
 use control::outbox::{self, Letter};
 use control::store::ReportRecord;
-use reports::mail::{self, Address, Attachment, Mail};
+use reports::mail::{self, Address, Attachment, Mail, Reader};
 use reports::{Context, EvidenceFile, SignedFile};
 use seal::trust::{Role, TrustRoot};
 
-use super::summary::notices;
+use super::published::News;
 use super::{HouseNights, Judged, Order, Readers};
 use crate::clock;
 use crate::config::Config;
 use crate::house::site::Kept;
 
+/// Letters of one night to security about single reports; the digest has the others.
+const MAX_TO_SECURITY: usize = 40;
+
 impl HouseNights {
     /// One letter to the owner and one to security for every artifact that did not keep its word or of
     /// which nobody can tell; after a scheduled night, the digest.
-    pub(super) async fn write_letters(&self, judged: &Judged, order: &Order) -> anyhow::Result<Vec<String>> {
+    pub(super) async fn write_letters(
+        &self,
+        judged: &Judged,
+        order: &Order,
+        news: &News,
+    ) -> anyhow::Result<Vec<String>> {
         let Some(readers) = &self.readers else {
             return Ok(Vec::new());
         };
-        let mut mails = Vec::new();
-        let mut notices = notices(&judged.outcome);
-        let about_artifacts: Vec<&Kept> = judged
+        let now = clock::now();
+        let mut mails: Vec<Letter> = Vec::new();
+        let mut notices = news.notices.clone();
+        let mut about_artifacts: Vec<&Kept> = judged
             .published
             .iter()
             .filter(|kept| kept.record.run_id.is_none())
             .collect();
+        // What still runs is written about before what was stopped.
+        about_artifacts.sort_by_key(|kept| mail::urgency(&kept.publication.report));
+        let mut to_security = 0;
         for kept in &about_artifacts {
-            let owner = self.owner_address(&kept.record).await?;
-            if owner.is_none() && kept.record.verdict == Verdict::NonConforming {
-                notices.push(format!(
-                    "{} names no owner who can be written to",
-                    kept.record.plugin_id
-                ));
+            let owner = self.owner_of(&kept.record.plugin_id).await?;
+            for (reader, letter) in letters(kept, readers, owner.as_ref()) {
+                let (topic, heavier) = mail::incident_topics(&kept.publication.report, reader);
+                if self.was_told(heavier).await? {
+                    continue;
+                }
+                if reader == Reader::Security {
+                    to_security += 1;
+                    if to_security > MAX_TO_SECURITY {
+                        continue;
+                    }
+                }
+                mails.push(Letter {
+                    topic: Some(topic),
+                    ..Letter::from_mail(&letter, now)
+                });
             }
-            mails.extend(letters(kept, readers, owner.as_ref()));
+        }
+        if to_security > MAX_TO_SECURITY {
+            notices.push(format!(
+                "{} of this night's {to_security} reports to security came as letters of their own; the others are in this digest and in: bailiwick report list",
+                MAX_TO_SECURITY
+            ));
         }
         if order.scheduled_for.is_some() {
-            let reports = about_artifacts
-                .iter()
-                .map(|kept| (&kept.publication.report, &kept.publication.context));
-            let night = mail::Night {
-                site: &self.config.file.site,
-                period: order.period,
-                reports: reports.collect(),
+            let news = News {
                 notices,
+                weeks: news.weeks.clone(),
             };
-            mails.push(mail::night_digest(
-                &night,
-                &readers.from,
-                &readers.security,
-                Vec::new(),
-            ));
+            let night = self.night(judged, order, &news);
+            let digest = mail::night_digest(&night, &readers.from, &readers.security, Vec::new());
+            mails.push(Letter::from_mail(&digest, now));
         }
         self.queue(mails).await
     }
 
-    async fn queue(&self, mails: Vec<Mail>) -> anyhow::Result<Vec<String>> {
-        let now = clock::now();
-        let letters: Vec<Letter> = mails.iter().map(|mail| Letter::from_mail(mail, now)).collect();
-        outbox::queue(self.office().store(), &letters, now).await?;
-        Ok(letters.into_iter().map(|letter| letter.message_id).collect())
+    /// Whether a letter about one of `topics` was ever queued.
+    async fn was_told(&self, topics: Vec<String>) -> anyhow::Result<bool> {
+        for topic in topics {
+            if self.office().store().last_letter_about(topic).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    async fn owner_address(&self, record: &ReportRecord) -> anyhow::Result<Option<Address>> {
-        let plugin = self.office().store().plugin(record.plugin_id.clone()).await?;
-        Ok(plugin
-            .and_then(|plugin| plugin.owner_email)
-            .and_then(|email| email.parse().ok()))
+    async fn queue(&self, letters: Vec<Letter>) -> anyhow::Result<Vec<String>> {
+        let now = clock::now();
+        outbox::queue(self.office().store(), &letters, now).await?;
+        Ok(letters.into_iter().map(|letter| letter.message_id).collect())
     }
 
     /// Writes again to the readers of one report, under fresh Message-IDs.
@@ -91,8 +112,12 @@ impl HouseNights {
         let trust = self.office().trust_root().await?;
         let opened = reports::open_report(&bundle, &trust)?;
         let context = context(&self.config, self.office(), &record, &bundle, &trust).await?;
-        let attachments = attach(&bundle);
-        let owner = self.owner_address(&record).await?;
+        let evidence = match &context.evidence {
+            Some(file) => std::fs::read(folder.join(&file.name)).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let attachments = attach(&bundle, &context, evidence);
+        let owner = self.owner_of(&record.plugin_id).await?;
         let from = &readers.from;
         let to_owner =
             owner.and_then(|to| mail::owner_mail(&opened.report, &context, from, &to, attachments.clone()));
@@ -110,7 +135,9 @@ impl HouseNights {
         for mail in &mut mails {
             mail.message_id = mail.message_id.replacen('@', &format!(".again-{again}@"), 1);
         }
-        let queued = self.queue(mails).await?;
+        let now = clock::now();
+        let letters = mails.iter().map(|mail| Letter::from_mail(mail, now)).collect();
+        let queued = self.queue(letters).await?;
         self.bell.notify_one();
         Ok(Ok(queued))
     }
@@ -163,24 +190,33 @@ pub(in crate::house) async fn context(
     })
 }
 
-fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> Vec<Mail> {
+fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> Vec<(Reader, Mail)> {
     let publication = &kept.publication;
     let (report, context) = (&publication.report, &publication.context);
-    let attachments = attach(&publication.bundle);
+    let attachments = attach(&publication.bundle, context, publication.evidence.clone());
     let to_owner =
         owner.and_then(|to| mail::owner_mail(report, context, &readers.from, to, attachments.clone()));
     let to_security = mail::security_mail(report, context, &readers.from, &readers.security, attachments);
+    let to_owner = to_owner.map(|letter| (Reader::Owner, letter));
+    let to_security = to_security.map(|letter| (Reader::Security, letter));
     to_owner.into_iter().chain(to_security).collect()
 }
 
-fn attach(bundle: &[u8]) -> Vec<Attachment> {
-    Attachment::if_small(
+/// The signed report and, where it is small, the evidence bundle that it names: together they can be
+/// checked by whoever gets the letter, without asking anybody.
+fn attach(bundle: &[u8], context: &Context, evidence: Vec<u8>) -> Vec<Attachment> {
+    let report = Attachment::if_small(
         auditor::BUNDLE_NAME,
         "application/vnd.dev.sigstore.bundle.v0.3+json",
         bundle.to_vec(),
-    )
-    .into_iter()
-    .collect()
+    );
+    // Only the very bytes that the report names.
+    let evidence = context
+        .evidence
+        .as_ref()
+        .filter(|file| Sha256Digest::of(&evidence) == file.digest)
+        .and_then(|file| Attachment::if_small(&file.name, "application/zstd", evidence));
+    report.into_iter().chain(evidence).collect()
 }
 
 fn evidence_file(folder: &Path) -> anyhow::Result<Option<EvidenceFile>> {

@@ -1,9 +1,12 @@
 //! The night, put together: the auditor judges, the office acts and remembers, the postman is rung.
 
+mod contacts;
 pub(super) mod lease;
 pub(super) mod letters;
 mod live;
+mod published;
 mod summary;
+mod told;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -52,6 +55,7 @@ pub struct HouseNights {
     config: Config,
     readers: Option<Readers>,
     bell: Arc<Notify>,
+    hook_bell: Arc<Notify>,
     office: OnceLock<Office>,
     /// One night at a time.
     at_work: tokio::sync::Mutex<()>,
@@ -82,6 +86,7 @@ impl HouseNights {
             config: config.clone(),
             readers,
             bell,
+            hook_bell: Arc::default(),
             office: OnceLock::new(),
             at_work: tokio::sync::Mutex::default(),
             last_cut: Mutex::default(),
@@ -93,12 +98,17 @@ impl HouseNights {
         assert!(self.office.set(office).is_ok(), "a house has one office");
     }
 
+    /// Rings when a webhook has something to tell.
+    pub fn hook_bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.hook_bell)
+    }
+
     /// What the last automatic act cut.
     pub fn last_cut(&self) -> Option<ListPublished> {
         self.last_cut.lock().clone()
     }
 
-    fn office(&self) -> &Office {
+    pub(super) fn office(&self) -> &Office {
         self.office
             .get()
             .expect("nights begin after the house was opened")
@@ -198,7 +208,14 @@ impl HouseNights {
         if order.is_dry() {
             let now = clock::now();
             let judged = self.judge(&order, now, false, None).await?;
-            return Ok(Ok(summary(judged, Vec::new(), now, order.request.observed)));
+            let news = self.news(&judged).await?;
+            return Ok(Ok(summary(
+                judged,
+                Vec::new(),
+                news.notices,
+                now,
+                order.request.observed,
+            )));
         }
         let Some(lease) = Lease::take(office.store()).await? else {
             return Ok(Err(NightFailure::Busy));
@@ -218,7 +235,10 @@ impl HouseNights {
             .await?
             .with_context(|| format!("the night that was due at {to} was held already"))?;
         let judged = self.judge(order, now, is_resumed, Some(lease.watch())).await?;
-        let mails = self.write_letters(&judged, order).await?;
+        let news = self.news(&judged).await?;
+        self.publish_night(&judged, order, &news).await?;
+        let mails = self.write_letters(&judged, order, &news).await?;
+        self.tell_hooks(&judged, order).await?;
         self.remember(&judged.outcome, order).await?;
         let outcome = format!(
             "{} conforming, {} not conforming, {} inconclusive, {} without traffic",
@@ -234,7 +254,7 @@ impl HouseNights {
         if !mails.is_empty() {
             self.bell.notify_one();
         }
-        Ok(summary(judged, mails, now, order.request.observed))
+        Ok(summary(judged, mails, news.notices, now, order.request.observed))
     }
 
     /// Whether the night that is due was begun before and interrupted.
@@ -290,6 +310,11 @@ impl HouseNights {
             *self.last_cut.lock() = Some(last.clone());
         }
         Ok(judged)
+    }
+
+    /// Whom an owner writes to.
+    pub(super) fn security_contact(&self) -> String {
+        security_contact(&self.config)
     }
 
     fn auditor(&self) -> anyhow::Result<Auditor> {
@@ -358,6 +383,15 @@ impl Nights for HouseNights {
         Box::pin(async move {
             let sent = self.send_again(report).await;
             sent.map_err(|error| NightFailure::Failed {
+                what: format!("{error:#}"),
+            })?
+        })
+    }
+
+    fn ask_contact(&self, address: String, who: String) -> Answer<'_, Result<String, NightFailure>> {
+        Box::pin(async move {
+            let asked = self.ask(&address, &who).await;
+            asked.map_err(|error| NightFailure::Failed {
                 what: format!("{error:#}"),
             })?
         })

@@ -8,7 +8,13 @@ use control::words::Action;
 
 use super::Judged;
 
-pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp, observed: bool) -> AuditSummary {
+pub(super) fn summary(
+    judged: Judged,
+    mails: Vec<String>,
+    notices: Vec<String>,
+    now: Timestamp,
+    observed: bool,
+) -> AuditSummary {
     let outcome = judged.outcome;
     let kept = |report: &auditor::Reported| {
         judged.published.iter().find(|kept| {
@@ -72,7 +78,7 @@ pub(super) fn summary(judged: Judged, mails: Vec<String>, now: Timestamp, observ
             .map(doubt_line)
             .chain(outcome.troubles.clone())
             .collect(),
-        notices: notices(&outcome),
+        notices,
         proposals: outcome.acts.iter().map(proposal_line).collect(),
         changes: outcome.changes.iter().map(change_line).collect(),
     }

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_registry.sql"),
     include_str!("migrations/0002_run_listeners.sql"),
     include_str!("migrations/0003_judgement.sql"),
+    include_str!("migrations/0004_post.sql"),
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -148,6 +149,7 @@ mod tests {
                 "d7b3a2f647bc108861799cd5bd960f119a1cfad95cfc3fb24134849485e3f585",
                 "16dd7fa8dd5a01cee1efaa401508470772ebe6eacec834b8795d963fbc9bd2de",
                 "4aa9fa7fbb3d7cf275465870777639ed5631b0f4eef6622ab921abe3683bd54a",
+                "8073f2c20dee0890f1c86511f288e4533f33f5aaa3a52b9062c90c5a17e72ce9",
             ]
         );
     }

@@ -3,8 +3,8 @@
 use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use crate::store::ReportRecord;
-use crate::store::sqlite::row::{moment, optional_text, text};
+use crate::store::sqlite::row::{count, moment, optional_text, text};
+use crate::store::{ReportRecord, WeekRecord};
 
 pub(in crate::store) fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<bool> {
     let added = db.execute(
@@ -56,6 +56,35 @@ pub(in crate::store) fn reports_for(
         params![artifact_digest.to_string(), from.unix_us(), to.unix_us()],
         report_record,
     )?
+    .collect()
+}
+
+pub(in crate::store) fn weeks(db: &Connection, since: Timestamp) -> rusqlite::Result<Vec<WeekRecord>> {
+    // The epoch was a Thursday; a period that ends on the first moment of a Monday belongs to the week
+    // before.
+    const DAY_US: i64 = 24 * 3600 * 1_000_000;
+    const WEEK_US: i64 = 7 * DAY_US;
+    const TO_MONDAY_US: i64 = 3 * DAY_US;
+    db.prepare_cached(
+        "SELECT (to_us - 1 + ?2) / ?1 AS week,
+            count(*) FILTER (WHERE verdict = 'conforming') AS conforming,
+            count(*) FILTER (WHERE verdict = 'non_conforming') AS non_conforming,
+            count(*) FILTER (WHERE verdict = 'inconclusive') AS inconclusive,
+            count(*) FILTER (WHERE verdict = 'no_traffic') AS no_traffic,
+            count(DISTINCT artifact_digest) FILTER (WHERE verdict = 'non_conforming') AS broke
+         FROM reports WHERE run_id IS NULL AND to_us > ?3 GROUP BY week ORDER BY week DESC",
+    )?
+    .query_map(params![WEEK_US, TO_MONDAY_US, since.unix_us()], |row| {
+        let week: i64 = row.get("week")?;
+        Ok(WeekRecord {
+            from: Timestamp::from_unix_us(week * WEEK_US - TO_MONDAY_US),
+            conforming: count(row, "conforming")?,
+            non_conforming: count(row, "non_conforming")?,
+            inconclusive: count(row, "inconclusive")?,
+            no_traffic: count(row, "no_traffic")?,
+            artifacts_not_conforming: count(row, "broke")?,
+        })
+    })?
     .collect()
 }
 
