@@ -134,7 +134,6 @@ impl<'s> Registry<'s> {
                 signer: opened.signer,
                 admitted_at: build.admitted_at,
                 admitted_by: WHO.to_owned(),
-                components: Vec::new(),
             },
         };
         let act = Act {

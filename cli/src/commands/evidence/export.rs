@@ -169,7 +169,9 @@ pub fn open(place: &LogPlace, panel: &Panel) -> anyhow::Result<VerifiedLog> {
     let opened = VerifiedLog::open_range(&place.folder, &place.verifier, &options, 0..0, &mut |_| {});
     opened.map_err(|error| match error {
         NotVerified::Tampered(_) => not_verified(place, &error.to_string()),
-        NotVerified::Verify(VerifyError::NoLog { .. }) => Unknowable(error.to_string()).into(),
+        NotVerified::Unseen(_) | NotVerified::Verify(VerifyError::NoLog { .. }) => {
+            Unknowable(error.to_string()).into()
+        }
         NotVerified::Verify(_) => error.into(),
     })
 }
