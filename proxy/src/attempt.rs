@@ -109,7 +109,9 @@ impl Attempt {
             let why = format!("{target} is not dialled: {below}");
             return Err(Refusal::new(RefusalReason::Floor, &why));
         }
+        let turn = core.turns.pass(facts.plugin_id.as_ref()).await;
         let recorded = core.recorder.record_and_wait(&facts).await;
+        drop(turn);
         core.metrics.queued(started.elapsed());
         if recorded.is_err() {
             // Written as soon as anything can be; the client need not wait for it.

@@ -20,11 +20,18 @@ use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::places::Places;
 use crate::proof::Proof;
-use crate::recorder::Recorder;
+use crate::recorder::{Durability, Recorder};
 use crate::ruling::Rulings;
 use crate::settings::{Settings, Unattributed};
 use crate::tls::TlsKeeper;
+use crate::turnstile::Turnstile;
 
+/// Attempts of one plugin that wait for their record at once. Enough for the log to take many in one
+/// write; few enough that a plugin that floods the gateway queues up behind itself, and its neighbours do
+/// not stand in that queue.
+const RECORDED_AT_ONCE: usize = 16;
+/// The same where a record waits for the disk: then many have to share one wait.
+const RECORDED_AT_ONCE_BY_DISK: usize = 1024;
 /// How long clients that came in before the gateway began to drain may take to begin to speak.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
@@ -36,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) runs: Arc<dyn Runs>,
     pub(crate) rulings: Arc<dyn Rulings>,
     pub(crate) recorder: Recorder,
+    /// Where attempts take turns before they are recorded.
+    pub(crate) turns: Turnstile,
     pub(crate) floor: Floor,
     pub(crate) live: Arc<LiveTable>,
     /// Client connections that there may be.
@@ -75,6 +84,10 @@ impl Core {
             floor: Floor::new(own, settings.allow_private.clone()),
             live: Arc::new(LiveTable::new(settings.limits.quotas)),
             places: Arc::new(Places::new(settings.limits.connections)),
+            turns: Turnstile::new(match recorder.durability() {
+                Durability::Group => RECORDED_AT_ONCE,
+                Durability::Strict => RECORDED_AT_ONCE_BY_DISK,
+            }),
             metrics: Metrics::new(recorder.counters(), now),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),

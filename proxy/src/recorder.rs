@@ -235,6 +235,11 @@ impl Recorder {
             .map_err(|cause| RecorderError::Checkpoint { cause })
     }
 
+    /// How an event counts as written.
+    pub(crate) fn durability(&self) -> Durability {
+        self.shared.settings.durability
+    }
+
     /// The gateway whose events these are.
     pub fn gateway(&self) -> &str {
         &self.shared.settings.gateway

@@ -1,9 +1,14 @@
 //! What one plugin may use of the gateway, and what its neighbours notice of it.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::mpsc;
+
 use base::RefusalReason;
+use evidence::EventKind;
 use proxy::KillScope;
 
-use crate::world::{Origin, Plan, World};
+use crate::world::{Origin, Plan, Plugin, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_over_its_quota_is_told_so_and_its_neighbour_is_served() {
@@ -57,4 +62,38 @@ async fn stop_and_count(world: &World, refusals: u64) {
         )
     });
     assert_eq!(counted, refusals);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_plugin_that_floods_the_gateway_queues_up_behind_itself() {
+    const FLOOD: usize = 200;
+    let origin = Origin::start().await;
+    let world = World::reaching(&[("api.example", origin.address)]).await;
+    let (loud, quiet) = (world.plugin("acme.loud", 1), world.plugin("acme.quiet", 2));
+    let ask = |plugin: &Plugin| {
+        let mut client = TcpStream::connect(world.address()).unwrap();
+        let request = format!("CONNECT api.example:443 HTTP/1.1\r\n{}\r\n", plugin.header());
+        client.write_all(request.as_bytes()).unwrap();
+        client
+    };
+    // The gateway's only worker is held until all of them stand in line, the quiet one last.
+    let (release, held) = mpsc::channel::<()>();
+    let (begun, begins) = mpsc::channel();
+    tokio::spawn(async move {
+        begun.send(()).unwrap();
+        held.recv().unwrap();
+    });
+    begins.recv().unwrap();
+    let _flood: Vec<TcpStream> = (0..FLOOD).map(|_| ask(&loud)).collect();
+    let _neighbour = ask(&quiet);
+    release.send(()).unwrap();
+    let opened = world.sees("everybody's opening", |events| {
+        let opened = events.iter().filter(|event| event.kind == EventKind::Open);
+        let plugins: Vec<String> = opened
+            .filter_map(|event| event.plugin_id.as_ref().map(ToString::to_string))
+            .collect();
+        (plugins.len() == FLOOD + 1).then_some(plugins)
+    });
+    let before = opened.iter().take_while(|plugin| *plugin == "acme.loud").count();
+    assert!(before < FLOOD / 2, "{before} of {FLOOD} were recorded first");
 }
