@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::{DnsResult, Mode, Outcome, RefusalReason};
 use evidence::EventKind;
 use proxy::{KillScope, Ruling};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{Origin, Plan, World};
 
@@ -47,6 +47,44 @@ async fn an_idle_tunnel_ends_with_a_reset_on_both_sides_and_one_close() {
         .count();
     assert_eq!(killed, 2);
     assert_eq!(world.gateway.kill(scope).await.tunnels, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_in_full_talk_is_reset_at_once_and_each_of_its_ends_is_called_a_kill() {
+    const CROWD: usize = 48;
+    let origin = Origin::start().await;
+    let world = World::reaching(&[("ok.example", origin.address)]).await;
+    let (doomed, spared) = (world.plugin("acme.doomed", 1), world.plugin("acme.spared", 2));
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let client = world.tunnel(&doomed, "ok.example:443").await;
+        crowd.push((client, origin.accept().await));
+    }
+    let mut talking = Vec::new();
+    for (mut client, mut server) in crowd {
+        talking.push(tokio::spawn(async move {
+            while client.io.write_all(b"on and on").await.is_ok() {}
+        }));
+        talking.push(tokio::spawn(async move {
+            let mut said = vec![0; 1 << 16];
+            while matches!(server.io.read(&mut said).await, Ok(1..)) {}
+        }));
+    }
+    let mut other = world.tunnel(&spared, "ok.example:443").await;
+    let mut other_server = origin.accept().await;
+    let scope = KillScope::Run(doomed.claims.run_id);
+    assert_eq!(world.gateway.kill(scope).await.tunnels, CROWD as u64);
+    for end in talking {
+        end.await.unwrap();
+    }
+    other.send("still here").await;
+    assert_eq!(other_server.exactly(10).await, b"still here");
+    let ends = world.sink.wait_for(Duration::from_secs(60), |events| {
+        let closes = events.iter().filter(|event| event.kind == EventKind::Close);
+        let ends: Vec<_> = closes.map(|event| event.outcome).collect();
+        (ends.len() == CROWD).then_some(ends)
+    });
+    assert_eq!(ends, Some(vec![Some(Outcome::Killed); CROWD]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
