@@ -349,3 +349,20 @@ fn a_draft_policy_shows_what_it_would_do() {
     );
     assert!(stage.quarantined.borrow().is_empty());
 }
+
+#[test]
+fn a_report_says_in_how_many_runs_a_host_was_seen_and_what_was_open_at_midnight() {
+    let night = Stage::new()
+        .declares("p", &["ok.example"])
+        .runs("p", 2)
+        .observes("p", "ok.example:443")
+        .line(about(Open, 50, "t", "p", "ok.example:443").of("p", 2));
+    let rows = night.report("p", None).observed;
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| (row.scheme.is_some(), row.runs, row.alive_at_end))
+        .collect();
+    assert_eq!(seen, [(false, 1, 1), (true, 1, 0)]);
+    let run_rows = night.report("p", Some(run("p", 1))).observed;
+    assert_eq!(run_rows[0].runs, 0);
+}

@@ -86,6 +86,10 @@ impl Case<'_> {
                 used.insert(entry.to_string());
             }
             add_row(&mut rows, destination, observation, &coverage);
+            // A run has one observation of each destination.
+            if let (None, Some(row)) = (self.run_id, rows.get_mut(destination)) {
+                row.runs += 1;
+            }
             let departures = departure::of(&terms, destination, observation, &coverage);
             charges.extend(Charge::of(who.run_id, observation, &departures));
             for departure in departures {
@@ -304,7 +308,10 @@ fn add_row<'a>(
         bytes_out: 0,
         bytes_in: 0,
         matched: matched.clone(),
+        runs: 0,
+        alive_at_end: 0,
     });
+    row.alive_at_end += observation.alive_at_end;
     row.connections += tally.connections;
     row.refused += tally.denied;
     row.bytes_out = row.bytes_out.saturating_add(tally.bytes_out);

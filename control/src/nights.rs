@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::api::types::{AuditRequest, AuditSummary};
+use crate::api::types::{AuditProgress, AuditRequest, AuditSummary};
 use crate::store::ReportRecord;
 
 /// A future that can be sent anywhere, as trait objects need it.
@@ -39,6 +39,11 @@ pub enum NightFailure {
 pub trait Nights: Send + Sync {
     /// Audits as asked.
     fn audit(&self, request: AuditRequest) -> Answer<'_, Result<AuditSummary, NightFailure>>;
+
+    /// How far the audit under way is; `None` where none is.
+    fn progress(&self) -> Option<AuditProgress> {
+        None
+    }
 
     /// Queues a report's letters again, under Message-IDs of their own, and gives those.
     fn send_report(&self, report: ReportRecord, who: String)

@@ -54,6 +54,8 @@ pub(crate) fn observed(name: &str, matched: Option<&str>, connections: u64) -> O
         bytes_out: connections * 1834,
         bytes_in: connections * 52_710,
         matched: matched.map(str::to_owned),
+        runs: 0,
+        alive_at_end: 0,
     }
 }
 

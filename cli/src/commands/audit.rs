@@ -1,11 +1,16 @@
 //! `bailiwick audit`: the night, by hand.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base::{PluginId, Reason, RunId, Tier, Timestamp, Verdict};
-use control::api::types::{AuditRequest, AuditSummary, AuditedReport, ChangeLine, ProposalLine};
+use control::api::types::{
+    AuditProgress, AuditRequest, AuditSummary, AuditedReport, ChangeLine, ProposalLine,
+};
 use control::store::Act;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::who;
@@ -80,7 +85,7 @@ struct ReportRow<'a> {
 ///
 /// # Errors
 /// The draft cannot be read, or the control plane cannot be reached.
-pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+pub async fn run(args: &AuditArgs, config: &Config, format: Format, quiet: bool) -> anyhow::Result<Exit> {
     let manifest = match &args.manifest {
         Some(path) => {
             let bytes = files::read_limited(path, base::json::MAX_BYTES)
@@ -101,7 +106,14 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::R
         dry_run: args.dry_run,
         who: who(),
     };
-    let summary: AuditSummary = Client::open(config).await?.post("/v1/audits", &request).await?;
+    let client = Client::open(config).await?;
+    let bar = progress_bar(quiet || format == Format::Json);
+    let summary = tokio::select! {
+        summary = client.post("/v1/audits", &request) => summary,
+        never = watch(&client, &bar) => match never {},
+    };
+    bar.finish_and_clear();
+    let summary: AuditSummary = summary?;
     let view = AuditView {
         verdict: summary.verdict(),
         from: summary.from,
@@ -121,6 +133,36 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format) -> anyhow::R
     };
     output::print(format, &view, || text(&view))?;
     Ok(exit(&summary))
+}
+
+/// How often it is asked how far the audit is.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// Moves the bar for as long as somebody waits; whoever cannot be asked is asked again.
+async fn watch(client: &Client, bar: &ProgressBar) -> Infallible {
+    loop {
+        tokio::time::sleep(GLANCE).await;
+        let asked: anyhow::Result<AuditProgress> = client.get("/v1/audits").await;
+        if let Ok(AuditProgress {
+            doing: Some(doing),
+            done,
+            of,
+        }) = asked
+        {
+            bar.set_length(of);
+            bar.set_position(done);
+            bar.set_message(doing);
+        }
+    }
+}
+
+fn progress_bar(quiet: bool) -> ProgressBar {
+    // It hides itself where standard error is no terminal.
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {human_pos} of {human_len}");
+    match style {
+        Ok(style) if !quiet => ProgressBar::new(0).with_style(style),
+        _ => ProgressBar::hidden(),
+    }
 }
 
 fn draft_policy(path: &Path) -> anyhow::Result<String> {

@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Run(own) => wait(run::run(own, &config()?, quiet)),
         Command::Runs => wait(runs::run(&config()?, format)),
         Command::Check(own) => wait(check::run(own, &config()?, format)),
-        Command::Audit(own) => wait(audit::run(own, &config()?, format)),
+        Command::Audit(own) => wait(audit::run(own, &config()?, format, quiet)),
         Command::Contact(own) => wait(contact::run(own, &config()?, format)),
         Command::Report(own) => wait(report::run(own, &config()?, format)),
         Command::Revoke(own) => wait(revoke::run(ListAct::Revoke, own, &config()?, format)),

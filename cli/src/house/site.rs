@@ -122,6 +122,11 @@ fn known_checkpoint(config: &Config, place: &logs::LogPlace, mark: Option<&LogMa
         .map(|known| known.to_string())
 }
 
+/// A moment, as it can stand in the name of a folder.
+fn file_time(moment: Timestamp) -> String {
+    moment.to_string().replace([':', '-'], "").replace(".000000", "")
+}
+
 /// The gravest reason goes on the list; the report names them all.
 fn gravest(proposal: &Proposal) -> Reason {
     let reasons = proposal.reasons.iter().copied();
@@ -470,12 +475,7 @@ impl Site for HouseSite<'_> {
             Some(run_id) => format!("run-{run_id}"),
             None => "artifact".to_owned(),
         };
-        let period = report
-            .period
-            .to
-            .to_string()
-            .replace([':', '-'], "")
-            .replace(".000000", "");
+        let period = file_time(report.period.to);
         let folder = self
             .config
             .data_dir()

@@ -170,6 +170,10 @@ pub(super) async fn audit(
     Ok(Json(audit.map_err(OfficeError::from)?))
 }
 
+pub(super) async fn audit_progress(State(desk): State<Desk>) -> Json<super::types::AuditProgress> {
+    Json(desk.nights.progress().unwrap_or_default())
+}
+
 pub(super) async fn reports(
     State(desk): State<Desk>,
     Query(query): Query<ReportQuery>,

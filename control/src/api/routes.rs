@@ -55,6 +55,7 @@ pub(super) fn table() -> Vec<Route> {
         route("POST", "/v1/kill", post(handlers::kill)),
         route("GET", "/v1/waiting", get(handlers::waiting)),
         route("POST", "/v1/waiting/{waiting_id}/decide", post(handlers::decide)),
+        route("GET", "/v1/audits", get(handlers::audit_progress)),
         route("POST", "/v1/audits", post(handlers::audit)),
         route("GET", "/v1/reports", get(handlers::reports)),
         route("GET", "/v1/reports/{report_id}", get(handlers::report)),

@@ -685,6 +685,7 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     );
     let reload = post(&api, "/v1/reload", json!({"who": "ada"})).await;
     check("post", "/v1/reload", reload);
+    check("get", "/v1/audits", get(&api, "/v1/audits").await);
     let audit = json!({"from": NOW, "dry_run": true, "who": "ada"});
     check("post", "/v1/audits", post(&api, "/v1/audits", audit).await);
     let send = json!({"who": "ada"});

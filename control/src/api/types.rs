@@ -754,6 +754,17 @@ pub struct AuditRequest {
     pub who: String,
 }
 
+/// How far an audit is: the answer to `GET /v1/audits`, with everything absent where none is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditProgress {
+    /// What is being done, for people.
+    pub doing: Option<String>,
+    /// How much of that is done.
+    pub done: u64,
+    /// How much there is in all.
+    pub of: u64,
+}
+
 /// The answer to [`AuditRequest`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuditSummary {

@@ -162,6 +162,12 @@ pub struct Observed {
     /// The declaration that covers it, in canonical form; `null` where none does.
     #[serde(deserialize_with = "nullable")]
     pub matched: Option<String>,
+    /// In how many of the runs it was seen, in a report about several.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub runs: u64,
+    /// Connections that were still open when the period ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alive_at_end: u64,
 }
 
 impl Observed {

@@ -1,12 +1,15 @@
 //! The policy at work: signed, tried out, acting as events arrive, waiting for a second person, and
 //! finishing what was interrupted.
 
+use std::collections::BTreeMap;
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{Peer, Plugin, RawClient, RawServer, Scenario, World, run, wait_until, wait_within};
+use bailiwick_tests::{
+    Peer, Plugin, RawClient, RawServer, Scenario, World, copy_folder, run, wait_until, wait_within,
+};
 use serde_json::Value;
 use toml::Table;
 
@@ -48,6 +51,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "a_manifest_is_suggested_from_what_runs_did",
         needs: &[],
         run: suggestion,
+    },
+    Scenario {
+        name: "the_same_inputs_give_the_same_bytes_in_two_processes",
+        needs: &[],
+        run: reproducible,
     },
     Scenario {
         name: "a_night_that_was_killed_is_finished_and_nothing_is_done_or_published_twice",
@@ -458,6 +466,73 @@ fn suggestion() -> Result<()> {
         one["runs"] == 1 && one["egress"].as_array().is_some_and(|rows| rows.len() == 1),
         "{one:#}"
     );
+    Ok(())
+}
+
+/// Every file below the folder of reports, by its path there.
+fn report_files(site: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let reports = site.join("data/reports");
+    let mut files = BTreeMap::new();
+    for file in crate::demo::files(&reports) {
+        files.insert(file.strip_prefix(&reports)?.to_owned(), std::fs::read(&file)?);
+    }
+    Ok(files)
+}
+
+fn reproducible() -> Result<()> {
+    let (mut world, server) = served(&["ok.example", "paste.example"])?;
+    let since = world.ok(["status"])?["now"]
+        .as_str()
+        .context("the time")?
+        .to_owned();
+    for (id, target) in [("acme.one", "ok.example:443"), ("acme.two", "paste.example:443")] {
+        let plugin = world
+            .plugin(id)
+            .declares(&["tcp://ok.example:443"])
+            .admit("high")?;
+        let run = LiveRun::start(&world, &plugin, &[])?;
+        breach_twice(&world, &run, &server, target)?;
+    }
+    let until = world.ok(["status"])?["now"]
+        .as_str()
+        .context("the time")?
+        .to_owned();
+    world.stop()?;
+
+    // Three processes, each with a copy of its own: nothing but the inputs is the same.
+    let audit = |name: &str| {
+        let site = world.path(name);
+        copy_folder(&world.site(), &site)?;
+        let mut command = std::process::Command::new(bailiwick_tests::bailiwick());
+        command.arg("--config").arg(site.join("bailiwick.toml"));
+        command.args(["--format", "json", "audit", "--since", &since, "--until", &until]);
+        world.prepare_client(&mut command);
+        run(&mut command)?.expect(1)?;
+        report_files(&site)
+    };
+    let first = audit("one")?;
+    ensure!(
+        first.keys().any(|path| path.ends_with("report.sigstore.json")),
+        "{:?}",
+        first.keys()
+    );
+    ensure!(
+        first.keys().any(|path| path.ends_with("night.sigstore.json")),
+        "{:?}",
+        first.keys()
+    );
+    ensure!(
+        first
+            .keys()
+            .any(|path| path.extension().is_some_and(|end| end == "zst"))
+    );
+    for again in ["two", "three"] {
+        let other = audit(again)?;
+        ensure!(first.keys().eq(other.keys()), "the same files");
+        for (path, bytes) in &first {
+            ensure!(other.get(path) == Some(bytes), "{} differs", path.display());
+        }
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use auditor::{Auditor, Hypothesis, Night, NightOutcome, Period, Progress, Schedule};
 use base::{Timestamp, Verdict};
-use control::api::types::{AuditRequest, AuditSummary, ListPublished};
+use control::api::types::{AuditProgress, AuditRequest, AuditSummary, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
 use control::policy::PolicyInForce;
@@ -61,6 +61,8 @@ pub struct HouseNights {
     at_work: tokio::sync::Mutex<()>,
     /// What the last automatic act cut.
     last_cut: Mutex<Option<ListPublished>>,
+    /// How far the audit under way is.
+    progress: Arc<Mutex<Option<AuditProgress>>>,
 }
 
 /// What a night is asked for.
@@ -90,6 +92,7 @@ impl HouseNights {
             office: OnceLock::new(),
             at_work: tokio::sync::Mutex::default(),
             last_cut: Mutex::default(),
+            progress: Arc::default(),
         }
     }
 
@@ -277,6 +280,7 @@ impl HouseNights {
         let auditor = self.auditor()?;
         let (config, office, runtime) = (self.config.clone(), self.office().clone(), Handle::current());
         let (period, request, what_if) = (order.period, order.request.clone(), order.what_if.clone());
+        let shown = Arc::clone(&self.progress);
         let judged = tokio::task::spawn_blocking(move || {
             let site = HouseSite {
                 config: &config,
@@ -285,7 +289,7 @@ impl HouseNights {
                 now,
                 published: Mutex::default(),
                 cut: Mutex::default(),
-                progress: Box::new(show),
+                progress: Box::new(move |progress| *shown.lock() = Some(view(progress))),
                 is_resumed,
                 lease,
             };
@@ -305,7 +309,9 @@ impl HouseNights {
                 cut: site.cut.into_inner(),
             })
         });
-        let judged = judged.await.context("the night was interrupted")??;
+        let judged = judged.await;
+        *self.progress.lock() = None;
+        let judged = judged.context("the night was interrupted")??;
         if let Some(last) = judged.cut.last() {
             *self.last_cut.lock() = Some(last.clone());
         }
@@ -375,6 +381,10 @@ impl Nights for HouseNights {
         })
     }
 
+    fn progress(&self) -> Option<AuditProgress> {
+        self.progress.lock().clone()
+    }
+
     fn send_report(
         &self,
         report: ReportRecord,
@@ -432,9 +442,18 @@ struct Judged {
     cut: Vec<ListPublished>,
 }
 
-fn show(progress: Progress<'_>) {
+/// How far the night is, for whoever waits for it.
+fn view(progress: Progress<'_>) -> AuditProgress {
     match progress {
-        Progress::Verifying { origin, entries, of } => tracing::debug!(origin, entries, of, "verifying"),
-        Progress::Reporting { done, of } => tracing::debug!(done, of, "reporting"),
+        Progress::Verifying { origin, entries, of } => AuditProgress {
+            doing: Some(format!("verifying {origin}")),
+            done: entries,
+            of,
+        },
+        Progress::Reporting { done, of } => AuditProgress {
+            doing: Some("reporting".to_owned()),
+            done: done as u64,
+            of: of as u64,
+        },
     }
 }
