@@ -32,6 +32,18 @@ pub enum FormatWord {
     /// Of an export: CSV
     #[value(hide = true)]
     Csv,
+    /// Of an export: Parquet files in a folder
+    #[value(hide = true)]
+    Parquet,
+}
+
+/// What an export is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportForm {
+    /// Lines, one after the other.
+    Lines(Form),
+    /// Parquet files.
+    Parquet,
 }
 
 impl FormatWord {
@@ -43,7 +55,7 @@ impl FormatWord {
         match self {
             Self::Text => Ok(Format::Text),
             Self::Json => Ok(Format::Json),
-            Self::Jsonl | Self::Ocsf | Self::Csv => {
+            Self::Jsonl | Self::Ocsf | Self::Csv | Self::Parquet => {
                 anyhow::bail!(
                     "--format is text or json here; the other forms belong to: bailiwick evidence export"
                 )
@@ -52,11 +64,12 @@ impl FormatWord {
     }
 
     /// The form of an export; the entries themselves unless said otherwise.
-    pub const fn exported(self) -> Form {
+    pub const fn exported(self) -> ExportForm {
         match self {
-            Self::Text | Self::Json | Self::Jsonl => Form::Jsonl,
-            Self::Ocsf => Form::Ocsf,
-            Self::Csv => Form::Csv,
+            Self::Text | Self::Json | Self::Jsonl => ExportForm::Lines(Form::Jsonl),
+            Self::Ocsf => ExportForm::Lines(Form::Ocsf),
+            Self::Csv => ExportForm::Lines(Form::Csv),
+            Self::Parquet => ExportForm::Parquet,
         }
     }
 }

@@ -33,6 +33,10 @@ pub enum Peer {
     Python,
     /// Python with the packages of `tests/readers.txt`: what reads exports and archives elsewhere.
     Readers,
+    /// Python with PySpark, and Java: large, so it has to be asked for.
+    Spark,
+    /// A PostgreSQL server that can be started, by root for somebody else.
+    Postgres,
     /// `rsyslogd`, with its TLS driver.
     Rsyslog,
     /// The wheel of the `openai` package, as published.
@@ -85,6 +89,8 @@ impl Peer {
             Self::Litewitness => "litewitness",
             Self::Python => "python with the packages of tests/requirements.txt",
             Self::Readers => "python with the packages of tests/readers.txt",
+            Self::Spark => "PySpark and Java",
+            Self::Postgres => "a PostgreSQL server, and root to start it for somebody else",
             Self::Rsyslog => "rsyslogd with its TLS driver",
             Self::OpenaiWheel => "the openai wheel",
             Self::Postfix => "postfix, unpacked",
@@ -115,6 +121,13 @@ impl Peer {
                     .filter(|_| peers().join(folder).join("installed.txt").is_file())
                     .ok_or_else(|| missing("not in target/peers; tests/peers installs it"))
             }
+            Self::Spark => std::env::var_os("BAILIWICK_SPARK")
+                .map(PathBuf::from)
+                .filter(|python| is_executable(python) && which("java").is_some())
+                .ok_or_else(|| {
+                    missing("BAILIWICK_SPARK names the python of an environment that has pyspark")
+                }),
+            Self::Postgres => postgres().ok_or_else(|| missing("it takes root, setpriv, psql and initdb")),
             Self::Rsyslog => {
                 rsyslog().ok_or_else(|| missing("tests/peers installs rsyslog and rsyslog-gnutls"))
             }
@@ -201,6 +214,24 @@ fn is_executable(path: &Path) -> bool {
 fn python_of(folder: &str) -> Option<PathBuf> {
     let python = peers().join(folder).join("bin/python");
     is_executable(&python).then_some(python)
+}
+
+/// The folder with `initdb` may not be on `PATH`, but what is there leads to it.
+fn postgres() -> Option<PathBuf> {
+    let initdb = which("initdb").or_else(|| {
+        let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+            .ok()?
+            .flatten()
+            .map(|version| version.path().join("bin/initdb"))
+            .filter(|initdb| is_executable(initdb))
+            .collect();
+        versions.sort();
+        versions.pop()
+    })?;
+    let is_root = rustix::process::geteuid().is_root();
+    (is_root && which("setpriv").is_some() && which("psql").is_some())
+        .then(|| std::fs::canonicalize(initdb).ok())
+        .flatten()
 }
 
 fn rsyslog() -> Option<PathBuf> {

@@ -24,7 +24,7 @@ pub enum EvidenceCommand {
     Verify(verify::VerifyArgs),
     /// Write proofs of single events, for stock tools
     Prove(prove::ProveArgs),
-    /// Hand verified events on to other tools: --format jsonl, ocsf or csv
+    /// Hand verified events on to other tools: --format jsonl, ocsf, csv or parquet
     Export(export::ExportArgs),
     /// Write everything about a plugin in some time into one file that a stranger can verify
     Bundle(bundle::BundleArgs),

@@ -418,4 +418,66 @@ proptest! {
             prop_assert_eq!(files, read_bundle(&whole).unwrap());
         }
     }
+
+    #[test]
+    fn no_files_make_the_inspector_panic_and_none_is_passed_over(
+        files in prop::collection::btree_map(
+            "(events/|keys/|checkpoints/|reports/|crl/)?[a-z~]{1,6}(/[0-9]{1,2}[.]json)?([.]tlog-proof|[.]vkey|[.]pub|[.]cosigned)?",
+            prop::collection::vec(any::<u8>(), 0..60),
+            0..8,
+        )
+    ) {
+        let root = seal::trust::TrustRoot::first(vec![auditor_key().public()], 1, time("2030-01-01T00:00:00Z"));
+        let inspection = inspect(&files, &root);
+        prop_assert!(inspection.items.len() >= files.len());
+        prop_assert_eq!(inspection.proven, 0);
+        let verified = |item: &Item| matches!(item.finding, super::Finding::Verified(_));
+        // A proof is worth what the entry beside it is worth.
+        prop_assert!(inspection.items.iter().filter(|item| verified(item)).all(|item| item.name.ends_with(".tlog-proof")));
+    }
+}
+
+#[test]
+fn a_bundle_is_worth_what_the_trust_root_says_of_its_keys() {
+    use seal::trust::{Signer, TrustRoot};
+    let signer = |name: &str, role, key: SigningKey| Signer {
+        name: name.into(),
+        key: key.public(),
+        role,
+        scopes: vec!["*".parse().unwrap()],
+        valid_from: time("2026-01-01T00:00:00Z"),
+        valid_until: None,
+    };
+    let root_key = SigningKey::ed25519_from_seed(&[90; 32]).public();
+    let root = TrustRoot::first(vec![root_key], 1, time("2030-01-01T00:00:00Z")).with_signer(signer(
+        "gateway",
+        Role::Gateway,
+        gateway_key(),
+    ));
+    let files = read_bundle(&written()).unwrap();
+    let inspection = inspect(&files, &root);
+    assert_eq!((inspection.events, inspection.proven), (1, 1));
+    // The documents in this bundle are none, and the root names no other key.
+    let worth = |name: &str| {
+        inspection
+            .items
+            .iter()
+            .find(|item| item.name == name)
+            .unwrap()
+            .finding
+            .clone()
+    };
+    assert!(matches!(
+        worth("events/acme~gw-1/2.json"),
+        super::Finding::Verified(_)
+    ));
+    assert!(matches!(
+        worth("checkpoints/acme~gw-1.checkpoint"),
+        super::Finding::Verified(_)
+    ));
+    assert!(matches!(worth("keys/auditor.pub"), super::Finding::Refused(_)));
+    assert!(matches!(worth("VERIFY.md"), super::Finding::Unsigned(_)));
+    assert!(!inspection.is_clean());
+    let nobody = TrustRoot::first(vec![auditor_key().public()], 1, time("2030-01-01T00:00:00Z"));
+    assert_eq!(inspect(&files, &nobody).proven, 0);
 }

@@ -37,6 +37,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: spreadsheet,
     },
     Scenario {
+        name: "duckdb_says_who_called_paste_example",
+        needs: &[Peer::Curl, Peer::Readers],
+        run: who_called,
+    },
+    Scenario {
         name: "the_schema_table_is_the_published_schemas",
         needs: &[Peer::Readers],
         run: schema_table,
@@ -262,6 +267,44 @@ fn spreadsheet() -> Result<()> {
     assert_eq!(read["formulas"], 0);
     ensure!(read["targets"].as_u64() >= Some(3), "{read}");
     ensure!(read["rows"].as_u64() >= Some(6), "{read}");
+    Ok(())
+}
+
+/// The very question that README.md asks, put to DuckDB over our folder and nothing else.
+fn who_called() -> Result<()> {
+    let (mut world, plugin) = breached()?;
+    world.stop()?;
+    let folder = world.path("archive");
+    let output = folder.display().to_string();
+    export(&world, &["--format", "parquet", "--output", &output])?.expect(0)?;
+    let readme = std::fs::read_to_string(bailiwick_tests::workspace().join("README.md"))?;
+    let line = readme
+        .lines()
+        .find(|line| line.starts_with("duckdb -c ") && line.contains("paste.example"))
+        .context("README.md asks DuckDB who called paste.example")?;
+    let query = line.split('"').nth(1).context("a query in quotation marks")?;
+    // Last month, for somebody who asks next month.
+    let query = query
+        .replace("data/archive", &output)
+        .replace("current_date", "(current_date + INTERVAL 1 MONTH)");
+    let script = "import duckdb, json, sys; print(json.dumps([[str(v) for v in row] for row in duckdb.sql(sys.argv[1]).fetchall()]))";
+    let told = run(Peer::Readers.command().args(["-c", script, &query]))?
+        .expect(0)?
+        .json()?;
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(told[0][0], plugin.id.as_str(), "{told}");
+    let wrong = export(
+        &world,
+        &[
+            "--format",
+            "parquet",
+            "--output",
+            &output,
+            "--host",
+            "paste.example",
+        ],
+    )?;
+    ensure!(wrong.expect(2)?.error_line()?.contains("leave the filters out"));
     Ok(())
 }
 

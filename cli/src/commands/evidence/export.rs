@@ -4,6 +4,7 @@
 //! however long the log is, and no line is written that was not signed. A file appears once the last
 //! entry was proven; whoever reads from a pipe hears by the exit status that a log did not hold.
 
+mod archive;
 mod findings;
 
 use std::fs::File;
@@ -21,7 +22,8 @@ use super::witnessing::Panel;
 use crate::config::Config;
 use crate::exit::{Exit, Refused, Unknowable};
 use crate::house::logs::{self, LogPlace};
-use crate::{output, trust_file};
+use crate::output::{self, ExportForm};
+use crate::trust_file;
 
 /// Written at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -29,14 +31,15 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// `bailiwick evidence export` arguments.
 ///
 /// The forms are --format jsonl (each entry as its own bytes, the default), ocsf (Network Activity, DNS
-/// Activity, and Detection Findings from the reports), and csv. Only entries that the log's key signed
-/// are exported; a log that does not verify is refused, and no file is left behind.
+/// Activity, and Detection Findings from the reports), csv, and parquet (whole logs, in the layout of the
+/// archive, into the folder that --output names). Only entries that the log's key signed are exported; a
+/// log that does not verify is refused, and no file is left behind.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Where to; - is standard output
+    /// Where to; - is standard output; for parquet, a folder
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// One gateway's log only [default: all of this site]
@@ -48,7 +51,7 @@ pub struct ExportArgs {
 ///
 /// # Errors
 /// A log does not verify (a refusal) or is not there, or the output cannot be written.
-pub fn run(args: &ExportArgs, config: &Config, form: Form, quiet: bool) -> anyhow::Result<Exit> {
+pub fn run(args: &ExportArgs, config: &Config, form: ExportForm, quiet: bool) -> anyhow::Result<Exit> {
     let trust = trust_file::read(&config.trust_root_path())?;
     let mut places = logs::all(config, &trust)?;
     if let Some(gateway) = &args.gateway {
@@ -58,11 +61,20 @@ pub fn run(args: &ExportArgs, config: &Config, form: Form, quiet: bool) -> anyho
             "this site has no log of a gateway {gateway:?}"
         );
     }
+    let (panel, filter) = (Panel::of_site(config, &trust)?, args.filter.filter());
+    let form = match form {
+        ExportForm::Lines(form) => form,
+        ExportForm::Parquet => {
+            let count = archive::write(&places, &panel, &filter, &args.output)?;
+            output::note(quiet, &format!("exported {count} entries"));
+            return Ok(Exit::Done);
+        }
+    };
     let job = Job {
         config,
         trust: &trust,
-        panel: Panel::of_site(config, &trust)?,
-        filter: args.filter.filter(),
+        panel,
+        filter,
         form,
     };
     let sum = if args.output == Path::new("-") {
