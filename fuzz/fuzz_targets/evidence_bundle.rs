@@ -9,7 +9,7 @@ use reports::bundle::{MAX_ENTRIES, inspect, read_bundle};
 
 fuzz_target!(|data: &[u8]| {
     let compressed = zstd::bulk::compress(data, 1).expect("memory suffices");
-    for bytes in [data, &compressed] {
+    for bytes in [data, compressed.as_slice()] {
         let Ok(files) = read_bundle(bytes) else { continue };
         assert!(files.len() <= MAX_ENTRIES);
         for name in files.keys() {
