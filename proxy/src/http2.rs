@@ -41,7 +41,7 @@ use crate::tunnel::Tunnel;
 use ledger::Ledger;
 pub(crate) use stream::Http2Stream;
 use translate::Translation;
-use watch::Watched;
+use watch::{Outbox, Watched};
 
 /// How long a client may take to close once it was told to.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -57,6 +57,7 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
     let Client { io, buffer, entry } = client;
     let ledger = Arc::new(Ledger::new(core));
     let (limits, patience) = (core.settings().limits, core.settings().timeouts.head);
+    let (watched, outbox) = Watched::new(io, buffer, Arc::clone(&ledger));
     let handshake = h2::server::Builder::new()
         .max_concurrent_streams(limits.http2.streams)
         .initial_window_size(limits.http2.stream_window)
@@ -65,9 +66,9 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) {
         .max_send_buffer_size(SEND_BUFFER)
         .max_local_error_reset_streams(Some(MAX_BROKEN))
         .enable_connect_protocol()
-        .handshake(Watched::new(io, buffer, Arc::clone(&ledger)));
-    match timeout(patience, handshake).await {
-        Ok(Ok(io)) => Connection::new(core, entry, io, ledger).run().await,
+        .handshake(watched);
+    match timeout(patience, outbox.emptied_after(handshake)).await {
+        Ok(Ok(io)) => Connection::new(core, entry, io, outbox, ledger).run().await,
         Ok(Err(error)) if error.is_io() => {}
         Ok(Err(_)) => {
             refuse(
@@ -100,6 +101,7 @@ struct Connection<'a> {
     core: &'a Arc<Core>,
     entry: Entry,
     io: h2::server::Connection<Watched, Bytes>,
+    outbox: Arc<Outbox>,
     ledger: Arc<Ledger>,
     /// One for each stream that is being served. A stream that the client took back still has its
     /// place until nothing is done for it any more, so that taking back buys no further work.
@@ -131,6 +133,7 @@ impl<'a> Connection<'a> {
         core: &'a Arc<Core>,
         entry: Entry,
         mut io: h2::server::Connection<Watched, Bytes>,
+        outbox: Arc<Outbox>,
         ledger: Arc<Ledger>,
     ) -> Self {
         let streams = usize::try_from(core.settings().limits.http2.streams).unwrap_or(usize::MAX);
@@ -142,6 +145,7 @@ impl<'a> Connection<'a> {
             core,
             entry,
             io,
+            outbox,
             ledger,
         }
     }
@@ -179,13 +183,17 @@ impl<'a> Connection<'a> {
                 _ => std::future::pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            () = self.core.draining.cancelled(), if self.leaving.is_none() => Turn::Draining,
-            turn = next_arrival(io, places) => turn,
-            () = pong => Turn::Pong,
-            () = sleep_until(deadline) => Turn::Timer,
-        }
+        let is_leaving = self.leaving.is_some();
+        let turn = async {
+            tokio::select! {
+                biased;
+                () = self.core.draining.cancelled(), if !is_leaving => Turn::Draining,
+                turn = next_arrival(io, places) => turn,
+                () = pong => Turn::Pong,
+                () = sleep_until(deadline) => Turn::Timer,
+            }
+        };
+        self.outbox.emptied_after(turn).await
     }
 
     /// When to look up from waiting.
@@ -257,7 +265,7 @@ impl<'a> Connection<'a> {
         self.io.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         let closed = poll_fn(|cx| self.io.poll_closed(cx));
         // Whoever does not take the frame is cut off without it.
-        let _ = timeout(FAREWELL, closed).await;
+        let _ = timeout(FAREWELL, self.outbox.emptied_after(closed)).await;
         let why = "too many requests were taken back before they were answered";
         refuse(self.core, RefusalReason::Limit, why, None).await;
     }
