@@ -1,6 +1,6 @@
 //! Sinks: where events are written. The recorder owns one and nobody else does.
 //!
-//! Appending is quick and is done by one thread. Waiting for a disk is not quick: a sink hands it out
+//! Appending is quick and is done by one thread at a time. Waiting for a disk is not quick: a sink hands it out
 //! as [`Work`], which another thread does while appending goes on.
 
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub trait Work: Send + 'static {
     fn run(self) -> Self::Done;
 }
 
-/// A place for events with a single writer. Called from one thread, which acknowledges connections
-/// and therefore waits for nothing.
+/// A place for events with a single writer. Called from one thread at a time, which acknowledges or relays
+/// connections and therefore waits for nothing.
 pub trait EventSink: Send + 'static {
     /// Waiting that is handed out.
     type Work: Work;
