@@ -226,7 +226,12 @@ impl Live {
             let more = best
                 .as_ref()
                 .is_none_or(|best| asked.action() > best.measure.action());
-            if matches!(asked, Measure::Alert(_)) || self.proposed.contains(&key) || !more {
+            // A person may have lifted it since; then the same evidence does not bring it back.
+            let done = artifact
+                .acts
+                .iter()
+                .any(|past| past.clause == name && past.at >= self.from && past.action >= asked.action());
+            if matches!(asked, Measure::Alert(_)) || self.proposed.contains(&key) || done || !more {
                 continue;
             }
             best = Some(Proposal {

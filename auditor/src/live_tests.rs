@@ -221,3 +221,29 @@ fn a_window_of_the_night_is_the_window_of_the_clause() {
     assert_eq!(night([0, 60]), Measure::Quarantine);
     assert_eq!(night([0, 61]), Measure::Alert(Restraint::NotCorroborated));
 }
+
+#[test]
+fn what_a_person_lifted_is_not_done_again_on_the_same_evidence() {
+    let act = PastAct {
+        at: at(21),
+        action: AutomaticAction::Quarantine,
+        clause: "tiers.medium.on_breach".to_owned(),
+        enabled_by: "ops".to_owned(),
+        crl_number: Some(7),
+    };
+    let reinstated = stage().change(|stage| {
+        stage.artifacts[0].state = ArtifactState::Reinstated;
+        stage.artifacts[0].acts = vec![act];
+    });
+    let lines = [
+        tunnel(10, "a", "evil.example:443"),
+        tunnel(20, "b", "evil.example:443"),
+    ]
+    .concat();
+    assert_eq!(watch(&reinstated, &lines), []);
+    let night = lines.into_iter().fold(reinstated, Stage::line);
+    let acts = night.audit().acts;
+    assert_eq!(acts.len(), 1);
+    assert!(matches!(acts[0].result, ActResult::DoneBefore { .. }));
+    assert!(night.quarantined.borrow().is_empty());
+}

@@ -238,8 +238,12 @@ impl Night<'_> {
                 protected_until: artifact.protected_until,
                 now: self.now,
             };
-            done.extend(done_before(&records.policy, artifact, &accused));
-            proposals.extend(propose(&records.policy, &accused));
+            let before = done_before(&records.policy, artifact, &accused);
+            let proposal = propose(&records.policy, &accused);
+            // What was done on account of this period's evidence, and lifted by a person since, is not done
+            // again on account of the same.
+            proposals.extend(proposal.filter(|proposal| !before.iter().any(|act| act.outdoes(proposal))));
+            done.extend(before);
         }
         let running: BTreeSet<ArtifactDigest> = dockets
             .iter()

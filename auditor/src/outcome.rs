@@ -64,6 +64,14 @@ pub struct Act {
     pub result: ActResult,
 }
 
+impl Act {
+    /// Whether this act, by the same clause, was as much as `proposal` asks for.
+    pub(crate) fn outdoes(&self, proposal: &Proposal) -> bool {
+        let measures = (self.proposal.measure.action(), proposal.measure.action());
+        self.proposal.clause == proposal.clause && measures.0 >= measures.1
+    }
+}
+
 /// What became of a proposal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActResult {
