@@ -458,7 +458,14 @@ impl Config {
     /// # Errors
     /// The text is no duration of at least an hour.
     pub fn keep_entries_s(&self) -> Result<Option<i64>, String> {
-        self.file.evidence.keep_entries.as_deref().map(keep_s).transpose()
+        let keep = self.file.evidence.keep_entries.as_deref();
+        keep.map(|text| match keep_s(text)? {
+            seconds @ 3600.. => Ok(seconds),
+            _ => Err(format!(
+                "{text:?} is shorter than an hour, and an hour is archived whole"
+            )),
+        })
+        .transpose()
     }
 
     /// An address to listen on, with its path made absolute.
@@ -648,20 +655,16 @@ pub enum ArchivePlace {
 /// How many seconds a duration such as "30d" has; a day has 24 hours.
 ///
 /// # Errors
-/// It is none, or shorter than an hour.
+/// It is none, or lies before its beginning.
 pub fn keep_s(text: &str) -> Result<i64, String> {
     let parsed = text
         .parse::<jiff::Span>()
         .ok()
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
-    let duration =
-        parsed.ok_or_else(|| format!("{text:?} is not a duration; write for example \"30d\" or \"12h\""))?;
-    match duration.as_secs() {
-        seconds @ 3600.. => Ok(seconds),
-        _ => Err(format!(
-            "{text:?} is shorter than an hour, and an hour is archived whole"
-        )),
-    }
+    let seconds = parsed.map(|duration| duration.as_secs());
+    seconds
+        .filter(|seconds| *seconds >= 0)
+        .ok_or_else(|| format!("{text:?} is not a duration; write for example \"30d\" or \"12h\""))
 }
 
 /// A TOML error as one line: where, and what.

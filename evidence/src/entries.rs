@@ -82,7 +82,9 @@ impl Entries<'_> {
         let width = TILE_WIDTH as u64;
         let number = self.range.start / width;
         let read = EntryBundle {
-            bundle: self.proven_bundle(number)?,
+            bundle: self
+                .proven_bundle(number)
+                .map_err(|error| self.log.or_pruned(error, self.range.start))?,
             range: self.range.start..self.range.end.min((number + 1) * width),
         };
         let gateway = self.log.checkpoint().origin().gateway();

@@ -99,6 +99,20 @@ impl VerifiedLog {
         }
     }
 
+    /// What is missing and was pruned was not changed: nobody can tell.
+    pub(crate) fn or_pruned(&self, error: ReadError, index: u64) -> ReadError {
+        match error {
+            ReadError::Changed { file }
+                if file.starts_with(ENTRIES)
+                    && !self.files().root().join(&file).exists()
+                    && self.pruned_to().is_ok_and(|to| index < to) =>
+            {
+                ReadError::Pruned { index }
+            }
+            error => error,
+        }
+    }
+
     /// What is wrong with the entries in `range`, all of bundle `number`.
     fn fault_in_bundle(&self, number: u64, range: Range<u64>) -> Result<Option<(u64, Fault)>, VerifyError> {
         let proven = match self.proven_entries(range.start) {
@@ -120,7 +134,7 @@ impl VerifiedLog {
                 };
                 (bundle, entries, Some(doubt))
             }
-            Err(ReadError::NoSuchEntry { .. }) => return Ok(None),
+            Err(ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. }) => return Ok(None),
         };
         let (file, entries, doubt) = proven;
         let first = number * TILE_WIDTH as u64;
@@ -190,7 +204,7 @@ fn unreadable(error: ReadError, first_bad: u64) -> NotVerified {
             first_bad,
             Fault::Missing { file },
         ))),
-        ReadError::NoSuchEntry { .. } => {
+        ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. } => {
             NotVerified::Tampered(Box::new(crate::verify::unbelievable_from(first_bad, Fault::Root)))
         }
     }

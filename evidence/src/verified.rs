@@ -58,6 +58,14 @@ pub enum ReadError {
         /// The file.
         file: String,
     },
+    /// The entry was pruned, and the archive that has it is not there. Nobody can tell; bring the archive.
+    #[error(
+        "entry {index} was pruned and the archive that has it is not there; put the archive back where the file \"archive\" in the log's folder says"
+    )]
+    Pruned {
+        /// The entry.
+        index: u64,
+    },
     /// The log has no such entry.
     #[error("the log has {size} entries under its checkpoint and no entry {index}")]
     NoSuchEntry {
@@ -198,7 +206,8 @@ impl VerifiedLog {
     /// [`ReadError`].
     pub fn prove(&self, index: u64) -> Result<EventProof, ReadError> {
         // Here the whole bundle was verified, and is to be what it was then.
-        self.proven_bundle(&mut self.tiles(), index)?;
+        self.proven_bundle(&mut self.tiles(), index)
+            .map_err(|error| self.or_pruned(error, index))?;
         prove_in(
             &self.folder,
             &self.verifier,
@@ -380,7 +389,8 @@ pub struct Events<'a> {
 
 impl Events<'_> {
     fn refill(&mut self) -> Result<(), ReadError> {
-        let bundle = self.log.proven_bundle(&mut self.tiles, self.next)?;
+        let bundle = self.log.proven_bundle(&mut self.tiles, self.next);
+        let bundle = bundle.map_err(|error| self.log.or_pruned(error, self.next))?;
         let (entries, _) = bundle.entries();
         let skip = usize::try_from(self.next % TILE_WIDTH as u64).unwrap_or(0);
         let events = entries[skip.min(entries.len())..]

@@ -289,6 +289,10 @@ queue_mib = 64                           # events that may wait in memory: of al
 plugin_queue_mib = 8                     # and of one
 # plugin_mib_per_day = 1024              # what one plugin may add to the log in a day; without it, anything
 
+# archive = true                         # closed hours become Parquet files, which stock tools read
+# archive_to = "data/archive"
+# keep_entries = "30d"                   # how long entries stay in the log once the archive gives them back
+
 [control]
 listen = "127.0.0.1:8128"
 

@@ -11,6 +11,7 @@ mod gateways;
 pub mod hooks;
 pub mod logs;
 mod nights;
+pub mod own_log;
 mod reload;
 pub mod rulings;
 pub mod run_folder;
@@ -36,9 +37,9 @@ use control::office::{Keys, Office, Settings};
 use control::postman::Postman;
 use control::smtp::{MailServer, ServerUrl};
 use control::store::Store;
-use evidence::{LogWriter, Origin};
+use evidence::Origin;
 use proxy::{
-    EvidenceBudget, EvidenceSettings, Gap, Gateway, HandedSockets, ListenAddress, OverrideAddress, Recorder,
+    EvidenceBudget, EvidenceSettings, Gateway, HandedSockets, ListenAddress, OverrideAddress, Recorder,
 };
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
@@ -182,20 +183,8 @@ impl House {
         control: SocketAddr,
         handed: &mut HandedSockets,
     ) -> anyhow::Result<Gateway> {
-        let folder = config.log_dir();
-        let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
-        let key = key_file::read_private(&config.key_path(Role::Gateway))?;
-        let (writer, recovery) =
-            tokio::task::spawn_blocking(move || LogWriter::open(&folder, &origin, key)).await??;
-        if recovery.reintegrated > 0 || recovery.may_lack_events() {
-            tracing::warn!(
-                reintegrated = recovery.reintegrated,
-                torn_bytes = recovery.torn_bytes,
-                lost = recovery.lost,
-                "the evidence log was not closed in good order and was taken up again"
-            );
-        }
-        let gap = Gap::found_by(&recovery);
+        let own = config.clone();
+        let (writer, gap) = tokio::task::spawn_blocking(move || own_log::open(&own)).await??;
         let evidence = EvidenceSettings {
             durability: match config.file.evidence.durability {
                 config::Durability::Group => proxy::Durability::Group,

@@ -40,6 +40,11 @@ impl Cut {
         entry.len() <= MAX_EVENT_BYTES && std::str::from_utf8(entry).is_ok() && self.fields(entry).is_some()
     }
 
+    /// Whether the entry states that column.
+    pub(crate) fn has(&self, column: usize) -> bool {
+        self.present.iter().any(|&at| usize::from(at) == column)
+    }
+
     /// The columns that are there, each with its value as it is written.
     pub(crate) fn values<'c, 'e>(&'c self, entry: &'e [u8]) -> impl Iterator<Item = (usize, &'e [u8])> + 'c
     where

@@ -137,6 +137,12 @@ impl Archive {
         self.list_column(known(name, is_list)?)
     }
 
+    /// How many bytes of the file a column takes; `None` where it has no such column.
+    pub fn stored_bytes(&self, name: &str) -> Option<u64> {
+        let chunk = self.footer.chunks[column(name)?].as_ref()?;
+        Some(chunk.place.len() as u64)
+    }
+
     /// What the file hashes to.
     pub fn sha256(&self) -> Sha256Digest {
         Sha256Digest::of(&self.bytes)

@@ -126,7 +126,8 @@ impl ArchiveWriter {
     pub fn push(&mut self, entry: &[u8]) -> Result<(), PushError> {
         assert!(!self.is_full(), "the caller asks before");
         let index = self.next();
-        if self.cut.take(entry) {
+        // Without a time it is no event, and the reader says why.
+        if self.cut.take(entry) && self.cut.has(TIME) {
             let found = |column| self.cut.values(entry).find(|(at, _)| *at == column);
             let seq = found(SEQ).and_then(|(_, written)| number(written));
             if seq != Some(index) {

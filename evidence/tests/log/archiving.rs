@@ -8,7 +8,9 @@ use evidence::archive::{
     Archive, ArchiveError, ArchiveName, Archiver, Bound, Closing, LocalStore, PruneError, Pruned, Pruner,
     Put, Store, StoreError, StoredFile,
 };
-use evidence::{Completeness, Event, EventKind, Fault, Integrity, NotVerified, VerifiedLog, WhyUnproven};
+use evidence::{
+    Completeness, Event, EventKind, Fault, Integrity, NotVerified, ReadError, VerifiedLog, WhyUnproven,
+};
 
 use super::{GATEWAY, Log, event, verifier};
 
@@ -345,7 +347,18 @@ fn without_its_archive_nobody_can_tell_and_nobody_says_tampered() {
     let range =
         |range| VerifiedLog::open_range(&log.path(), &verifier(), &Default::default(), range, &mut |_| {});
     assert!(matches!(range(10..20), Err(NotVerified::Unseen(_))));
-    assert!(range(600..610).is_ok());
+    let rest = range(600..610).unwrap();
+    // Whoever goes on to read what is away hears why.
+    let found = rest.events(7..9).next().unwrap().unwrap_err();
+    assert!(matches!(found, ReadError::Pruned { index: 7 }), "{found}");
+    assert!(matches!(rest.prove(7), Err(ReadError::Pruned { index: 7 })));
+    assert!(
+        rest.entries(7..9)
+            .read_on()
+            .unwrap_err()
+            .to_string()
+            .contains("was pruned")
+    );
     std::fs::rename(&away, log.folder.path().join("archive")).unwrap();
     assert_eq!(log.verify().integrity, Integrity::Whole);
     // One file of several: what it had cannot be seen, the rest can.

@@ -8,6 +8,7 @@ mod adversarial_manifests;
 mod adversarial_names;
 mod adversarial_revocation;
 mod adversarial_targets;
+mod archive;
 mod bad_documents;
 mod bad_evidence;
 mod bundles;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ("tls", tls::SCENARIOS),
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
+        ("archive", archive::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("adversarial_http2", adversarial_http2::SCENARIOS),
         ("adversarial_evidence", adversarial_evidence::SCENARIOS),

@@ -2,17 +2,13 @@
 
 use anyhow::Context as _;
 use evidence::archive::Closing;
-use evidence::{Event, EventKind, LogWriter, OpenError, Origin};
-use proxy::Gap;
-use seal::key_file;
-use seal::trust::Role;
+use evidence::{LogWriter, OpenError};
 use serde::Serialize;
 
-use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::house::archive;
 use crate::house::logs::{self, LogPlace};
+use crate::house::{archive, own_log};
 use crate::output::{self, Format};
 use crate::trust_file;
 
@@ -99,21 +95,20 @@ pub(super) fn open(config: &Config) -> anyhow::Result<LogWriter> {
         "{} holds no log yet; start the gateway with: bailiwick serve",
         folder.display()
     );
-    let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
-    let key = key_file::read_private(&config.key_path(Role::Gateway))?;
-    let (mut writer, recovery) = LogWriter::open(&folder, &origin, key).map_err(|error| match error {
-        OpenError::Locked { .. } => anyhow::Error::new(error).context(
-            "the gateway runs, and does this by itself with archive and keep_entries under [evidence]; stop it to do it by hand",
-        ),
-        error => error.into(),
+    let (writer, gap) = own_log::open(config).map_err(|error| {
+        if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(OpenError::Locked { .. }))) {
+            error.context(
+                "the gateway runs, and does this by itself with archive and keep_entries under [evidence]; stop it to do it by hand",
+            )
+        } else {
+            error
+        }
     })?;
-    if let Some(gap) = Gap::found_by(&recovery) {
-        // Opening it has cut what was torn, so nobody else will say so.
-        let mut event = Event::new(EventKind::Gap, clock::now(), origin.gateway());
-        event.cause = Some(gap.cause);
-        event.count = gap.count;
-        writer.append(&mut [event])?;
-    }
+    anyhow::ensure!(
+        gap.is_none(),
+        "the log in {} cannot be written; see the warning above",
+        folder.display()
+    );
     Ok(writer)
 }
 

@@ -192,6 +192,7 @@ pub fn open(place: &LogPlace, panel: &Panel) -> anyhow::Result<VerifiedLog> {
 pub fn refused(place: &LogPlace, error: EntriesError) -> anyhow::Error {
     match &error {
         EntriesError::Read(ReadError::Unreadable(_)) => error.into(),
+        EntriesError::Read(ReadError::Pruned { .. }) => Unknowable(error.to_string()).into(),
         EntriesError::Read(ReadError::Changed { file }) => {
             not_verified(place, &format!("{file} is not what the log's key signed"))
         }

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use evidence::witness::Cosigned;
-use evidence::{Event, EventKind, EventProof, VerifiedLog};
+use evidence::{Event, EventKind, EventProof, NotVerified, VerifiedLog};
 use serde::Serialize;
 
 use super::super::filter;
 use super::witnessing::Panel;
 use crate::config::Config;
-use crate::exit::{Exit, NotThere, Refused};
+use crate::exit::{Exit, NotThere, Refused, Unknowable};
 use crate::house::logs::{self, LogPlace};
 use crate::output::{self, Format};
 use crate::{files, trust_file};
@@ -77,9 +77,13 @@ pub fn run(
         .iter()
         .find(|place| place.gateway == *gateway)
         .with_context(|| format!("this site has no log of a gateway {gateway:?}"))?;
-    let log = VerifiedLog::open(&place.folder, &place.verifier).map_err(|error| Refused {
-        code: "not_verified".to_owned(),
-        message: error.to_string(),
+    let log = VerifiedLog::open(&place.folder, &place.verifier).map_err(|error| match error {
+        NotVerified::Unseen(_) => anyhow::Error::from(Unknowable(error.to_string())),
+        error => Refused {
+            code: "not_verified".to_owned(),
+            message: error.to_string(),
+        }
+        .into(),
     })?;
     let cosigned = cosigned(place, &Panel::of_site(&config, &trust)?, &log);
     let indices = wanted(args, &log)?;
