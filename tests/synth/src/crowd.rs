@@ -52,8 +52,8 @@ pub struct Sizes {
 
 /// Where a gateway's events go.
 enum Sink {
-    Log(GatewayLog),
-    Archive(GatewayArchive),
+    Log(Box<GatewayLog>),
+    Archive(Box<GatewayArchive>),
 }
 
 impl Sink {
@@ -295,8 +295,8 @@ impl Gateway<'_> {
         let (runs, events) = (share(self.sizes.runs), share(self.sizes.events));
         let name = gateway(self.at);
         let mut log = match self.sizes.only_archive {
-            None => Sink::Log(site.log(&name)?),
-            Some(closing) => Sink::Archive(site.archive(&name, closing)?),
+            None => Sink::Log(Box::new(site.log(&name)?)),
+            Some(closing) => Sink::Archive(Box::new(site.archive(&name, closing)?)),
         };
         let start = Event::new(EventKind::Start, self.since.plus_seconds(-1), &name);
         log.append(start.clone())?;
