@@ -37,6 +37,8 @@ pub struct Auditor {
     pub key_name: String,
     /// Whom an owner writes to.
     pub security_contact: String,
+    /// How soon appeals are answered.
+    pub appeals: reports::AppealClocks,
     /// The trust root, verbatim, for those who verify reports elsewhere.
     pub trust_root: Vec<u8>,
 }

@@ -96,6 +96,7 @@ impl Sealing<'_> {
             tier: self.artifact.tier,
             owner: manifest.owner.as_ref().map(|owner| owner.name.clone()),
             security_contact: self.auditor.security_contact.clone(),
+            appeals: self.auditor.appeals,
             signed: Some(SignedFile {
                 name: BUNDLE_NAME.to_owned(),
                 payload_digest: payload,

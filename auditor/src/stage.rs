@@ -87,6 +87,7 @@ impl Stage {
                 version: "0.1.0".to_owned(),
                 key_name: "auditor.pub".to_owned(),
                 security_contact: "security@acme.example".to_owned(),
+                appeals: reports::AppealClocks::default(),
                 trust_root: trust_root(&key),
                 key,
             },

@@ -96,6 +96,12 @@ pub enum Command {
     Witness(commands::witness::WitnessArgs),
     /// Hold the night by hand: verify, fold, judge, report, act
     Audit(commands::audit::AuditArgs),
+    /// Take down, answer and decide what owners say against findings
+    #[command(subcommand)]
+    Appeal(commands::appeal::AppealCommand),
+    /// Show which builds mend which findings
+    #[command(subcommand)]
+    Remediation(commands::remediation::RemediationCommand),
     /// Find out whether anybody reads where owners are written to
     #[command(subcommand)]
     Contact(commands::contact::ContactCommand),

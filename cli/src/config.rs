@@ -76,6 +76,9 @@ pub struct ConfigFile {
     /// Outgoing mail; without this section reports are written and nobody is mailed.
     #[serde(default)]
     pub mail: Option<MailConfig>,
+    /// How soon appeals are answered.
+    #[serde(default)]
+    pub appeals: AppealsConfig,
     /// Who else is told, as JSON over HTTPS.
     #[serde(default)]
     pub webhook: Option<WebhookConfig>,
@@ -301,6 +304,68 @@ pub struct MailConfig {
     pub from: String,
     /// Who reads for security.
     pub security: Vec<String>,
+}
+
+/// `[appeals]`: the clocks that owners are told, as durations such as "24h" or "10d".
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppealsConfig {
+    /// Until somebody has read an appeal.
+    pub acknowledge: String,
+    /// Until somebody answers it.
+    pub respond: String,
+    /// Until it is decided.
+    pub decide: String,
+    /// For how long a plugin whose owner was right is protected from automatic acts.
+    pub protect: String,
+}
+
+impl Default for AppealsConfig {
+    fn default() -> Self {
+        Self {
+            acknowledge: "1d".to_owned(),
+            respond: "3d".to_owned(),
+            decide: "10d".to_owned(),
+            protect: "30d".to_owned(),
+        }
+    }
+}
+
+impl AppealsConfig {
+    /// The clocks.
+    ///
+    /// # Errors
+    /// The key and what is wrong with its value.
+    pub fn clocks(&self) -> Result<reports::AppealClocks, String> {
+        let clocks = reports::AppealClocks {
+            acknowledge_s: seconds("acknowledge", &self.acknowledge)?,
+            respond_s: seconds("respond", &self.respond)?,
+            decide_s: seconds("decide", &self.decide)?,
+            protect_s: seconds("protect", &self.protect)?,
+        };
+        if clocks.acknowledge_s <= clocks.respond_s && clocks.respond_s <= clocks.decide_s {
+            Ok(clocks)
+        } else {
+            Err("appeals: acknowledge comes before respond, and respond before decide".to_owned())
+        }
+    }
+}
+
+/// From an hour to a year.
+fn seconds(key: &str, text: &str) -> Result<u32, String> {
+    let wrong =
+        || format!("appeals.{key}: {text:?} is no time between 1h and 366d, such as \"24h\" or \"10d\"");
+    let (number, unit) = text.split_at(text.len().saturating_sub(1));
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    let unit = match unit {
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(unit)
+        .filter(|seconds| (3600..=366 * 86_400).contains(seconds))
+        .ok_or_else(wrong)
 }
 
 /// `[webhook]`
@@ -625,6 +690,9 @@ impl Config {
             Err(error @ InvalidSchedule::Zone { .. }) => return refuse("audit.time_zone", error.to_string()),
             Err(error @ InvalidSchedule::Line { .. }) => return refuse("audit.schedule", error.to_string()),
             Ok(_) => {}
+        }
+        if let Err(message) = file.appeals.clocks() {
+            return refuse("appeals", message);
         }
         if let Some(webhook) = &file.webhook
             && let Err(error) = webhook.url.parse::<HookUrl>()

@@ -258,6 +258,7 @@ impl Build {
             components: Vec::new(),
             tier: None,
             supersede: false,
+            mends: None,
             who: "ada".into(),
         }
     }

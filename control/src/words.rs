@@ -29,6 +29,18 @@ text_enum! {
         TrustRoot = "trust_root",
         /// A letter that had been given up was put back into the outbox.
         MailAgain = "mail_again",
+        /// A build was admitted that mends a finding.
+        Remediate = "remediate",
+        /// A night found the finding gone.
+        RemediationClosed = "remediation_closed",
+        /// An owner says that a finding is wrong.
+        AppealOpened = "appeal_opened",
+        /// Somebody read an appeal.
+        AppealAcknowledged = "appeal_acknowledged",
+        /// Somebody answered an appeal.
+        AppealResponded = "appeal_responded",
+        /// Somebody decided an appeal.
+        AppealDecided = "appeal_decided",
         /// An address was asked to send a token back.
         ContactAsked = "contact_asked",
         /// The token came back: somebody reads mail there.
@@ -71,6 +83,44 @@ text_enum! {
         Done = "done",
         /// Nobody decided in time, and it will not be done.
         Expired = "expired",
+    }
+}
+
+text_enum! {
+    /// Why an owner says that a finding is wrong.
+    pub enum AppealReason as "appeal reason" {
+        /// The manifest does declare it.
+        Declared = "declared",
+        /// It was another plugin, or nobody knows whose it was.
+        NotThisPlugin = "not_this_plugin",
+        /// The evidence is wrong or incomplete.
+        EvidenceWrong = "evidence_wrong",
+        /// The platform itself, or something that it told the plugin to use, made the connection.
+        PlatformCaused = "platform_caused",
+        /// Somebody of the platform had agreed to it.
+        AgreedException = "agreed_exception",
+        /// It happened, and what was done about it is too much.
+        Disproportionate = "disproportionate",
+    }
+}
+
+text_enum! {
+    /// How an appeal was decided.
+    pub enum AppealOutcome as "outcome of an appeal" {
+        /// The owner was right.
+        Granted = "granted",
+        /// The finding stands.
+        Denied = "denied",
+    }
+}
+
+text_enum! {
+    /// How a build that mends a finding came in.
+    pub enum Lane as "lane" {
+        /// Its permissions grow by nothing but what the finding needs.
+        Fast = "fast",
+        /// They grow by more, and the certifier approved.
+        Ordinary = "ordinary",
     }
 }
 

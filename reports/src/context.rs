@@ -5,6 +5,7 @@
 use base::{Sha256Digest, Tier};
 use seal::PublicKey;
 
+use crate::appeals::AppealClocks;
 use crate::changes::Changes;
 
 /// The surroundings of one report.
@@ -26,6 +27,8 @@ pub struct Context {
     pub signed: Option<SignedFile>,
     /// The evidence bundle, where one was made.
     pub evidence: Option<EvidenceFile>,
+    /// How soon appeals are answered here.
+    pub appeals: AppealClocks,
     /// What changed since the report before, where there was one.
     pub changes: Option<Changes>,
 }

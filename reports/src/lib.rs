@@ -4,8 +4,10 @@
 //! a way of reading it. All of it is a function of its arguments: no clock, no randomness, no files,
 //! so that two auditors with the same evidence write the same bytes.
 
+mod appeals;
 pub mod bundle;
 mod changes;
+pub mod closing;
 mod context;
 pub mod escape;
 pub mod mail;
@@ -18,9 +20,11 @@ mod sealed;
 mod verify;
 mod words;
 
+pub use appeals::AppealClocks;
 pub use changes::Changes;
 pub use context::{Context, EvidenceFile, SignedFile};
 pub use sealed::{OpenError, OpenedReport, SealError, open_report, seal_report};
+pub use words::finding_title;
 
 #[cfg(test)]
 mod golden;

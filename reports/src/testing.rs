@@ -242,6 +242,7 @@ pub(crate) fn context() -> Context {
             digest: Sha256Digest::of(b"evidence"),
             size_bytes: 18_204,
         }),
+        appeals: crate::AppealClocks::default(),
         changes: None,
     }
 }

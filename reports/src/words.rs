@@ -167,7 +167,7 @@ pub(crate) fn subject(finding: &Finding) -> Option<String> {
 }
 
 /// A finding as one line.
-pub(crate) fn finding_title(finding: &Finding) -> String {
+pub fn finding_title(finding: &Finding) -> String {
     match subject(finding) {
         Some(subject) => format!("{}: {subject}", reason(finding.reason)),
         None => reason(finding.reason).to_owned(),

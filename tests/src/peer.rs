@@ -41,6 +41,10 @@ pub enum Peer {
     Rsyslog,
     /// The wheel of the `openai` package, as published.
     OpenaiWheel,
+    /// Debian's `chromium`, a browser that needs no screen.
+    Chromium,
+    /// `axe-core` from npm, which finds what people who hear or zoom a page would stumble over.
+    AxeCore,
     /// Debian's `postfix`, unpacked into a folder, and the right to `chroot` there.
     Postfix,
     /// Any of the clients that the matrix drives.
@@ -93,6 +97,8 @@ impl Peer {
             Self::Postgres => "a PostgreSQL server, and root to start it for somebody else",
             Self::Rsyslog => "rsyslogd with its TLS driver",
             Self::OpenaiWheel => "the openai wheel",
+            Self::Chromium => "chromium",
+            Self::AxeCore => "axe-core",
             Self::Postfix => "postfix, unpacked",
             Self::AnyClient => "any client",
             Self::Ssh => "ssh",
@@ -138,6 +144,9 @@ impl Peer {
                 .find_map(which)
                 .or_else(|| python_of("venv"))
                 .ok_or_else(|| missing(nowhere)),
+            Self::AxeCore => Some(peers().join("node/node_modules/axe-core/axe.min.js"))
+                .filter(|script| script.is_file())
+                .ok_or_else(|| missing("not in target/peers/node; tests/peers installs it")),
             Self::Postfix => Some(peers().join("postfix"))
                 .filter(|root| root.join("usr/lib/postfix/sbin/master").is_file())
                 .filter(|_| rustix::process::geteuid().is_root())

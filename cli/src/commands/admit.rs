@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use base::{ArtifactDigest, ArtifactState, PluginId, Tier};
-use control::api::types::{AdmitRequest, Admitted, Base64Bytes};
+use control::api::types::{AdmitRequest, Admitted, Base64Bytes, MendsView};
+use reports::predicate::FindingId;
 use serde::Serialize;
 
 use super::{artifact_file, who};
@@ -26,6 +27,9 @@ pub struct AdmitArgs {
     /// Take the right to run from the plugin's other artifacts
     #[arg(long)]
     supersede: bool,
+    /// The finding that this build mends, by its id
+    #[arg(long, value_name = "FINDING")]
+    mends: Option<FindingId>,
 }
 
 #[derive(Serialize)]
@@ -37,6 +41,8 @@ struct AdmitView {
     state: ArtifactState,
     signer: String,
     superseded: Vec<ArtifactDigest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mends: Option<MendsView>,
 }
 
 /// Runs `bailiwick admit`.
@@ -51,6 +57,7 @@ pub async fn run(args: &AdmitArgs, config: &Config, format: Format) -> anyhow::R
         args.bundle.as_deref(),
         args.tier,
         args.supersede,
+        args.mends,
     )
     .await?;
     let artifact = admitted.artifact;
@@ -62,6 +69,7 @@ pub async fn run(args: &AdmitArgs, config: &Config, format: Format) -> anyhow::R
         state: artifact.state,
         signer: artifact.signer.to_string(),
         superseded: admitted.superseded,
+        mends: admitted.mends,
     };
     output::print(format, &view, || {
         format!(
@@ -74,9 +82,33 @@ pub async fn run(args: &AdmitArgs, config: &Config, format: Format) -> anyhow::R
             view.artifact_digest,
             view.tier,
             view.signer
-        )
+        ) + &mends_lines(view.mends.as_ref())
     })?;
     Ok(Exit::Done)
+}
+
+/// What the build mends and what changed for that, for people.
+fn mends_lines(mends: Option<&MendsView>) -> String {
+    let Some(mends) = mends else {
+        return String::new();
+    };
+    let how = if mends.declares_it {
+        "the new manifest declares it"
+    } else {
+        "the new manifest does not declare it, so this build must not go there"
+    };
+    let difference: Vec<String> = mends
+        .difference
+        .lines()
+        .map(|line| format!("  {}", base::escape_untrusted(line.as_bytes(), 300)))
+        .collect();
+    format!(
+        "\nmends     {} ({} lane)\n          {}; {how}\npermissions\n{}",
+        mends.finding_id,
+        mends.lane,
+        base::escape_untrusted(mends.finding.as_bytes(), 300),
+        difference.join("\n")
+    )
 }
 
 /// Puts an artifact before the load gate and, if it passes, into the registry.
@@ -89,6 +121,7 @@ pub async fn admit(
     bundle: Option<&Path>,
     tier: Option<Tier>,
     supersede: bool,
+    mends: Option<FindingId>,
 ) -> anyhow::Result<Admitted> {
     let file = artifact_file::read(artifact, bundle)?;
     let sbom_digest = file.sbom_digest()?;
@@ -104,6 +137,7 @@ pub async fn admit(
         components,
         tier,
         supersede,
+        mends,
         who: who(),
     };
     client.post("/v1/admissions", &request).await

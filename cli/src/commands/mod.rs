@@ -1,6 +1,7 @@
 //! The commands; one file each.
 
 pub mod admit;
+pub mod appeal;
 pub mod approve;
 pub mod approve_act;
 mod artifact_file;
@@ -19,6 +20,7 @@ pub mod manifest;
 mod plugins;
 pub mod policy;
 mod reload;
+pub mod remediation;
 pub mod report;
 pub mod revoke;
 pub mod run;
@@ -82,6 +84,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Runs => wait(runs::run(&config()?, format)),
         Command::Check(own) => wait(check::run(own, &config()?, format)),
         Command::Audit(own) => wait(audit::run(own, &config()?, format, quiet)),
+        Command::Appeal(own) => wait(appeal::run(own, &config()?, format)),
+        Command::Remediation(own) => wait(remediation::run(own, &config()?, format)),
         Command::Contact(own) => wait(contact::run(own, &config()?, format)),
         Command::Report(own) => wait(report::run(own, &config()?, format)),
         Command::Revoke(own) => wait(revoke::run(ListAct::Revoke, own, &config()?, format)),

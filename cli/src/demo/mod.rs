@@ -84,7 +84,7 @@ async fn tell(stage: &Stage, story: &mut Story) -> anyhow::Result<Outcome> {
         ],
     )?;
     for build in [&embeddings, &invoices] {
-        let admitted = admit::admit(&client, &build.artifact, None, Some(Tier::Medium), false).await?;
+        let admitted = admit::admit(&client, &build.artifact, None, Some(Tier::Medium), false, None).await?;
         story.line(&format!(
             "{}  {}  tier {}, {}",
             build.plugin_id, build.digest, admitted.artifact.tier, admitted.artifact.state
@@ -147,7 +147,7 @@ async fn tell(stage: &Stage, story: &mut Story) -> anyhow::Result<Outcome> {
         "2.0.1",
         &[("call", DECLARED, "/openai/deployments/ocr/chat/completions")],
     )?;
-    let admitted = admit::admit(&client, &mended.artifact, None, None, false).await?;
+    let admitted = admit::admit(&client, &mended.artifact, None, None, false, None).await?;
     story.line(&format!(
         "{} {}  {}",
         mended.plugin_id, mended.digest, admitted.artifact.state

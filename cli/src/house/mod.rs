@@ -116,6 +116,7 @@ impl House {
             crl_grace_s: DAY_S,
             policy_signature: config.file.policy_signature.into(),
             run_valid_for_s: DAY_S,
+            appeals: config.file.appeals.clocks().map_err(anyhow::Error::msg)?,
         };
         let keys = Keys {
             crl: key_file::read_private(&config.key_path(Role::Crl))?,

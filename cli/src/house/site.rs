@@ -254,6 +254,8 @@ impl Site for HouseSite<'_> {
             .filter(|run| run.is_live(self.now))
             .map(|run| run.artifact_digest)
             .collect();
+        // An owner who was right in an appeal is left alone by clauses for a while.
+        let protected: HashMap<_, _> = self.wait(store.protections(self.now))?.into_iter().collect();
         let artifact = |record: ArtifactRecord| {
             let chosen = tiers.get(&record.plugin_id).copied().flatten();
             let readmitted = begun
@@ -267,7 +269,7 @@ impl Site for HouseSite<'_> {
                 earlier,
                 acts: past_acts(&automatic, record.artifact_digest),
                 components: components(&record),
-                protected_until: None,
+                protected_until: protected.get(&record.plugin_id).copied(),
                 artifact_digest: record.artifact_digest,
                 file_name: record.file_name,
                 tier: chosen.unwrap_or(default_tier),

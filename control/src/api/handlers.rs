@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
-    ActQuery, AdmitRequest, AskRequest, AuditRequest, BounceRequest, ChangeRequest, ConfirmRequest,
-    DecideRequest, EndRunRequest, KillRequest, MailQuery, Queued, ReloadRequest, ReportQuery, RunQuery,
+    ActQuery, AdmitRequest, AppealView, AskRequest, AuditRequest, BounceRequest, ChangeRequest,
+    ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, KillRequest, MailQuery,
+    OpenAppealRequest, OpenQuery, Queued, ReloadRequest, ReportQuery, RespondRequest, RunQuery,
     SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
@@ -222,6 +223,65 @@ pub(super) async fn all_again(
     Body(request): Body<SendRequest>,
 ) -> Answer<super::types::SentAgain> {
     Ok(Json(desk.office.all_again(&request.who).await?))
+}
+
+pub(super) async fn appeals(
+    State(desk): State<Desk>,
+    Query(query): Query<OpenQuery>,
+) -> Answer<super::types::AppealList> {
+    Ok(Json(desk.office.appeals(query.open).await?))
+}
+
+pub(super) async fn open_appeal(
+    State(desk): State<Desk>,
+    Body(request): Body<OpenAppealRequest>,
+) -> Answer<AppealView> {
+    tell(&desk, desk.office.open_appeal(request).await?).await
+}
+
+pub(super) async fn acknowledge_appeal(
+    State(desk): State<Desk>,
+    Path(appeal_id): Path<String>,
+    Body(request): Body<SendRequest>,
+) -> Answer<AppealView> {
+    let appeal = desk
+        .office
+        .acknowledge_appeal(parse(&appeal_id)?, request)
+        .await?;
+    tell(&desk, appeal).await
+}
+
+pub(super) async fn respond_to_appeal(
+    State(desk): State<Desk>,
+    Path(appeal_id): Path<String>,
+    Body(request): Body<RespondRequest>,
+) -> Answer<AppealView> {
+    let appeal = desk.office.respond_to_appeal(parse(&appeal_id)?, request).await?;
+    tell(&desk, appeal).await
+}
+
+pub(super) async fn decide_appeal(
+    State(desk): State<Desk>,
+    Path(appeal_id): Path<String>,
+    Body(request): Body<DecideAppealRequest>,
+) -> Answer<AppealView> {
+    let appeal = desk.office.decide_appeal(parse(&appeal_id)?, request).await?;
+    tell(&desk, appeal).await
+}
+
+/// Owner and security learn how an appeal stands. What was done is done, whatever becomes of the letter.
+async fn tell(desk: &Desk, appeal: AppealView) -> Answer<AppealView> {
+    if let Err(error) = desk.nights.tell_of_appeal(appeal.clone()).await {
+        tracing::error!(%error, appeal = appeal.appeal_id, "the letters about an appeal were not written");
+    }
+    Ok(Json(appeal))
+}
+
+pub(super) async fn remediations(
+    State(desk): State<Desk>,
+    Query(query): Query<OpenQuery>,
+) -> Answer<super::types::RemediationList> {
+    Ok(Json(desk.office.remediations(query.open).await?))
 }
 
 pub(super) async fn contacts(State(desk): State<Desk>) -> Answer<super::types::ContactList> {

@@ -749,6 +749,8 @@ async fn answers_are_as_the_openapi_document_describes_them() {
         ("/v1/reports/{report_id}", format!("/v1/reports/{report_id}")),
         ("/v1/mails", "/v1/mails?state=queued&limit=7".to_owned()),
         ("/v1/contacts", "/v1/contacts".to_owned()),
+        ("/v1/appeals", "/v1/appeals?open=true".to_owned()),
+        ("/v1/remediations", "/v1/remediations".to_owned()),
         ("/v1/acts", "/v1/acts".to_owned()),
         ("/v1/status", "/v1/status".to_owned()),
     ] {
@@ -792,7 +794,7 @@ fn requests_are_as_the_openapi_document_describes_them() {
         &json!({"file_name": "a.whl", "size_bytes": 1, "artifact_digest": digest, "manifest_bundle": "e30=",
             "manifest_json": "e30=", "approval_bundle": "e30=", "sbom_digest": sha,
             "components": [{"name": "openai", "version": "2.1"}], "tier": "low",
-            "supersede": true, "who": "ada"}),
+            "supersede": true, "mends": "0".repeat(32), "who": "ada"}),
     );
     check_request::<types::SetTierRequest>(
         "SetTierRequest",
@@ -830,6 +832,15 @@ fn requests_are_as_the_openapi_document_describes_them() {
     );
     check_request::<types::ReloadRequest>("ReloadRequest", &json!({"who": "ada"}));
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
+    check_request::<types::OpenAppealRequest>(
+        "OpenAppealRequest",
+        &json!({"finding_id": "0".repeat(32), "reason": "declared", "statement": "x", "who": "ada"}),
+    );
+    check_request::<types::RespondRequest>("RespondRequest", &json!({"response": "x", "who": "ada"}));
+    check_request::<types::DecideAppealRequest>(
+        "DecideAppealRequest",
+        &json!({"outcome": "granted", "decision": "x", "who": "ada"}),
+    );
     check_request::<types::AskRequest>("AskRequest", &json!({"address": "a@b.example", "who": "ada"}));
     check_request::<types::ConfirmRequest>("ConfirmRequest", &json!({"token": "x", "who": "ada"}));
     check_request::<types::BounceRequest>(
@@ -850,5 +861,8 @@ fn the_words_in_the_openapi_document_are_the_words_of_the_code() {
     assert_eq!(words("Action"), json!(crate::words::Action::ALL));
     assert_eq!(words("MailState"), json!(crate::words::MailState::ALL));
     assert_eq!(words("WaitingState"), json!(crate::words::WaitingState::ALL));
+    assert_eq!(words("AppealReason"), json!(crate::words::AppealReason::ALL));
+    assert_eq!(words("AppealOutcome"), json!(crate::words::AppealOutcome::ALL));
+    assert_eq!(words("Lane"), json!(crate::words::Lane::ALL));
     assert_eq!(words("ListenerKind"), json!(crate::words::ListenerKind::ALL));
 }

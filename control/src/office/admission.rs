@@ -79,7 +79,27 @@ impl Office {
                 found: admission.signed.manifest.plugin_id,
             });
         }
-        self.register(request, admission, &siblings).await
+        let mends = match request.mends {
+            Some(finding_id) => {
+                let manifest = &admission.signed.manifest;
+                let is_approved = request.approval_bundle.is_some();
+                Some(
+                    self.mends(&finding_id, request.artifact_digest, manifest, is_approved)
+                        .await?,
+                )
+            }
+            None => None,
+        };
+        let (who, digest) = (request.who.clone(), request.artifact_digest);
+        let mut admitted = self.register(request, admission, &siblings).await?;
+        if let Some(mends) = mends {
+            let (new, view) = mends.into_parts();
+            let note = format!("mends finding {} on the {} lane", view.finding_id, view.lane);
+            let act = act(self.now(), &who, Action::Remediate, digest, Some(note));
+            self.inner.store.add_remediation(new, self.now(), act).await?;
+            admitted.mends = Some(view);
+        }
+        Ok(admitted)
     }
 
     async fn register(
@@ -146,6 +166,7 @@ impl Office {
             artifact: ArtifactView::new(&record, admission.tier),
             superseded,
             notices,
+            mends: None,
         })
     }
 

@@ -5,12 +5,14 @@
 //! and list are read when they count rather than remembered from the start.
 
 mod admission;
+mod appeals;
 mod contacts;
 mod error;
 mod keeper;
 mod list;
 mod names;
 mod queries;
+mod remediation;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub policy_signature: PolicySignature,
     /// For how long a run's token is good, unless asked otherwise.
     pub run_valid_for_s: u32,
+    /// How soon appeals are answered.
+    pub appeals: reports::AppealClocks,
 }
 
 impl Settings {
@@ -77,6 +81,7 @@ impl Settings {
             crl_grace_s: 24 * 3600,
             policy_signature: PolicySignature::IfPresent,
             run_valid_for_s: 24 * 3600,
+            appeals: reports::AppealClocks::default(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::words::{Action, MailState};
 const LISTED: u32 = 100;
 const MAX_LISTED: u32 = 10_000;
 /// The report's signed form, in its folder.
-const REPORT_FILE: &str = "report.sigstore.json";
+pub(super) const REPORT_FILE: &str = "report.sigstore.json";
 
 impl Office {
     /// All plugins with their artifacts.

@@ -18,9 +18,10 @@ use base::{ArtifactDigest, ArtifactState, PluginId, RunId, Sha256Digest, Tier, T
 use crate::words::{MailState, WaitingState};
 
 pub use records::{
-    Act, AdmissionRecord, ArtifactNames, ArtifactRecord, ComponentRecord, ContactRecord, Counts, HookRecord,
-    LeasedMail, MailFate, MailRecord, NewAdmission, NewMail, NewWaitingAct, NightRecord, PluginRecord,
-    ReportRecord, RunFilter, RunRecord, WaitingAct, WaitingDecision, WeekRecord,
+    Act, AdmissionRecord, AppealRecord, AppealStep, ArtifactNames, ArtifactRecord, ComponentRecord,
+    ContactRecord, Counts, HookRecord, LeasedMail, MailFate, MailRecord, NewAdmission, NewAppeal, NewMail,
+    NewRemediation, NewWaitingAct, NightRecord, PluginRecord, RemediationRecord, ReportRecord, RunFilter,
+    RunRecord, WaitingAct, WaitingDecision, WeekRecord,
 };
 
 /// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
@@ -267,6 +268,30 @@ operations! {
     write "watch an artifact" watch_artifact(artifact_digest: ArtifactDigest, act: Act) -> bool;
     /// What clauses of the policy did since `from`, the earliest first.
     read "list automatic acts" automatic_acts(from: Timestamp) -> Vec<Act>;
+    /// Opens an appeal and gives its number; `None` where one about the same finding is open.
+    write "open an appeal" open_appeal(new: NewAppeal, now: Timestamp, act: Act) -> Option<i64>;
+    /// Goes one step further with an open appeal; `false` where it is not open.
+    write "answer an appeal" step_appeal(
+        appeal_id: i64, step: AppealStep, now: Timestamp, act: Act
+    ) -> bool;
+    /// Appeals, the latest first; the open ones only, if asked.
+    read "list appeals" appeals(open_only: bool) -> Vec<AppealRecord>;
+    /// One appeal.
+    read "look up an appeal" appeal(appeal_id: i64) -> Option<AppealRecord>;
+    /// Plugins that are protected from automatic acts, and until when.
+    read "list protected plugins" protections(now: Timestamp) -> Vec<(PluginId, Timestamp)>;
+
+    /// Links a build to the finding that it mends; once.
+    write "record a remediation" add_remediation(new: NewRemediation, now: Timestamp, act: Act) -> ();
+    /// Remediations, the latest first; the open ones only, if asked.
+    read "list remediations" remediations(open_only: bool) -> Vec<RemediationRecord>;
+    /// One remediation.
+    read "look up a remediation" remediation(remediation_id: i64) -> Option<RemediationRecord>;
+    /// Closes a remediation; `false` where it was closed before.
+    write "close a remediation" close_remediation(
+        remediation_id: i64, closed_by: Sha256Digest, folder: String, now: Timestamp, act: Act
+    ) -> bool;
+
     /// What is known of addresses, in their order.
     read "list contacts" contacts() -> Vec<ContactRecord>;
     /// Writes down that `address` was asked to send a token back.

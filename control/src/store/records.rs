@@ -6,7 +6,7 @@ use base::{ArtifactDigest, ArtifactState, PluginId, Reason, RunId, Sha256Digest,
 use seal::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Action, MailState, WaitingState};
+use crate::words::{Action, AppealOutcome, AppealReason, Lane, MailState, WaitingState};
 
 /// One plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -356,6 +356,165 @@ pub enum MailFate {
         /// Whether the server said that nobody reads mail at this address.
         unreachable: bool,
     },
+}
+
+/// An appeal, before it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAppeal {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The build that the finding is about.
+    pub artifact_digest: ArtifactDigest,
+    /// The finding.
+    pub finding_id: String,
+    /// The report that has it.
+    pub report_id: Sha256Digest,
+    /// The finding in one line, as its report says it.
+    pub finding: String,
+    /// Why it is said to be wrong.
+    pub reason: AppealReason,
+    /// The owner's own words.
+    pub statement: Option<String>,
+    /// Who opened it.
+    pub opened_by: String,
+    /// Until when somebody promised to have read it.
+    pub acknowledge_by: Timestamp,
+    /// Until when somebody promised to answer.
+    pub respond_by: Timestamp,
+    /// Until when somebody promised to decide.
+    pub decide_by: Timestamp,
+}
+
+/// One step of an open appeal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppealStep {
+    /// Somebody read it.
+    Acknowledged,
+    /// Somebody answered.
+    Responded {
+        /// What.
+        response: String,
+    },
+    /// Somebody decided.
+    Decided {
+        /// How.
+        outcome: AppealOutcome,
+        /// Why.
+        decision: String,
+        /// Who.
+        decided_by: String,
+        /// Until when nothing automatic is done to the plugin.
+        protected_until: Option<Timestamp>,
+        /// The list that lifted the hold, where there was one.
+        crl_number: Option<u64>,
+    },
+}
+
+/// One appeal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppealRecord {
+    /// Its number.
+    pub appeal_id: i64,
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The build that the finding is about.
+    pub artifact_digest: ArtifactDigest,
+    /// The finding.
+    pub finding_id: String,
+    /// The report that has it.
+    pub report_id: Sha256Digest,
+    /// The finding in one line.
+    pub finding: String,
+    /// Why it is said to be wrong.
+    pub reason: AppealReason,
+    /// The owner's own words.
+    pub statement: Option<String>,
+    /// Who opened it.
+    pub opened_by: String,
+    /// When.
+    pub opened_at: Timestamp,
+    /// Until when somebody promised to have read it.
+    pub acknowledge_by: Timestamp,
+    /// Until when somebody promised to answer.
+    pub respond_by: Timestamp,
+    /// Until when somebody promised to decide.
+    pub decide_by: Timestamp,
+    /// When somebody had read it.
+    pub acknowledged_at: Option<Timestamp>,
+    /// When somebody answered.
+    pub responded_at: Option<Timestamp>,
+    /// What was answered.
+    pub response: Option<String>,
+    /// When it was decided.
+    pub decided_at: Option<Timestamp>,
+    /// Who decided.
+    pub decided_by: Option<String>,
+    /// How.
+    pub outcome: Option<AppealOutcome>,
+    /// Why.
+    pub decision: Option<String>,
+    /// Until when nothing automatic is done to the plugin.
+    pub protected_until: Option<Timestamp>,
+    /// The list that lifted the hold, where there was one.
+    pub crl_number: Option<u64>,
+}
+
+/// A build that mends a finding, about to be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRemediation {
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The finding.
+    pub finding_id: String,
+    /// The report that has it.
+    pub report_id: Sha256Digest,
+    /// The finding in one line.
+    pub finding: String,
+    /// What the finding is about, as JSON.
+    pub finding_key: String,
+    /// The build that was found.
+    pub mends_digest: ArtifactDigest,
+    /// The build that mends it.
+    pub artifact_digest: ArtifactDigest,
+    /// How it came in.
+    pub lane: Lane,
+    /// The difference of permissions, in words.
+    pub difference: String,
+}
+
+/// One remediation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemediationRecord {
+    /// Its number.
+    pub remediation_id: i64,
+    /// The plugin.
+    pub plugin_id: PluginId,
+    /// The finding.
+    pub finding_id: String,
+    /// The report that has it.
+    pub report_id: Sha256Digest,
+    /// The finding in one line.
+    pub finding: String,
+    /// What the finding is about, as JSON.
+    pub finding_key: String,
+    /// The build that was found.
+    pub mends_digest: ArtifactDigest,
+    /// The build that mends it.
+    pub artifact_digest: ArtifactDigest,
+    /// How it came in.
+    pub lane: Lane,
+    /// The difference of permissions, in words.
+    pub difference: String,
+    /// When it was admitted.
+    pub admitted_at: Timestamp,
+    /// By whom.
+    pub admitted_by: String,
+    /// When a night found the finding gone.
+    pub closed_at: Option<Timestamp>,
+    /// The report that shows it.
+    pub closed_by: Option<Sha256Digest>,
+    /// The folder of the closing report.
+    pub folder: Option<String>,
 }
 
 /// What is known of one address.

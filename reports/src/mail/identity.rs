@@ -135,6 +135,26 @@ pub(super) fn contact_id(token: &str, site: &str, from: &Address, to: &Address) 
     )
 }
 
+/// The Message-ID of a letter on the owner's way back, by what it is about.
+pub(super) fn way_back_id(
+    key: &str,
+    (plugin_id, artifact_digest): (&PluginId, &ArtifactDigest),
+    site: &str,
+    from: &Address,
+    to: &[Address],
+) -> String {
+    angle(
+        &json::canonical(&(
+            "bailiwick way back v1",
+            (site, to),
+            (plugin_id, artifact_digest),
+            key,
+        )),
+        "way-back",
+        from,
+    )
+}
+
 /// The content id of the picture called `name` in the letter `message_id`.
 pub(super) fn content_id(message_id: &str, name: &str) -> String {
     format!(

@@ -13,6 +13,7 @@ mod identity;
 mod letter;
 mod owner;
 mod security;
+mod way_back;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use identity::incident_topics;
 pub use owner::owner_mail;
 pub(crate) use owner::what;
 pub use security::security_mail;
+pub use way_back::{AppealNews, appeal_letter, closing_letter};
 
 /// Larger files are linked, not attached.
 pub const MAX_ATTACHMENT_BYTES: usize = 1 << 20;

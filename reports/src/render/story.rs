@@ -121,6 +121,10 @@ const LIMITS: &[&str] = &[
     "What a plugin relays through another plugin is seen as the other plugin's traffic.",
 ];
 
+/// Why a finding can be said to be wrong. The control plane takes these words and no others.
+const APPEAL_REASONS: &str =
+    "declared, not_this_plugin, evidence_wrong, platform_caused, agreed_exception, disproportionate";
+
 /// Ports on which proxies usually listen.
 const PROXY_PORTS: [u16; 3] = [1080, 3128, 8080];
 
@@ -406,9 +410,18 @@ fn for_owner(report: &ConformanceReport, context: &Context) -> Vec<Advice> {
                         shell(&context.artifact_name)
                     )),
                 },
-                say(format!(
-                    "Hand in the new artifact and its PLUGIN_MANIFEST.sigstore.json to {contact}; name the finding it mends."
-                )),
+                Advice {
+                    text: format!(
+                        "Hand in the new artifact and its PLUGIN_MANIFEST.sigstore.json to {contact} and name the finding that it mends. A build that asks for no more than the finding needs comes in on a fast lane:"
+                    ),
+                    command: report.breaches().next().map(|finding| {
+                        format!(
+                            "bailiwick admit {} --mends {}",
+                            shell(&context.artifact_name),
+                            finding.id
+                        )
+                    }),
+                },
             ];
             if is_held(report) {
                 advice.push(say(format!(
@@ -416,9 +429,16 @@ fn for_owner(report: &ConformanceReport, context: &Context) -> Vec<Advice> {
                     report.artifact_digest.short()
                 )));
             }
-            advice.push(say(format!(
-                "If you think this report is wrong, write to {contact} with the finding's id and say why. Both sides look at the same evidence."
-            )));
+            advice.push(Advice {
+                text: format!(
+                    "If you think this report is wrong, appeal: write to {contact} with the finding's id and one of these reasons: {APPEAL_REASONS}. Both sides look at the same evidence. {} The platform takes an appeal down with:",
+                    context.appeals.words()
+                ),
+                command: report
+                    .breaches()
+                    .next()
+                    .map(|finding| format!("bailiwick appeal open {} --reason evidence_wrong", finding.id)),
+            });
             advice
         }
     }

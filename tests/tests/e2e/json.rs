@@ -118,6 +118,8 @@ fn documented() -> Result<()> {
         ("report list", &["report", "list"], 0),
         ("report outbox", &["report", "outbox", "--state", "dead"], 0),
         ("report send", &["report", "send", "--again"], 0),
+        ("appeal list", &["appeal", "list"], 0),
+        ("remediation list", &["remediation", "list"], 0),
         ("contact list", &["contact", "list"], 0),
         (
             "contact bounced",

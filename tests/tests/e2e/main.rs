@@ -22,6 +22,7 @@ mod golden;
 mod json;
 mod kills;
 mod life;
+mod looks;
 mod mail;
 mod matrix;
 mod nights;
@@ -37,6 +38,7 @@ mod story;
 mod tampered_logs;
 mod tls;
 mod tokens;
+mod way_back;
 mod ways_in;
 mod witness;
 
@@ -54,7 +56,9 @@ fn main() -> ExitCode {
         ("clients", clients::SCENARIOS),
         ("matrix", matrix::SCENARIOS),
         ("life", life::SCENARIOS),
+        ("looks", looks::SCENARIOS),
         ("mail", mail::SCENARIOS),
+        ("way_back", way_back::SCENARIOS),
         ("tls", tls::SCENARIOS),
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),

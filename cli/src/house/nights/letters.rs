@@ -179,6 +179,7 @@ pub(in crate::house) async fn context(
             .unwrap_or(policy.policy.default_tier),
         owner: plugin.as_ref().and_then(|plugin| plugin.owner_name.clone()),
         security_contact: super::security_contact(config),
+        appeals: office.settings().appeals,
         signed: Some(SignedFile {
             name: auditor::BUNDLE_NAME.to_owned(),
             payload_digest: opened.payload_digest,

@@ -7,6 +7,7 @@ mod live;
 mod published;
 mod summary;
 mod told;
+mod way_back;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 use auditor::{Auditor, Hypothesis, Night, NightOutcome, Period, Progress, Schedule};
 use base::{Timestamp, Verdict};
-use control::api::types::{AuditProgress, AuditRequest, AuditSummary, ListPublished};
+use control::api::types::{AppealView, AuditProgress, AuditRequest, AuditSummary, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
 use control::policy::PolicyInForce;
@@ -240,6 +241,7 @@ impl HouseNights {
         let judged = self.judge(order, now, is_resumed, Some(lease.watch())).await?;
         let news = self.news(&judged).await?;
         self.publish_night(&judged, order, &news).await?;
+        self.close_remediations(&judged, order).await?;
         let mails = self.write_letters(&judged, order, &news).await?;
         self.tell_hooks(&judged, order).await?;
         self.remember(&judged.outcome, order).await?;
@@ -338,6 +340,7 @@ impl HouseNights {
                 .to_string_lossy()
                 .into_owned(),
             security_contact: security_contact(&self.config),
+            appeals: self.office().settings().appeals,
             trust_root: std::fs::read(&root)
                 .with_context(|| format!("cannot read trust root {}", root.display()))?,
         })
@@ -395,6 +398,14 @@ impl Nights for HouseNights {
             sent.map_err(|error| NightFailure::Failed {
                 what: format!("{error:#}"),
             })?
+        })
+    }
+
+    fn tell_of_appeal(&self, appeal: AppealView) -> Answer<'_, Result<(), NightFailure>> {
+        Box::pin(async move {
+            self.tell_of(appeal)
+                .await
+                .map_err(|error| way_back::failed(&error))
         })
     }
 

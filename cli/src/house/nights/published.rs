@@ -31,6 +31,7 @@ impl HouseNights {
         let now = clock::now();
         let mut notices = notices(&judged.outcome);
         notices.extend(self.unreachable_owners(now).await?);
+        notices.extend(self.overdue_appeals().await?);
         let weeks = self.office().store().weeks(now.plus_seconds(-WEEKS_S)).await?;
         let week = |record: control::store::WeekRecord| Week {
             from: record.from,

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_run_listeners.sql"),
     include_str!("migrations/0003_judgement.sql"),
     include_str!("migrations/0004_post.sql"),
+    include_str!("migrations/0005_way_back.sql"),
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -150,6 +151,7 @@ mod tests {
                 "16dd7fa8dd5a01cee1efaa401508470772ebe6eacec834b8795d963fbc9bd2de",
                 "4aa9fa7fbb3d7cf275465870777639ed5631b0f4eef6622ab921abe3683bd54a",
                 "8073f2c20dee0890f1c86511f288e4533f33f5aaa3a52b9062c90c5a17e72ce9",
+                "29bef8b1b8a892d230e5ab201c3de606737c2c6a7f332eaa09fa69c0c7bdf941",
             ]
         );
     }

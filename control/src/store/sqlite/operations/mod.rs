@@ -1,11 +1,13 @@
 //! The operations of the store in SQLite's words, one file per noun.
 
 mod acts;
+mod appeals;
 mod contacts;
 mod hooks;
 mod mails;
 mod nights;
 mod registry;
+mod remediations;
 mod reports;
 mod runs;
 mod waiting;
@@ -14,6 +16,7 @@ pub(in crate::store) use acts::{
     acts, automatic_acts, counts, drop_change, note_change, pending_change, record_change, set_setting,
     setting, watch_artifact,
 };
+pub(in crate::store) use appeals::{appeal, appeals, open_appeal, protections, step_appeal};
 pub(in crate::store) use contacts::{ask_contact, bounce_contact, confirm_contact, contacts};
 pub(in crate::store) use hooks::{due_hooks, hook_counts, hooks_again, queue_hook, settle_hook};
 pub(in crate::store) use mails::{
@@ -23,6 +26,7 @@ pub(in crate::store) use nights::{begin_night, finish_night, last_audited_to, la
 pub(in crate::store) use registry::{
     admissions, admit, artifact, artifact_names, artifacts, plugin, plugins, set_tier,
 };
+pub(in crate::store) use remediations::{add_remediation, close_remediation, remediation, remediations};
 pub(in crate::store) use reports::{add_report, report, report_before, reports, reports_for, weeks};
 pub(in crate::store) use runs::{end_run, ended_runs, run, running_plugins, runs, start_run};
 pub(in crate::store) use waiting::{
