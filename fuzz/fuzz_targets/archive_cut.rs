@@ -21,5 +21,5 @@ fuzz_target!(|data: &[u8]| {
     let archive = Archive::read(file.bytes).expect("written just now");
     let mut rows = archive.rows().expect("written just now");
     let row = rows.next_row().expect("written just now");
-    assert_eq!(row, Some((seq, data)));
+    assert_eq!(row, Some((event.seq, data)));
 });
