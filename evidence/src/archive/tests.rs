@@ -1,5 +1,7 @@
 //! Files written and read: nothing lost, nothing believed.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -130,4 +132,29 @@ fn what_is_no_entry_of_this_place_is_refused() {
     let found = writer.push(b"{}").unwrap_err();
     assert!(matches!(found, PushError::NotAnEvent { index: 5, .. }), "{found}");
     assert!(matches!(writer.finish(), Err(WriteError::Empty)));
+}
+
+#[test]
+fn a_parquet_file_that_somebody_else_wrote_is_refused_as_such() {
+    use parquet::data_type::Int64Type;
+    use parquet::file::writer::SerializedFileWriter;
+
+    let schema = parquet::schema::parser::parse_message_type("message theirs { required int64 seq; }");
+    let mut bytes = Vec::new();
+    let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema.unwrap()), Arc::default()).unwrap();
+    let mut rows = file.next_row_group().unwrap();
+    let mut column = rows.next_column().unwrap().unwrap();
+    let written = column.typed::<Int64Type>().write_batch(&[0, 1, 2], None, None);
+    assert_eq!(written.unwrap(), 3);
+    column.close().unwrap();
+    rows.close().unwrap();
+    file.close().unwrap();
+
+    let found = entries_of(bytes).unwrap_err();
+    assert!(matches!(found, InvalidArchive::Foreign { .. }), "{found:?}");
+    let words = found.to_string();
+    assert!(
+        words.starts_with("it is a Parquet file that Bailiwick did not write: "),
+        "{words}"
+    );
 }
