@@ -73,7 +73,7 @@ impl Office {
             decide_by: after(clocks.decide_s),
         };
         let note = Some(format!("{}: {}", request.reason, new.finding));
-        let act = act(now, &request.who, Action::AppealOpened, &request.finding_id, note);
+        let act = act(now, &request.who, Action::AppealOpened, request.finding_id, note);
         let opened = self.inner.store.open_appeal(new, now, act).await?;
         let appeal_id = opened.ok_or_else(|| OfficeError::Request {
             what: format!(
