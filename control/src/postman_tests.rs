@@ -47,6 +47,8 @@ struct Received {
 struct Script {
     next: VecDeque<Does>,
     received: Vec<Received>,
+    /// What AUTH PLAIN (RFC 4616) must say before anything is taken; nothing is asked where it is `None`.
+    account: Option<&'static str>,
 }
 
 /// A mail server on loopback.
@@ -61,7 +63,7 @@ impl Server {
         let url = format!("smtp://{}", listener.local_addr().unwrap());
         let script = Arc::new(Mutex::new(Script {
             next: script.iter().copied().collect(),
-            received: Vec::new(),
+            ..Script::default()
         }));
         let shared = Arc::clone(&script);
         tokio::spawn(async move {
@@ -90,12 +92,27 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, script: Arc<Mute
     let mut stream = BufReader::new(stream);
     say(&mut stream, "220 sink").await?;
     let (mut from, mut to) = (String::new(), String::new());
+    let account = script.lock().unwrap().account;
+    let mut is_known = account.is_none();
     loop {
         let does = script.lock().unwrap().next.front().copied().unwrap_or(Does::Take);
         let line = hear(&mut stream).await?;
         let verb = line.get(..4).unwrap_or("").to_ascii_uppercase();
         match (verb.as_str(), does) {
+            ("EHLO", _) if account.is_some() => {
+                say(&mut stream, "250-sink\r\n250-AUTH PLAIN LOGIN\r\n250 8BITMIME").await?;
+            }
             ("EHLO", _) => say(&mut stream, "250-sink\r\n250 8BITMIME").await?,
+            ("AUTH", _) => {
+                is_known = account.is_some_and(|account| line == format!("AUTH PLAIN {account}"));
+                let answer = if is_known {
+                    "235 2.7.0 Authentication successful"
+                } else {
+                    "535 5.7.8 Authentication credentials invalid"
+                };
+                say(&mut stream, answer).await?;
+            }
+            ("MAIL", _) if !is_known => say(&mut stream, "530 5.7.0 Authentication required").await?,
             ("MAIL", Does::WantLogin) => {
                 next(&script);
                 say(&mut stream, "530 5.7.0 Authentication required").await?;
@@ -385,6 +402,32 @@ async fn a_setting_that_is_wrong_kills_no_letter() {
     assert!(office.mails().await.iter().all(|mail| mail.attempts == 0));
     office.wait(FIRST_WAIT_S * 2);
     assert_eq!(postman.round().await.unwrap().sent, 2);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_who_we_are_is_told_and_nobody_else_hears_the_password() {
+    let (office, server) = (Office::new(), Server::start(&[]).await);
+    // NUL, `me`, NUL, `test vector` in base64.
+    server.script.lock().unwrap().account = Some("AG1lAHRlc3QgdmVjdG9y");
+    let url = server.url.replace("smtp://", "smtp://me@");
+    let with =
+        |password: &str| MailServer::new(url.parse().unwrap(), Some(password.to_owned()), None).unwrap();
+    office.queue("<1@acme.example>").await;
+    let mut postman = office.postman(&with("not the password"));
+    let round = postman.round().await.unwrap();
+    assert_eq!((round.sent, round.dead), (0, 0));
+    let trouble = round.trouble.unwrap();
+    assert!(
+        trouble.contains("Authentication credentials invalid") && !trouble.contains("not the password"),
+        "{trouble}"
+    );
+    assert!(server.received().is_empty());
+    assert!(office.mails().await.iter().all(|mail| mail.attempts == 0));
+
+    office.wait(FIRST_WAIT_S * 2);
+    let mut postman = office.postman(&with("test vector"));
+    assert_eq!(postman.round().await.unwrap().sent, 1);
+    assert_eq!(server.received().len(), 1);
 }
 
 #[tokio::test]
