@@ -98,6 +98,7 @@ async fn tell(stage: &Stage, story: &mut Story) -> anyhow::Result<Outcome> {
     let mut held = stage.start(&invoices)?;
     held.print_until(story, "holding the stream open").await?;
     story.line("invoice_ocr keeps that tunnel open. Nothing was blocked: the gateway observes.");
+    stage.wait_for_ends().await?;
 
     story.chapter("The night: the log is verified, folded and compared with the manifests");
     let request = AuditRequest {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base::{ArtifactDigest, PluginId};
@@ -131,6 +132,19 @@ impl Stage {
             digest: signed.artifact_digest,
             owner_public: self.owner_public.clone(),
         })
+    }
+
+    /// Waits until the gateway has seen the end of everything but the one tunnel that is held. A plugin is
+    /// done with a connection before the gateway is, and what is only known to be open proves little.
+    pub(super) async fn wait_for_ends(&self) -> anyhow::Result<()> {
+        let seen = async {
+            while self.house.live() > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), seen)
+            .await
+            .context("connections that the plugins closed are still open at the gateway")
     }
 
     /// `bailiwick run --artifact … -- bailiwick demo-plugin …`, as a process.

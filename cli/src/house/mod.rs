@@ -308,6 +308,11 @@ impl House {
         self.router.clone()
     }
 
+    /// Connections that the gateway makes or relays now.
+    pub fn live(&self) -> usize {
+        self.gateways.gateway().map_or(0, |gateway| gateway.live())
+    }
+
     /// What the last automatic act cut.
     pub fn last_cut(&self) -> Option<control::api::types::ListPublished> {
         self.nights.last_cut()
