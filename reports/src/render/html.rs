@@ -1,8 +1,10 @@
 //! The report as one HTML file: no network, no script, readable on paper and on a phone.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 
-use super::story::{Row, Story};
+use super::story::Story;
 use crate::context::Context;
 use crate::predicate::ConformanceReport;
 use crate::words;
@@ -90,36 +92,41 @@ fn page(report: &ConformanceReport, context: &Context, findings: usize, rows: us
     .expect("the template writes strings into a string, which cannot fail")
 }
 
-/// Undeclared destinations first, then the busiest; so many that a person takes them in.
+/// Undeclared destinations first, then the busiest; so many that a person takes them in. What was spoken is
+/// for the table: here a destination has one bar.
 fn bars(story: &Story, context: &Context) -> (Vec<Bar>, usize) {
-    let most = story.rows.iter().map(|row| row.number).max().unwrap_or(0).max(1);
-    let mut rows: Vec<_> = story.rows.iter().collect();
-    rows.sort_by_key(|row| (row.declared.is_some(), std::cmp::Reverse(row.number)));
-    let is_new = |row: &Row| {
+    let mut sums: BTreeMap<(bool, &str), u64> = BTreeMap::new();
+    for row in &story.rows {
+        *sums
+            .entry((row.declared.is_some(), &row.destination))
+            .or_default() += row.number;
+    }
+    let most = sums.values().copied().max().unwrap_or(0).max(1);
+    let mut bars: Vec<_> = sums.into_iter().collect();
+    bars.sort_by_key(|&((is_declared, _), number)| (is_declared, std::cmp::Reverse(number)));
+    let is_new = |destination: &str| {
         let new = context.changes.as_ref().map(|changes| &changes.new_destinations);
-        new.is_some_and(|new| new.contains(&row.destination))
+        new.is_some_and(|new| new.iter().any(|new| new == destination))
     };
-    let drawn = rows.iter().take(MAX_DRAWN).map(|row| Bar {
-        destination: row.destination.clone(),
-        connections: row.connections.clone(),
-        is_declared: row.declared.is_some(),
-        is_new: is_new(row),
-        words: format!(
-            "{} to {}, {}",
-            words::count(row.number, "connection"),
-            row.destination,
-            if row.declared.is_some() {
-                "declared"
-            } else {
-                "not declared"
-            }
-        ),
-        // What happened is never drawn as nothing.
-        width: u64::try_from(u128::from(row.number) * 1000 / u128::from(most))
-            .unwrap_or(1000)
-            .max(8),
-    });
-    (drawn.collect(), rows.len().saturating_sub(MAX_DRAWN))
+    let drawn = bars
+        .iter()
+        .take(MAX_DRAWN)
+        .map(|&((is_declared, destination), number)| Bar {
+            destination: destination.to_owned(),
+            connections: words::grouped(number),
+            is_declared,
+            is_new: is_new(destination),
+            words: format!(
+                "{} to {destination}, {}",
+                words::count(number, "connection"),
+                if is_declared { "declared" } else { "not declared" }
+            ),
+            // What happened is never drawn as nothing.
+            width: u64::try_from(u128::from(number) * 1000 / u128::from(most))
+                .unwrap_or(1000)
+                .max(8),
+        });
+    (drawn.collect(), bars.len().saturating_sub(MAX_DRAWN))
 }
 
 fn lanes(story: &Story) -> (Vec<Lane>, usize) {
@@ -179,6 +186,28 @@ mod tests {
         assert!(!html(&report, &context()).contains("proxy-like"));
         report.observed[0].port = 3128.try_into().unwrap();
         assert!(html(&report, &context()).contains("acme.openai.azure.com:3128 is a proxy-like destination"));
+    }
+
+    #[test]
+    fn a_destination_has_one_bar_whatever_was_spoken() {
+        let mut report = breach();
+        let bars = |report: &ConformanceReport| bars(&Story::of(report, &context()), &context()).0;
+        let before = bars(&report);
+        let mut again = report.observed[0].clone();
+        again.scheme = None;
+        again.connections = 5;
+        report.observed.push(again);
+        let after = bars(&report);
+        assert_eq!(after.len(), before.len());
+        let drawn: Vec<_> = after.iter().map(|bar| &bar.destination).collect();
+        assert_eq!(
+            drawn,
+            before.iter().map(|bar| &bar.destination).collect::<Vec<_>>()
+        );
+        assert_ne!(
+            after.iter().map(|bar| &bar.connections).collect::<Vec<_>>(),
+            before.iter().map(|bar| &bar.connections).collect::<Vec<_>>()
+        );
     }
 
     #[test]
