@@ -200,7 +200,7 @@ pub struct EvidenceConfig {
     /// Whether closed hours of the log, and every 50,000 events, become files of the archive.
     #[serde(default)]
     pub archive: bool,
-    /// Where archive files go: a folder, or `s3://bucket/prefix`; `archive` in the data folder if absent.
+    /// The folder that archive files go to; `archive` in the data folder if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_to: Option<String>,
     /// How long entries stay in the log after they were archived, for example "30d"; for ever if absent.
@@ -508,13 +508,10 @@ impl Config {
     }
 
     /// Where archive files go.
-    pub fn archive_place(&self) -> ArchivePlace {
+    pub fn archive_dir(&self) -> PathBuf {
         match &self.file.evidence.archive_to {
-            None => ArchivePlace::Folder(self.data_dir().join("archive")),
-            Some(text) => match text.strip_prefix("s3://") {
-                Some(bucket) => ArchivePlace::Bucket(bucket.to_owned()),
-                None => ArchivePlace::Folder(self.resolve(Path::new(text))),
-            },
+            None => self.data_dir().join("archive"),
+            Some(folder) => self.resolve(Path::new(folder)),
         }
     }
 
@@ -671,9 +668,9 @@ impl Config {
             .evidence
             .archive_to
             .as_ref()
-            .is_some_and(|place| place.trim().is_empty())
+            .is_some_and(|place| place.trim().is_empty() || place.contains("://"))
         {
-            let message = "name a folder, or s3://bucket/prefix".to_owned();
+            let message = "name a folder; an archive goes nowhere else yet".to_owned();
             return refuse("evidence.archive_to", message);
         }
         if let Err((key, message)) = export_config::check(&file.export) {
@@ -709,15 +706,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-/// Where archive files go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ArchivePlace {
-    /// A folder.
-    Folder(PathBuf),
-    /// `bucket/prefix` of an S3-compatible store.
-    Bucket(String),
 }
 
 /// How many seconds a duration such as "30d" has; a day has 24 hours.
@@ -863,6 +851,11 @@ listen = "127.0.0.1:8128"
             (
                 "[control]",
                 "[evidence]\narchive_to = \"\"\n[control]",
+                "evidence.archive_to",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive_to = \"s3://bucket/logs\"\n[control]",
                 "evidence.archive_to",
             ),
             (

@@ -16,33 +16,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateways::HouseGateways;
 use crate::clock;
-use crate::config::{ArchivePlace, Config};
+use crate::config::Config;
 
 /// How often it is looked whether there is something to archive.
 const ROUND: Duration = Duration::from_secs(30);
 
 /// The store that archive files go to and come from.
-///
-/// # Errors
-/// This build cannot reach such a store.
-pub fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    match config.archive_place() {
-        ArchivePlace::Folder(folder) => Ok(Arc::new(LocalStore::new(&folder))),
-        ArchivePlace::Bucket(bucket) => {
-            anyhow::bail!("s3://{bucket}: this version archives to folders only (evidence.archive_to)")
-        }
-    }
+pub fn store(config: &Config) -> Arc<dyn Store> {
+    Arc::new(LocalStore::new(&config.archive_dir()))
 }
 
 /// Where the archive is, as the configured gateway's log says it: relative where both are in the data
 /// folder, so that a site can be moved.
 pub fn place_beside(config: &Config) -> String {
-    match config.archive_place() {
-        ArchivePlace::Bucket(bucket) => format!("s3://{bucket}"),
-        ArchivePlace::Folder(folder) => match folder.strip_prefix(config.data_dir()) {
-            Ok(below) => format!("../../{}", below.display()),
-            Err(_) => folder.display().to_string(),
-        },
+    let folder = config.archive_dir();
+    match folder.strip_prefix(config.data_dir()) {
+        Ok(below) => format!("../../{}", below.display()),
+        Err(_) => folder.display().to_string(),
     }
 }
 
@@ -72,7 +62,7 @@ impl ArchiveKeeper {
         Ok(Self {
             folder: config.log_dir(),
             verifier,
-            store: store(config)?,
+            store: store(config),
             gateways,
             keep_s: config.keep_entries_s().map_err(anyhow::Error::msg)?,
             place: place_beside(config),

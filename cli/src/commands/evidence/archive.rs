@@ -51,7 +51,7 @@ pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Resul
     } else {
         Closing::Due
     };
-    let store = archive::store(config)?;
+    let store = archive::store(config);
     let place = own_log(config)?;
     let mut writer = open(config)?;
     writer.checkpoint()?;

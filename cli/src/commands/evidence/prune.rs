@@ -48,7 +48,7 @@ pub fn run(args: &PruneArgs, config: &Config, format: Format) -> anyhow::Result<
     let Some(keep_s) = args.keep.or(configured) else {
         anyhow::bail!("nothing says how long entries stay; use --keep 30d, or keep_entries under [evidence]");
     };
-    let store = archive::store(config)?;
+    let store = archive::store(config);
     let place = own_log(config)?;
     let mut writer = open(config)?;
     writer.checkpoint()?;
