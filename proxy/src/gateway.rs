@@ -22,7 +22,7 @@ use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
 use crate::listener::{self, Audience, Listener, open_tcp};
 use crate::live::{CutCause, KillScope};
-use crate::metrics::{Exported, Witnessed};
+use crate::metrics::{Archived, Exported, Witnessed};
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
@@ -449,6 +449,11 @@ impl Gateway {
     /// Writes an event of the caller's into the gateway's log, in order with its own.
     pub fn record(&self, event: Event) {
         self.core.recorder.record(event);
+    }
+
+    /// How the archive of this gateway's log stands, for its metrics.
+    pub fn archived(&self, archived: Archived) {
+        self.core.metrics.archived(archived);
     }
 
     /// How a continuous export of this gateway's log stands, for its metrics.

@@ -34,6 +34,10 @@ pub(crate) struct Metrics {
     witnessed_entries: Gauge,
     witness_cosignatures: Gauge,
     witness_quorum_met: Gauge,
+    archive_behind: Gauge,
+    archive_behind_s: Gauge,
+    archive_bytes: Gauge,
+    archive_failures: Gauge,
     export_behind: Family<Export, Gauge>,
     export_behind_s: Family<Export, Gauge>,
     export_failures: Family<Export, Gauge>,
@@ -55,6 +59,19 @@ pub struct Witnessed {
     pub cosignatures: u64,
     /// Whether these are as many as the site wants.
     pub quorum_is_met: bool,
+}
+
+/// How the archive of the gateway's log stands, for the metrics page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// Signed entries that no archive file has yet.
+    pub entries_behind: u64,
+    /// How old the first of them is.
+    pub seconds_behind: u64,
+    /// Bytes that this process put into the archive.
+    pub bytes: u64,
+    /// Rounds in a row that failed.
+    pub failures: u64,
 }
 
 /// How one continuous export stands, for the metrics page.
@@ -120,6 +137,10 @@ impl Metrics {
             witnessed_entries: Gauge::default(),
             witness_cosignatures: Gauge::default(),
             witness_quorum_met: Gauge::default(),
+            archive_behind: Gauge::default(),
+            archive_behind_s: Gauge::default(),
+            archive_bytes: Gauge::default(),
+            archive_failures: Gauge::default(),
             export_behind: Family::default(),
             export_behind_s: Family::default(),
             export_failures: Family::default(),
@@ -235,6 +256,26 @@ impl Metrics {
                 "1 while that checkpoint has as many cosignatures as the configuration wants",
                 &self.witness_quorum_met,
             ),
+            (
+                "archive_entries_behind",
+                "Signed entries that no archive file has yet; those of the running hour are among them",
+                &self.archive_behind,
+            ),
+            (
+                "archive_seconds_behind",
+                "How old the first of them is",
+                &self.archive_behind_s,
+            ),
+            (
+                "archive_bytes",
+                "Bytes that this process put into the archive",
+                &self.archive_bytes,
+            ),
+            (
+                "archive_failures",
+                "Rounds of archiving in a row that failed",
+                &self.archive_failures,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -276,6 +317,17 @@ impl Metrics {
         self.witnessed_entries.set(number(witnessed.entries));
         self.witness_cosignatures.set(number(witnessed.cosignatures));
         self.witness_quorum_met.set(i64::from(witnessed.quorum_is_met));
+    }
+
+    pub(crate) fn archived(&self, archived: Archived) {
+        for (gauge, value) in [
+            (&self.archive_behind, archived.entries_behind),
+            (&self.archive_behind_s, archived.seconds_behind),
+            (&self.archive_bytes, archived.bytes),
+            (&self.archive_failures, archived.failures),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn exported(&self, export: &str, exported: Exported) {
@@ -351,5 +403,30 @@ impl Metrics {
         let mut page = String::new();
         prometheus_client::encoding::text::encode(&mut page, &self.registry)?;
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_says_how_the_archive_stands() {
+        let metrics = Metrics::new(&RecorderCounters::default(), Timestamp::from_unix_us(0));
+        metrics.archived(Archived {
+            entries_behind: 7,
+            seconds_behind: 30,
+            bytes: 4984,
+            failures: 2,
+        });
+        let page = metrics.page(0, true).unwrap();
+        for line in [
+            "bailiwick_gateway_archive_entries_behind 7\n",
+            "bailiwick_gateway_archive_seconds_behind 30\n",
+            "bailiwick_gateway_archive_bytes 4984\n",
+            "bailiwick_gateway_archive_failures 2\n",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
     }
 }

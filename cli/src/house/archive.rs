@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use evidence::Event;
 use evidence::archive::{Archiver, Bound, Closing, LocalStore, PruneError, Pruner, Store};
 use parking_lot::Mutex;
+use proxy::Archived;
 use seal::note::NoteVerifier;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,8 @@ pub struct ArchiveKeeper {
     place: String,
     /// The day (UTC) whose pruning is done.
     pruned_on: Mutex<String>,
+    /// What the metrics page says.
+    standing: Mutex<Archived>,
 }
 
 impl ArchiveKeeper {
@@ -67,13 +70,16 @@ impl ArchiveKeeper {
             keep_s: config.keep_entries_s().map_err(anyhow::Error::msg)?,
             place: place_beside(config),
             pruned_on: Mutex::default(),
+            standing: Mutex::default(),
         })
     }
 
     /// Goes on until stopped.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
         loop {
-            if let Err(error) = self.round().await {
+            let round = self.round().await;
+            self.tell(round.is_ok()).await;
+            if let Err(error) = round {
                 tracing::error!(
                     error = %format!("{error:#}"),
                     "the archive was not written; nothing is lost, and it is tried again"
@@ -91,6 +97,24 @@ impl ArchiveKeeper {
         }
     }
 
+    /// Says on the metrics page how the archive stands. What cannot be read leaves what was said last.
+    async fn tell(&self, went_well: bool) {
+        let (folder, verifier) = (self.folder.clone(), self.verifier.clone());
+        let store = Arc::clone(&self.store);
+        let work = move || Archiver::open(&folder, &verifier, store.as_ref())?.behind();
+        let behind = tokio::task::spawn_blocking(work).await;
+        let mut standing = self.standing.lock();
+        standing.failures = if went_well { 0 } else { standing.failures + 1 };
+        if let Ok(Ok((entries, first))) = behind {
+            let age_us = first.map_or(0, |first| clock::now().unix_us() - first.unix_us());
+            standing.entries_behind = entries;
+            standing.seconds_behind = u64::try_from(age_us / 1_000_000).unwrap_or(0);
+        }
+        if let Some(gateway) = self.gateways.gateway() {
+            gateway.archived(*standing);
+        }
+    }
+
     /// Archives what is due, file after file.
     async fn round(&self) -> anyhow::Result<()> {
         let gateway = self.gateways.gateway().context("the gateway does not run")?;
@@ -104,6 +128,7 @@ impl ArchiveKeeper {
             );
             gateway.record(bound.event(clock::now()));
             gateway.checkpoint().await?;
+            self.standing.lock().bytes += bound.size_bytes.unwrap_or(0);
             tracing::info!(
                 file = %bound.name,
                 rows = range.end - range.start,

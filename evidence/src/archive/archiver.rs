@@ -179,6 +179,19 @@ impl<'a> Archiver<'a> {
         Ok(last.and_then(|event| event.entries_to).unwrap_or(0))
     }
 
+    /// How many entries under the checkpoint no archive file has, and when the first of them was seen.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub fn behind(&self) -> Result<(u64, Option<Timestamp>), ArchiveError> {
+        let from = self.archived_to()?;
+        let first = self.log.events(from..from + 1).next().transpose()?;
+        Ok((
+            self.size().saturating_sub(from),
+            first.map(|(_, event)| event.time),
+        ))
+    }
+
     /// Puts the next file that begins with entry `from`, if there is enough for one; whoever called then
     /// writes [`Bound::event`] into the log and goes on after it.
     ///
