@@ -13,6 +13,7 @@ use lettre::address::Envelope;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
+use tokio::net::TcpStream;
 
 /// Longest wait for connection, greeting, TLS and login together.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -257,21 +258,32 @@ impl MailServer {
     /// Connects, protects and logs in.
     pub(crate) async fn connect(&self) -> Result<Line, Unreachable> {
         let conversation = async {
-            let wrapped = match self.url.protection {
-                Protection::Tls => self.tls.clone(),
-                Protection::StartTls | Protection::Plain => None,
-            };
             let server = (self.url.host.as_str(), self.url.port);
-            let mut connection =
-                AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, wrapped, None)
-                    .await?;
+            let mut connection = match (self.url.protection, &self.tls) {
+                (Protection::Tls, Some(tls)) => {
+                    let tls = Some(tls.clone());
+                    AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT), &self.hello, tls, None).await
+                }
+                _ => {
+                    let stream = TcpStream::connect(server)
+                        .await
+                        .map_err(|error| one_line(&error))?;
+                    // A letter ends in a small packet of its own, which would wait for the server to
+                    // acknowledge the one before: 40 ms each (RFC 896).
+                    let _ = stream.set_nodelay(true);
+                    AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
+                }
+            }
+            .map_err(|error| one_line(&error))?;
             if let (Protection::StartTls, Some(tls)) = (self.url.protection, &self.tls) {
-                connection.starttls(tls.clone(), &self.hello).await?;
+                let upgraded = connection.starttls(tls.clone(), &self.hello).await;
+                upgraded.map_err(|error| one_line(&error))?;
             }
             if let Some(credentials) = &self.credentials {
                 connection
                     .auth(&[Mechanism::Plain, Mechanism::Login], credentials)
-                    .await?;
+                    .await
+                    .map_err(|error| one_line(&error))?;
             }
             Ok(connection)
         };
@@ -281,7 +293,7 @@ impl MailServer {
         };
         match tokio::time::timeout(CONNECT, conversation).await {
             Ok(Ok(connection)) => Ok(Line { connection }),
-            Ok(Err(error)) => Err(unreachable(one_line(&error))),
+            Ok(Err(why)) => Err(unreachable(why)),
             Err(_) => Err(unreachable(format!("no answer within {} s", CONNECT.as_secs()))),
         }
     }
@@ -403,7 +415,7 @@ fn is_about_the_address(code: u16, line: &str) -> bool {
 }
 
 /// What a server said may hold line breaks and worse; people read it in listings and logs.
-fn one_line(error: &lettre::transport::smtp::Error) -> String {
+fn one_line(error: &dyn fmt::Display) -> String {
     base::escape_untrusted(error.to_string().as_bytes(), 400)
 }
 
