@@ -237,6 +237,12 @@ fn whole_night() -> Result<()> {
     wait_until("a letter about it", || {
         world.mails().iter().any(|mail| mail.message.contains(KNOWN))
     })?;
+    for name in ["lines", "objects"] {
+        wait_until("the continuous exports have it too", || {
+            let handed_on = std::fs::read_to_string(world.site().join(format!("{name}.out")));
+            handed_on.is_ok_and(|text| text.contains(KNOWN))
+        })?;
+    }
     for form in ["jsonl", "csv", "ocsf"] {
         let output = world.path(&format!("exported.{form}")).display().to_string();
         export(&world, &["--format", form, "--output", &output])?.expect(0)?;
