@@ -56,7 +56,7 @@ impl ArchiveKeeper {
     /// Of the configured gateway's log.
     ///
     /// # Errors
-    /// As [`store`].
+    /// `keep_entries` is no duration.
     pub fn new(
         config: &Config,
         verifier: NoteVerifier,
