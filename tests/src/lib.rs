@@ -48,4 +48,4 @@ pub use tamper::{CORPUS, Expected, LogFolder, Material, Tampering};
 pub use trial::{Scenario, run_scenarios};
 pub use wait::{DEADLINE, wait_until, wait_within};
 pub use witness::{Litewitness, WitnessServer, witness_vkey};
-pub use world::World;
+pub use world::{World, free_port};

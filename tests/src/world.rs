@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 use toml::Table;
@@ -525,9 +526,32 @@ impl Drop for World {
     }
 }
 
-/// A loopback address that nobody listens on at this moment.
-pub(crate) fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+/// The ports that fixed addresses are taken from: below those that the kernel hands out by itself
+/// ("ephemeral", from 32768 on with Linux's defaults), so that no outgoing connection of a test that
+/// runs beside this one can sit on a port between its choice here and the server's `bind`.
+const FIXED_PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A loopback address that nobody listens on, and that no other caller in this process is given.
+///
+/// # Errors
+/// When every port of the range is taken.
+pub fn free_port() -> Result<SocketAddr> {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let size = u32::from(FIXED_PORTS.end - FIXED_PORTS.start);
+    // Test programs that run at the same time begin at different places.
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(787) % size));
+    for _ in 0..size {
+        let offset = next.fetch_add(1, Ordering::Relaxed) % size;
+        let port = FIXED_PORTS.start + u16::try_from(offset).expect("below the range's size");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    bail!(
+        "every port from {} to {} is in use",
+        FIXED_PORTS.start,
+        FIXED_PORTS.end - 1
+    )
 }
 
 fn table<'t>(parent: &'t mut Table, name: &str) -> &'t mut Table {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{Peer, RawClient, Scenario, World, wait_until, wait_within};
+use bailiwick_tests::{Peer, RawClient, Scenario, World, free_port, wait_until, wait_within};
 use serde_json::Value;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -187,10 +187,6 @@ impl Drop for Rsyslog {
     }
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
 /// An authority, and a server's certificate under it for 127.0.0.1.
 fn certificates(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
@@ -206,7 +202,7 @@ fn rsyslog_tls() -> Result<()> {
     let mut world = World::new()?;
     let folder = world.path("certificates");
     certificates(&folder)?;
-    let port = free_port()?;
+    let port = free_port()?.port();
     let server = Rsyslog::start(&world.path("rsyslog"), port, Some(&folder))?;
     let ca = folder.join("ca.pem").display().to_string();
     export_to(
@@ -246,7 +242,7 @@ fn rsyslog_tls() -> Result<()> {
 
 fn rsyslog_dies() -> Result<()> {
     let mut world = World::new()?;
-    let port = free_port()?;
+    let port = free_port()?.port();
     let folder = world.path("rsyslog");
     export_to(&world, "siem", &format!("syslog://127.0.0.1:{port}"), &[])?;
     let server = Rsyslog::start(&folder, port, None)?;
@@ -407,7 +403,7 @@ fn strange_certificate() -> Result<()> {
     let (folder, other) = (world.path("certificates"), world.path("others"));
     certificates(&folder)?;
     certificates(&other)?;
-    let port = free_port()?;
+    let port = free_port()?.port();
     let server = Rsyslog::start(&world.path("rsyslog"), port, Some(&folder))?;
     let ca = other.join("ca.pem").display().to_string();
     export_to(
