@@ -3,7 +3,7 @@
 use parquet::basic::Encoding;
 
 use super::columns::{Column, ColumnType};
-use super::cut::{items, number, text, time};
+use super::cut::{Written, items, number, text, time};
 use super::delta::{push_numbers, push_texts};
 use super::dictionary::Dictionary;
 use super::hybrid::{bits_for, push_hybrid, push_run};
@@ -57,14 +57,21 @@ impl Builder {
         }
     }
 
+    /// Forgets every value, and keeps the room that they took.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.counts.clear();
+        self.numbers.clear();
+        self.codes.clear();
+        self.texts.clear();
+    }
+
     /// Adds the value of `row` as an entry writes it; [`super::cut::Cut`] found it to be one.
-    pub(crate) fn push(&mut self, row: u32, written: &[u8]) {
+    pub(crate) fn push(&mut self, row: u32, value: Written<'_>) {
         self.rows.push(row);
+        let written = value.bytes;
         match self.kind {
-            ColumnType::Text => {
-                let text = text(written).expect("a cut is made of readable values");
-                self.codes.push(self.texts.code(text.as_bytes()));
-            }
+            ColumnType::Text => self.codes.push(self.texts.code(&value.text())),
             ColumnType::Texts | ColumnType::Objects => {
                 let items = items(written, self.kind);
                 self.counts

@@ -18,17 +18,44 @@ use crate::scan::plain_bytes;
 /// Where in an entry the value of each column stands, as it is written there.
 #[derive(Clone, Debug)]
 pub(crate) struct Cut {
-    /// Empty where the entry has no such field.
+    /// Where the value of each column that is present stands.
     places: [(u16, u16); RAW],
-    /// The columns that the entry has, in order.
-    present: Vec<u8>,
+    /// One bit for each column that the entry has.
+    present: u64,
+    /// One bit for each column of text whose value has escapes in it.
+    escaped: u64,
 }
+
+/// A value as an entry writes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written<'e> {
+    /// With the quotation marks of a text.
+    pub(crate) bytes: &'e [u8],
+    /// Of a text: whether it is not what stands between its quotation marks.
+    is_escaped: bool,
+}
+
+const _: () = assert!(RAW <= 64, "each column has a bit");
 
 impl Default for Cut {
     fn default() -> Self {
         Self {
             places: [(0, 0); RAW],
-            present: Vec::with_capacity(RAW),
+            present: 0,
+            escaped: 0,
+        }
+    }
+}
+
+impl<'e> Written<'e> {
+    /// The text, in UTF-8; the whole entry was found to be that.
+    pub(crate) fn text(self) -> Cow<'e, [u8]> {
+        let inside = &self.bytes[1..self.bytes.len() - 1];
+        if self.is_escaped {
+            let text = text(self.bytes).expect("a cut is made of readable values");
+            Cow::Owned(text.into_owned().into_bytes())
+        } else {
+            Cow::Borrowed(inside)
         }
     }
 }
@@ -36,30 +63,45 @@ impl Default for Cut {
 impl Cut {
     /// Cuts `entry`; `false` where its columns would not make it again.
     pub(crate) fn take(&mut self, entry: &[u8]) -> bool {
-        self.present.clear();
-        entry.len() <= MAX_EVENT_BYTES && std::str::from_utf8(entry).is_ok() && self.fields(entry).is_some()
+        (self.present, self.escaped) = (0, 0);
+        let is_ascii = (entry.len() <= MAX_EVENT_BYTES)
+            .then(|| self.fields(entry))
+            .flatten();
+        is_ascii.is_some_and(|is_ascii| is_ascii || std::str::from_utf8(entry).is_ok())
     }
 
-    /// Whether the entry states that column.
-    pub(crate) fn has(&self, column: usize) -> bool {
-        self.present.iter().any(|&at| usize::from(at) == column)
-    }
-
-    /// The columns that are there, each with its value as it is written.
-    pub(crate) fn values<'c, 'e>(&'c self, entry: &'e [u8]) -> impl Iterator<Item = (usize, &'e [u8])> + 'c
-    where
-        'e: 'c,
-    {
-        self.present.iter().map(move |&at| {
-            let at = usize::from(at);
-            let (start, end) = self.places[at];
-            (at, &entry[usize::from(start)..usize::from(end)])
+    /// What `entry`, which was cut, states in that column.
+    pub(crate) fn value<'e>(&self, entry: &'e [u8], column: usize) -> Option<Written<'e>> {
+        let bit = 1 << column;
+        (self.present & bit != 0).then(|| {
+            let (start, end) = self.places[column];
+            Written {
+                bytes: &entry[usize::from(start)..usize::from(end)],
+                is_escaped: self.escaped & bit != 0,
+            }
         })
     }
 
-    fn fields(&mut self, entry: &[u8]) -> Option<()> {
+    /// The columns that are there, each with its value.
+    pub(crate) fn values<'c, 'e>(&'c self, entry: &'e [u8]) -> impl Iterator<Item = (usize, Written<'e>)> + 'c
+    where
+        'e: 'c,
+    {
+        let mut left = self.present;
+        std::iter::from_fn(move || {
+            let column = left.trailing_zeros() as usize;
+            // The lowest bit, taken away.
+            left &= left.wrapping_sub(1);
+            self.value(entry, column.min(RAW - 1))
+                .filter(|_| column < RAW)
+                .map(|value| (column, value))
+        })
+    }
+
+    /// Whether all of the entry is ASCII; `None` where it cannot be cut.
+    fn fields(&mut self, entry: &[u8]) -> Option<bool> {
         let mut rest = entry.strip_prefix(b"{")?;
-        let mut next = 0;
+        let (mut next, mut is_ascii) = (0, true);
         loop {
             let quoted = Quoted::of(rest)?;
             let at = next
@@ -67,15 +109,21 @@ impl Cut {
                     .iter()
                     .position(|column| column.key().is(&quoted))?;
             let value = COLUMNS[at].key().after(quoted)?;
-            let length = value_length(value, COLUMNS[at].kind())?;
+            let Extent {
+                length,
+                is_escaped,
+                is_ascii: is_value_ascii,
+            } = extent(value, COLUMNS[at].kind())?;
             let start = entry.len() - value.len();
             self.places[at] = (narrow(start), narrow(start + length));
-            self.present.push(u8::try_from(at).ok()?);
+            self.present |= 1 << at;
+            self.escaped |= u64::from(is_escaped) << at;
+            is_ascii &= is_value_ascii;
             next = at + 1;
             rest = &value[length..];
             match rest {
                 [b',', more @ ..] => rest = more,
-                [b'}'] => return Some(()),
+                [b'}'] => return Some(is_ascii),
                 _ => return None,
             }
         }
@@ -86,23 +134,43 @@ fn narrow(at: usize) -> u16 {
     u16::try_from(at).expect("an entry has at most 4 KiB")
 }
 
-/// How long the value is that `bytes` begin with, if it is one that its column gives back as it stands.
-fn value_length(bytes: &[u8], kind: ColumnType) -> Option<usize> {
+/// A value at the beginning of some bytes.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// In bytes.
+    length: usize,
+    /// Whether texts in it have escapes.
+    is_escaped: bool,
+    /// Whether all of it is ASCII; where not, nobody looked yet whether it is UTF-8.
+    is_ascii: bool,
+}
+
+impl Extent {
+    const fn plain(length: usize) -> Self {
+        Self {
+            length,
+            is_escaped: false,
+            is_ascii: true,
+        }
+    }
+}
+
+/// The value that `bytes` begin with, if it is one that its column gives back as it stands.
+fn extent(bytes: &[u8], kind: ColumnType) -> Option<Extent> {
     match kind {
-        ColumnType::Text => text_length(bytes),
-        ColumnType::Texts => list_length(bytes, text_length),
-        ColumnType::Objects => objects_length(bytes),
-        ColumnType::Int32 => number_length(bytes, i32::MAX.unsigned_abs().into()),
-        ColumnType::Int64 => number_length(bytes, base::json::MAX_INTEGER),
+        ColumnType::Text => text_extent(bytes),
+        ColumnType::Texts => list_extent(bytes, text_extent),
+        ColumnType::Objects => objects_extent(bytes),
+        ColumnType::Int32 => number_length(bytes, i32::MAX.unsigned_abs().into()).map(Extent::plain),
+        ColumnType::Int64 => number_length(bytes, base::json::MAX_INTEGER).map(Extent::plain),
         ColumnType::Flag => {
             let word = [b"true".as_slice(), b"false"];
-            word.into_iter()
-                .find(|word| bytes.starts_with(word))
-                .map(<[u8]>::len)
+            let word = word.into_iter().find(|word| bytes.starts_with(word))?;
+            Some(Extent::plain(word.len()))
         }
         ColumnType::Time => {
             let (text, _) = bytes.split_at_checked(TIME_LENGTH)?;
-            time(text).map(|_| TIME_LENGTH)
+            time(text).map(|_| Extent::plain(TIME_LENGTH))
         }
     }
 }
@@ -111,9 +179,9 @@ fn value_length(bytes: &[u8], kind: ColumnType) -> Option<usize> {
 const TIME_LENGTH: usize = 29;
 
 /// A text between quotation marks, written as [`push_text`] writes it.
-fn text_length(bytes: &[u8]) -> Option<usize> {
+fn text_extent(bytes: &[u8]) -> Option<Extent> {
     let inside = bytes.strip_prefix(b"\"")?;
-    let mut is_escaped = false;
+    let (mut is_escaped, mut is_ascii) = (false, true);
     let mut at = 0;
     loop {
         at += plain_bytes(&inside[at..]);
@@ -124,7 +192,10 @@ fn text_length(bytes: &[u8]) -> Option<usize> {
                 at += 2;
             }
             // Other scripts stand as they are.
-            0x80.. => at += 1,
+            0x80.. => {
+                is_ascii = false;
+                at += 1;
+            }
             _ => return None,
         }
     }
@@ -137,7 +208,11 @@ fn text_length(bytes: &[u8]) -> Option<usize> {
             return None;
         }
     }
-    Some(length)
+    Some(Extent {
+        length,
+        is_escaped,
+        is_ascii,
+    })
 }
 
 fn number_length(bytes: &[u8], most: u64) -> Option<usize> {
@@ -152,26 +227,38 @@ fn number_length(bytes: &[u8], most: u64) -> Option<usize> {
 }
 
 /// A list of at least one: an empty one is left out of entries.
-fn list_length(bytes: &[u8], item: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+fn list_extent(bytes: &[u8], item: impl Fn(&[u8]) -> Option<Extent>) -> Option<Extent> {
     let mut rest = bytes.strip_prefix(b"[")?;
+    let mut whole = Extent::plain(0);
     loop {
-        rest = &rest[item(rest)?..];
+        let item = item(rest)?;
+        whole.is_escaped |= item.is_escaped;
+        whole.is_ascii &= item.is_ascii;
+        rest = &rest[item.length..];
         match rest {
             [b',', more @ ..] => rest = more,
-            [b']', more @ ..] => return Some(bytes.len() - more.len()),
+            [b']', more @ ..] => {
+                whole.length = bytes.len() - more.len();
+                return Some(whole);
+            }
             _ => return None,
         }
     }
 }
 
 /// A list of objects. The reader of JSON finds where each ends; its text is kept as it is.
-fn objects_length(bytes: &[u8]) -> Option<usize> {
-    list_length(bytes, |rest| {
+fn objects_extent(bytes: &[u8]) -> Option<Extent> {
+    list_extent(bytes, |rest| {
         let mut stream =
             serde_json::Deserializer::from_slice(rest).into_iter::<&serde_json::value::RawValue>();
         let object = stream.next()?.ok()?.get();
         // What stands around it would be lost.
-        (object.starts_with('{') && rest.starts_with(object.as_bytes())).then_some(object.len())
+        let is_whole = object.starts_with('{') && rest.starts_with(object.as_bytes());
+        is_whole.then(|| Extent {
+            length: object.len(),
+            is_escaped: false,
+            is_ascii: object.is_ascii(),
+        })
     })
 }
 
@@ -201,15 +288,43 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
 /// The moment that stands between quotation marks in `written`, in microseconds since 1970, where it is
 /// written as [`Timestamp`] writes it.
 pub(crate) fn time(written: &[u8]) -> Option<i64> {
-    let text = written.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let part = |range: Range<usize>| {
-        let value = number(text.get(range)?)?;
-        i64::try_from(value).ok()
+    const SHAPE: &[u8; TIME_LENGTH] = b"\"0000-00-00T00:00:00.000000Z\"";
+    let written: &[u8; TIME_LENGTH] = written.try_into().ok()?;
+    let fits = |(byte, shape): (&u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte == shape,
     };
-    let (year, month, day) = (part(0..4)?, part(5..7)?, part(8..10)?);
-    let seconds = part(11..13)? * 3600 + part(14..16)? * 60 + part(17..19)?;
-    let us = (days_before(year, month, day) * 86_400 + seconds) * 1_000_000 + part(20..26)?;
-    (Timestamp::from_unix_us(us).to_ascii() == *text).then_some(us)
+    if !written.iter().zip(SHAPE).all(fits) {
+        return None;
+    }
+    let part = |range: Range<usize>| {
+        let add = |value: i64, digit: &u8| value * 10 + i64::from(digit - b'0');
+        written[range].iter().fold(0, add)
+    };
+    let (year, month, day) = (part(1..5), part(6..8), part(9..11));
+    let (hour, minute, second) = (part(12..14), part(15..17), part(18..20));
+    if !(1..=12).contains(&month)
+        || !(1..=days_of(year, month)).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 59
+    {
+        return None;
+    }
+    let seconds = days_before(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+    let us = seconds * 1_000_000 + part(21..27);
+    // The last day of the year 9999 has moments that no timestamp has.
+    (Timestamp::from_unix_us(us).unix_us() == us).then_some(us)
+}
+
+/// How many days a month of the proleptic Gregorian calendar has.
+const fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
 }
 
 /// Days from 1970-01-01 to that date of the proleptic Gregorian calendar, in years that begin with
@@ -225,20 +340,20 @@ fn days_before(year: i64, month: i64, day: i64) -> i64 {
 /// The items of a list as they are written in it; `list` was found to be one.
 pub(crate) fn items(list: &[u8], kind: ColumnType) -> Vec<&[u8]> {
     let found = std::cell::RefCell::new(Vec::new());
-    let item = |rest: &[u8]| -> Option<usize> {
-        let length = match kind {
+    let item = |rest: &[u8]| {
+        let extent = match kind {
             ColumnType::Objects => {
                 let mut stream =
                     serde_json::Deserializer::from_slice(rest).into_iter::<&serde_json::value::RawValue>();
-                stream.next()?.ok()?.get().len()
+                Extent::plain(stream.next()?.ok()?.get().len())
             }
-            _ => text_length(rest)?,
+            _ => text_extent(rest)?,
         };
         let start = list.len() - rest.len();
-        found.borrow_mut().push(start..start + length);
-        Some(length)
+        found.borrow_mut().push(start..start + extent.length);
+        Some(extent)
     };
-    list_length(list, item);
+    list_extent(list, item);
     found.into_inner().into_iter().map(|range| &list[range]).collect()
 }
 
@@ -253,7 +368,7 @@ mod tests {
     fn again(cut: &Cut, entry: &[u8]) -> Vec<u8> {
         let fields = cut.values(entry).map(|(at, value)| {
             let name = COLUMNS[at].name();
-            [b"\"", name.as_bytes(), b"\":", value].concat()
+            [b"\"", name.as_bytes(), b"\":", value.bytes].concat()
         });
         let fields: Vec<_> = fields.collect();
         [b"{".as_slice(), &fields.join(b",".as_slice()), b"}"].concat()
@@ -273,6 +388,19 @@ mod tests {
             let moment = Timestamp::from_unix_us(us);
             let written = [b"\"".as_slice(), &moment.to_ascii(), b"\""].concat();
             prop_assert_eq!(time(&written), Some(moment.unix_us()));
+        }
+
+        #[test]
+        fn a_moment_is_read_only_where_it_would_be_written_so(
+            date in (0_u32..10_000, 0_u32..14, 0_u32..33),
+            clock in (0_u32..26, 0_u32..62, 0_u32..62, 0_u32..1_000_000),
+        ) {
+            let ((year, month, day), (hour, minute, second, us)) = (date, clock);
+            let written =
+                format!("\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{us:06}Z\"");
+            let text = written.trim_matches('"');
+            let expected = text.parse::<Timestamp>().ok().filter(|moment| moment.to_ascii() == text.as_bytes());
+            prop_assert_eq!(time(written.as_bytes()), expected.map(Timestamp::unix_us), "{}", written);
         }
 
         #[test]

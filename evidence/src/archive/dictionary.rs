@@ -25,6 +25,14 @@ impl Dictionary {
         &self.bytes[start as usize..self.ends[at] as usize]
     }
 
+    /// Forgets every text, and keeps the room that they took.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.slots.fill(0);
+        self.last = 0;
+    }
+
     /// The code of `text`, new or known.
     pub(crate) fn code(&mut self, text: &[u8]) -> u32 {
         // Events of one connection follow each other.

@@ -44,7 +44,8 @@ enum Values {
     },
     Numbers(NumberColumn),
     Flags(NumberColumn),
-    Times(NumberColumn),
+    /// With the second that was written last, and its spelling: events of a second follow each other.
+    Times(NumberColumn, Option<(i64, [u8; 27])>),
 }
 
 impl<'a> Rows<'a> {
@@ -75,7 +76,7 @@ impl<'a> Rows<'a> {
                 }
                 ColumnType::Int32 | ColumnType::Int64 => Values::Numbers(archive.number_column(at)?),
                 ColumnType::Flag => Values::Flags(archive.number_column(at)?),
-                ColumnType::Time => Values::Times(archive.number_column(at)?),
+                ColumnType::Time => Values::Times(archive.number_column(at)?, None),
             };
             columns.push(Fields { key, values });
         }
@@ -105,7 +106,7 @@ impl<'a> Rows<'a> {
         let index = self.archive.entries().start + row as u64;
         self.next += 1;
         self.entry.clear();
-        for column in &self.columns {
+        for column in &mut self.columns {
             column.push(row, &mut self.entry);
         }
         if let Some(raw) = self.raw.row(row) {
@@ -129,8 +130,8 @@ impl<'a> Rows<'a> {
 }
 
 impl Fields {
-    fn push(&self, row: usize, out: &mut Vec<u8>) {
-        match &self.values {
+    fn push(&mut self, row: usize, out: &mut Vec<u8>) {
+        match &mut self.values {
             Values::Words { fields, ends, codes } => {
                 let code = codes[row];
                 if code != ABSENT {
@@ -162,16 +163,36 @@ impl Fields {
                     out.extend_from_slice(if flag == 0 { b"false" } else { b"true" });
                 }
             }
-            Values::Times(column) => {
+            Values::Times(column, last) => {
                 if let Some(us) = column.row(row) {
                     out.extend_from_slice(&self.key);
                     out.push(b'"');
-                    out.extend_from_slice(&Timestamp::from_unix_us(us).to_ascii());
+                    out.extend_from_slice(&spelt_moment(us, last));
                     out.push(b'"');
                 }
             }
         }
     }
+}
+
+/// A moment as entries write it; `last` is the second of the one before.
+fn spelt_moment(us: i64, last: &mut Option<(i64, [u8; 27])>) -> [u8; 27] {
+    let (second, rest) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
+    let mut text = match last {
+        Some((of, text)) if *of == second => *text,
+        _ => Timestamp::from_unix_us(us).to_ascii(),
+    };
+    // A moment beyond what can be written is spelt as the last that can.
+    let is_within = Timestamp::from_unix_us(us).unix_us() == us;
+    if is_within {
+        let mut left = rest;
+        for digit in text[20..26].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(left % 10).expect("a digit is below ten");
+            left /= 10;
+        }
+        *last = Some((second, text));
+    }
+    text
 }
 
 /// Each text of a column as `push` spells it, and where each spelling ends.

@@ -127,20 +127,19 @@ impl ArchiveWriter {
         assert!(!self.is_full(), "the caller asks before");
         let index = self.next();
         // Without a time it is no event, and the reader says why.
-        if self.cut.take(entry) && self.cut.has(TIME) {
-            let found = |column| self.cut.values(entry).find(|(at, _)| *at == column);
-            let seq = found(SEQ).and_then(|(_, written)| number(written));
+        let time = |cut: &Cut| cut.value(entry, TIME).and_then(|value| time(value.bytes));
+        if self.cut.take(entry)
+            && let Some(time) = time(&self.cut)
+        {
+            let seq = self.cut.value(entry, SEQ).and_then(|value| number(value.bytes));
             if seq != Some(index) {
                 let seq = seq.unwrap_or(u64::MAX);
                 return Err(PushError::Misplaced { index, seq });
             }
-            if self.first_time.is_none() {
-                let time = found(TIME).and_then(|(_, written)| time(written));
-                self.first_time = time.map(Timestamp::from_unix_us);
-            }
+            self.first_time.get_or_insert(Timestamp::from_unix_us(time));
             let row = self.row();
-            for (at, written) in self.cut.values(entry) {
-                self.columns[at].push(row, written);
+            for (at, value) in self.cut.values(entry) {
+                self.columns[at].push(row, value);
             }
             self.keep(entry);
         } else {
@@ -175,11 +174,13 @@ impl ArchiveWriter {
         self.ends.push(self.entries.len());
     }
 
-    /// Makes the file, reads it back and holds every row to its entry.
+    /// Makes the file, reads it back and holds every row to its entry. The writer then stands at the entry
+    /// after it, for the next file; the memory that it has serves again, because new pages cost a fifth of
+    /// the time that a file takes.
     ///
     /// # Errors
-    /// [`WriteError`].
-    pub fn finish(self) -> Result<ArchiveFile, WriteError> {
+    /// [`WriteError`]; the rows are still there.
+    pub fn finish(&mut self) -> Result<ArchiveFile, WriteError> {
         let rows = self.ends.len();
         let Some(time) = self.first_time.filter(|_| rows > 0) else {
             return Err(WriteError::Empty);
@@ -194,12 +195,18 @@ impl ArchiveWriter {
         let archive = Archive::read(bytes).map_err(|error| lossy(error.to_string()))?;
         self.hold_to(&archive).map_err(|error| lossy(error.to_string()))?;
         let sha256 = archive.sha256();
-        Ok(ArchiveFile {
+        let file = ArchiveFile {
             name: ArchiveName::new(time, self.origin.gateway(), first, last, &sha256),
             sha256,
             rows: rows as u64,
             bytes: archive.into_bytes(),
-        })
+        };
+        self.first = self.next();
+        self.first_time = None;
+        self.columns.iter_mut().for_each(Builder::clear);
+        self.entries.clear();
+        self.ends.clear();
+        Ok(file)
     }
 
     fn hold_to(&self, archive: &Archive) -> Result<(), InvalidArchive> {

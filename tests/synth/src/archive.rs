@@ -26,7 +26,6 @@ pub enum Closing {
 #[derive(Debug)]
 pub struct GatewayArchive {
     folder: PathBuf,
-    origin: Origin,
     closing: Closing,
     writer: ArchiveWriter,
     hour: Option<i64>,
@@ -38,7 +37,6 @@ impl GatewayArchive {
         Self {
             folder: folder.to_owned(),
             writer: ArchiveWriter::new(&origin, 0),
-            origin,
             closing,
             hour: None,
             entries: 0,
@@ -68,11 +66,10 @@ impl GatewayArchive {
 
     /// Writes the file; the entry that would bind it in the log is the first of the next.
     fn close(&mut self, before: &Event) -> Result<()> {
-        let writer = std::mem::replace(&mut self.writer, ArchiveWriter::new(&self.origin, self.entries));
-        if writer.is_empty() {
+        if self.writer.is_empty() {
             return Ok(());
         }
-        let file = writer.finish()?;
+        let file = self.writer.finish()?;
         let path = self.folder.join(file.name.to_string());
         let folder = path.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder)

@@ -36,9 +36,7 @@ pub fn write(places: &[LogPlace], panel: &Panel, filter: &Filter, folder: &Path)
         while let Some(bundle) = entries.read_on().map_err(|error| refused(place, error))? {
             for (_, entry) in bundle.entries() {
                 if writer.is_full() {
-                    let next = writer.next();
                     put(folder, &writer.finish()?)?;
-                    writer = ArchiveWriter::new(origin, next);
                 }
                 writer.push(entry)?;
                 count += 1;
