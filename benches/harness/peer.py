@@ -209,6 +209,17 @@ class SpliceRelay(Relay):
     name, words = "relay-splice", ("--splice",)
 
 
+class SocksRelay(Relay):
+    """The floor under SOCKS5: the bare relay, with the protocol's three questions before it."""
+
+    name, speaks, floor, words = "relay-socks5", ("socks5",), False, ("--socks5",)
+
+    def start(self):
+        super().start()
+        self.credentials = "user:password"
+        return self
+
+
 class TlsRelay(Relay):
     """The floor where the proxy is reached over TLS: rustls on one side, plain on the other, a copy between."""
 
@@ -299,7 +310,7 @@ def _self_signed(folder):
     return certificate, key
 
 
-FLOORS = [Direct, Relay, SpliceRelay, TlsRelay]
+FLOORS = [Direct, Relay, SpliceRelay, SocksRelay, TlsRelay]
 OTHERS = [Haproxy, Squid, Tinyproxy, Dante, Smokescreen, G3proxy, G3proxySocks]
 ALL = [*FLOORS, *OTHERS, Ours, OursTls, OursH2]
 

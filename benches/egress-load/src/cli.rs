@@ -15,7 +15,7 @@ use crate::bulk::Bulk;
 use crate::dial::{Route, SourceAddresses, Target, Via};
 use crate::idle::Idle;
 use crate::load::{Limit, Load, Operation};
-use crate::relay::Moving;
+use crate::relay::{Asking, Moving};
 use crate::tls::{self, ProxyTls};
 use crate::watch::Watch;
 
@@ -64,6 +64,7 @@ bulk, idle and watch:
 origin and relay:
   --listen ADDRESS:PORT     [origin 127.0.0.1:8080, relay 127.0.0.1:8081]
   --splice                  relay: splice instead of copying through a buffer
+  --socks5                  relay: have SOCKS5's questions first, and look at none of the answers
   --tls-cert FILE, --tls-key FILE  relay: serve TLS and copy, with this certificate (PEM)
 
 What is reported:
@@ -86,6 +87,7 @@ pub enum Command {
         listen: SocketAddr,
         threads: usize,
         target: SocketAddr,
+        asking: Asking,
         moving: Moving,
         tls: Option<TlsAcceptor>,
     },
@@ -124,6 +126,7 @@ struct Options {
     hold: Option<Duration>,
     listen: Option<SocketAddr>,
     splice: bool,
+    socks5: bool,
     proxy_ca: Option<PathBuf>,
     proxy_name: Option<String>,
     tls_cert: Option<PathBuf>,
@@ -174,6 +177,7 @@ fn parse_options(args: impl IntoIterator<Item = OsString>) -> Result<Option<Opti
             Long("hold") => options.hold = Some(seconds(&mut parser)?),
             Long("listen") => options.listen = Some(value(&mut parser)?),
             Long("splice") => options.splice = true,
+            Long("socks5") => options.socks5 = true,
             Long("proxy-ca") => options.proxy_ca = Some(parser.value()?.into()),
             Long("proxy-name") => options.proxy_name = Some(parser.value()?.string()?),
             Long("tls-cert") => options.tls_cert = Some(parser.value()?.into()),
@@ -280,6 +284,11 @@ impl Options {
             "relay" => Command::Relay {
                 listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
                 threads: self.threads.unwrap_or(1),
+                asking: if self.socks5 {
+                    Asking::Socks5
+                } else {
+                    Asking::Nothing
+                },
                 moving: if self.splice { Moving::Splice } else { Moving::Copy },
                 tls: match (self.tls_cert.take(), self.tls_key.take()) {
                     (Some(certificates), Some(key)) => Some(tls::acceptor(&certificates, &key)?),

@@ -376,6 +376,12 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_that_asks_as_socks5_does_connects_whoever_answers() {
+        let figures = run(load(Operation::Tunnel, testing::socks5_route())).figures;
+        assert_eq!(figures["completed"], 50, "{figures}");
+    }
+
+    #[test]
     fn tls_to_the_first_hop_is_under_whatever_is_spoken_there() {
         for operation in [Operation::Tunnel, Operation::KeepAlive] {
             let figures = run(load(operation, testing::tls_route())).figures;

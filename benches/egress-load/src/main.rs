@@ -49,11 +49,12 @@ fn main() -> ExitCode {
             listen,
             threads,
             target,
+            asking,
             moving,
             tls,
         } => {
             let served = server::serve("relay", listen, threads, move |client| {
-                relay::serve_connection(client, target, moving, tls.clone())
+                relay::serve_connection(client, target, asking, moving, tls.clone())
             });
             return server_ended(listen, served);
         }

@@ -6,6 +6,7 @@
 //! bytes in hand; an idle connection holds neither.
 
 mod copy;
+mod socks5;
 mod splice;
 
 use std::io;
@@ -28,6 +29,14 @@ pub enum Moving {
     Splice,
 }
 
+/// What a client is asked before it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    Nothing,
+    /// SOCKS5's three questions, the answers to which nobody looks at.
+    Socks5,
+}
+
 /// Relays between `client` and a new connection to `target` until both directions have ended.
 ///
 /// With `tls` the client's side is TLS, and bytes are copied: the floor for a proxy that is reached
@@ -35,11 +44,18 @@ pub enum Moving {
 pub async fn serve_connection(
     client: TcpStream,
     target: SocketAddr,
+    asking: Asking,
     moving: Moving,
     tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
+    if asking == Asking::Socks5 {
+        socks5::ask(&client).await?;
+    }
     let mut upstream = TcpStream::connect(target).await?;
     upstream.set_nodelay(true)?;
+    if asking == Asking::Socks5 {
+        socks5::agree(&client)?;
+    }
     if let Some(tls) = tls {
         let mut client = tls.accept(client).await?;
         return copy_bidirectional_with_sizes(&mut client, &mut upstream, TLS_BYTES, TLS_BYTES)

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::dial::{Route, SourceAddresses, Target, Via};
-use crate::relay::Moving;
+use crate::relay::{Asking, Moving};
 use crate::{origin, relay, server, tls};
 
 /// The test proxy refuses CONNECT to this port.
@@ -40,7 +40,22 @@ pub fn relayed_route(moving: Moving) -> Route {
     route.first_hop = listener.local_addr().unwrap();
     thread::spawn(move || {
         server::accept_forever(listener, move |client| {
-            relay::serve_connection(client, origin, moving, None)
+            relay::serve_connection(client, origin, Asking::Nothing, moving, None)
+        })
+    });
+    route
+}
+
+/// A route to a fresh origin through a relay that asks as SOCKS5 does.
+pub fn socks5_route() -> Route {
+    let mut route = route(Via::Socks5);
+    route.credentials = Some("user:password".parse().unwrap());
+    let origin = SocketAddr::from(([127, 0, 0, 1], route.target.port));
+    let listener = server::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    route.first_hop = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        server::accept_forever(listener, move |client| {
+            relay::serve_connection(client, origin, Asking::Socks5, Moving::Copy, None)
         })
     });
     route
@@ -65,7 +80,13 @@ pub fn tls_route() -> Route {
     route.tls = Some(trust);
     thread::spawn(move || {
         server::accept_forever(listener, move |client| {
-            relay::serve_connection(client, origin, Moving::Copy, Some(acceptor.clone()))
+            relay::serve_connection(
+                client,
+                origin,
+                Asking::Nothing,
+                Moving::Copy,
+                Some(acceptor.clone()),
+            )
         })
     });
     route
