@@ -21,6 +21,8 @@ pub(crate) struct Scanned<'a> {
     pub(crate) seq: u64,
     pub(crate) gateway: &'a [u8],
     pub(crate) kind: &'a [u8],
+    /// The moment, as it is written between its quotation marks.
+    pub(crate) time: &'a [u8],
 }
 
 /// What may stand as a field's value.
@@ -168,6 +170,7 @@ pub(crate) fn scan(entry: &[u8]) -> Option<Scanned<'_>> {
         seq: 0,
         gateway: b"",
         kind: b"",
+        time: b"",
     };
     let mut required = 0;
     let mut fields = FIELDS.iter();
@@ -183,6 +186,7 @@ pub(crate) fn scan(entry: &[u8]) -> Option<Scanned<'_>> {
                     .text()
                     .filter(|word| is_word(word, EventKind::ALL, kind_word))?;
             }
+            Form::Time => scanned.time = scanner.text_of(27).filter(|text| is_time(text))?,
             form => scanner.value(form)?,
         }
         match scanner.byte()? {
@@ -239,10 +243,9 @@ impl<'a> Scanner<'a> {
             Form::Plugin => is_plugin(self.text()?),
             Form::Port => (1..=65_535).contains(&self.number()?),
             Form::Run => is_run(self.text_of(36)?),
-            Form::Time => is_time(self.text_of(27)?),
             Form::Version => self.number()? == u64::from(crate::EVENT_VERSION),
             Form::Word(is_word) => is_word(self.text()?),
-            Form::Kind | Form::Gateway | Form::Seq => false,
+            Form::Kind | Form::Gateway | Form::Seq | Form::Time => false,
         };
         is_good.then_some(())
     }
@@ -394,11 +397,16 @@ fn is_run(text: &[u8]) -> bool {
 }
 
 /// A moment between the years 1000 and 8999, whose date is one in every year.
-fn is_time(text: &[u8]) -> bool {
+/// Whether a text has digits and signs where a moment has them.
+pub(crate) fn has_shape_of_time(text: &[u8]) -> bool {
     let shape = b"0000-00-00T00:00:00.000000Z";
     // A digit where the shape has one, and the same byte everywhere else.
     let fits = |(byte, shape): (&u8, &u8)| (*shape == b'0') & byte.is_ascii_digit() | (byte == shape);
-    if text.len() != shape.len() || !text.iter().zip(shape).fold(true, |all, pair| all & fits(pair)) {
+    text.len() == shape.len() && text.iter().zip(shape).fold(true, |all, pair| all & fits(pair))
+}
+
+fn is_time(text: &[u8]) -> bool {
+    if !has_shape_of_time(text) {
         return false;
     }
     let pair = |at: usize| (text[at] - b'0') * 10 + (text[at + 1] - b'0');

@@ -10,6 +10,7 @@ use std::path::Path;
 use base::{Sha256Digest, Timestamp};
 use seal::note::NoteVerifier;
 
+use super::cut::moment;
 use super::store::{Store, StoreError};
 use super::{
     Archive, ArchiveFile, ArchiveName, ArchiveWriter, InvalidArchive, MAX_ROWS, PushError, WriteError,
@@ -17,7 +18,7 @@ use super::{
 use crate::folder::{Folder, Unreadable};
 use crate::scan::scan;
 use crate::tile::TILE_WIDTH;
-use crate::{Checkpoint, Event, EventKind, InvalidCheckpoint, ReadError, VerifiedLog};
+use crate::{Checkpoint, Event, EventKind, InvalidCheckpoint, InvalidEvent, ReadError, VerifiedLog};
 
 /// An hour is closed this long after its end: events that were on their way then are in.
 const GRACE_S: i64 = 60;
@@ -241,19 +242,19 @@ impl<'a> Archiver<'a> {
             let (_, entries) = self.log.proven_entries(next)?;
             let skip = usize::try_from(next % TILE_WIDTH as u64).unwrap_or(0);
             for entry in &entries[skip.min(entries.len())..] {
-                let event = Event::from_entry(entry).map_err(|source| PushError::NotAnEvent {
+                let (time, tells_of_the_archive) = glance(entry).map_err(|source| PushError::NotAnEvent {
                     index: writer.next(),
                     source,
                 })?;
                 // Clocks are set back, and events overtake each other: only an hour that was not seen yet
                 // begins another file.
-                if writer.is_full() || (!writer.is_empty() && hour(event.time) > latest) {
+                if writer.is_full() || (!writer.is_empty() && hour(time) > latest) {
                     is_closed = true;
                     break;
                 }
-                latest = latest.max(hour(event.time));
+                latest = latest.max(hour(time));
                 // Entries about the archive alone would be archived for ever, one hour after the other.
-                is_worth_it |= !matches!(event.kind, EventKind::Archived | EventKind::Pruned);
+                is_worth_it |= !tells_of_the_archive;
                 writer.push(entry)?;
             }
         }
@@ -322,6 +323,20 @@ impl<'a> Archiver<'a> {
             }
         }
     }
+}
+
+/// When an entry was written, and whether it is about the archive alone; looking costs less than
+/// reading.
+fn glance(entry: &[u8]) -> Result<(Timestamp, bool), InvalidEvent> {
+    if let Some(scanned) = scan(entry)
+        && let Some(us) = moment(scanned.time)
+    {
+        let tells_of_the_archive = matches!(scanned.kind, b"archived" | b"pruned");
+        return Ok((Timestamp::from_unix_us(us), tells_of_the_archive));
+    }
+    let event = Event::from_entry(entry)?;
+    let tells_of_the_archive = matches!(event.kind, EventKind::Archived | EventKind::Pruned);
+    Ok((event.time, tells_of_the_archive))
 }
 
 fn hour(time: Timestamp) -> i64 {

@@ -13,7 +13,7 @@ use super::columns::{COLUMNS, ColumnType, RAW};
 use crate::MAX_EVENT_BYTES;
 use crate::encode::{push_number, push_text};
 use crate::key::Quoted;
-use crate::scan::plain_bytes;
+use crate::scan::{has_shape_of_time, plain_bytes};
 
 /// Where in an entry the value of each column stands, as it is written there.
 #[derive(Clone, Debug)]
@@ -288,21 +288,20 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
 /// The moment that stands between quotation marks in `written`, in microseconds since 1970, where it is
 /// written as [`Timestamp`] writes it.
 pub(crate) fn time(written: &[u8]) -> Option<i64> {
-    const SHAPE: &[u8; TIME_LENGTH] = b"\"0000-00-00T00:00:00.000000Z\"";
-    let written: &[u8; TIME_LENGTH] = written.try_into().ok()?;
-    let fits = |(byte, shape): (&u8, &u8)| match shape {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == shape,
-    };
-    if !written.iter().zip(SHAPE).all(fits) {
+    moment(written.strip_prefix(b"\"")?.strip_suffix(b"\"")?)
+}
+
+/// The same, without quotation marks.
+pub(crate) fn moment(text: &[u8]) -> Option<i64> {
+    if !has_shape_of_time(text) {
         return None;
     }
     let part = |range: Range<usize>| {
         let add = |value: i64, digit: &u8| value * 10 + i64::from(digit - b'0');
-        written[range].iter().fold(0, add)
+        text[range].iter().fold(0, add)
     };
-    let (year, month, day) = (part(1..5), part(6..8), part(9..11));
-    let (hour, minute, second) = (part(12..14), part(15..17), part(18..20));
+    let (year, month, day) = (part(0..4), part(5..7), part(8..10));
+    let (hour, minute, second) = (part(11..13), part(14..16), part(17..19));
     if !(1..=12).contains(&month)
         || !(1..=days_of(year, month)).contains(&day)
         || hour > 23
@@ -312,7 +311,7 @@ pub(crate) fn time(written: &[u8]) -> Option<i64> {
         return None;
     }
     let seconds = days_before(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-    let us = seconds * 1_000_000 + part(21..27);
+    let us = seconds * 1_000_000 + part(20..26);
     // The last day of the year 9999 has moments that no timestamp has.
     (Timestamp::from_unix_us(us).unix_us() == us).then_some(us)
 }
