@@ -56,9 +56,14 @@ impl<'a> Rows<'a> {
                 continue;
             }
             let key = [b",\"", column.name().as_bytes(), b"\":"].concat();
+            // Most columns of a file state nothing in any row, and looking into each of them for every
+            // row would cost more than those that do.
             let values = match column.kind() {
                 ColumnType::Text => {
                     let texts = archive.text_column(at)?;
+                    if texts.distinct() == 0 {
+                        continue;
+                    }
                     let (fields, ends) = spelt(&texts, |out, text| {
                         out.extend_from_slice(&key);
                         push_text(out, text);
@@ -68,15 +73,26 @@ impl<'a> Rows<'a> {
                 }
                 kind @ (ColumnType::Texts | ColumnType::Objects) => {
                     let list = archive.list_column(at)?;
+                    if list.items().distinct() == 0 {
+                        continue;
+                    }
                     let (items, ends) = spelt(list.items(), |out, text| match kind {
                         ColumnType::Objects => out.extend_from_slice(text.as_bytes()),
                         _ => push_text(out, text),
                     });
                     Values::Lists { items, ends, list }
                 }
-                ColumnType::Int32 | ColumnType::Int64 => Values::Numbers(archive.number_column(at)?),
-                ColumnType::Flag => Values::Flags(archive.number_column(at)?),
-                ColumnType::Time => Values::Times(archive.number_column(at)?, None),
+                kind @ (ColumnType::Int32 | ColumnType::Int64 | ColumnType::Flag | ColumnType::Time) => {
+                    let numbers = archive.number_column(at)?;
+                    if !numbers.states_any() {
+                        continue;
+                    }
+                    match kind {
+                        ColumnType::Flag => Values::Flags(numbers),
+                        ColumnType::Time => Values::Times(numbers, None),
+                        _ => Values::Numbers(numbers),
+                    }
+                }
             };
             columns.push(Fields { key, values });
         }

@@ -101,6 +101,14 @@ impl NumberColumn {
         is_stated.then(|| self.numbers[row])
     }
 
+    /// Whether any row states one.
+    pub(crate) fn states_any(&self) -> bool {
+        match &self.present {
+            None => !self.numbers.is_empty(),
+            Some(present) => present.contains(&true),
+        }
+    }
+
     /// One number for each row; zero where it states none.
     pub fn numbers(&self) -> &[i64] {
         &self.numbers
@@ -267,6 +275,9 @@ pub(crate) fn read_text_column(
     let mut rest = reading.pages.data.as_slice();
     let (levels, present) = reading.present(&mut rest)?;
     let mut texts = reading.texts(rest, present)?;
+    if present == 0 {
+        return Ok(TextColumn::absent(rows));
+    }
     if let Some(levels) = levels {
         texts.codes = spread(&levels, &texts.codes, ABSENT);
     }
