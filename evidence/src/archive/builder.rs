@@ -186,18 +186,18 @@ impl Builder {
         if self.is_rising {
             return None;
         }
-        let mut known = std::collections::HashMap::new();
+        let mut known = Dictionary::default();
         let mut values = Vec::new();
         let mut codes = Vec::with_capacity(self.numbers.len());
         for &number in &self.numbers {
-            let code = *known.entry(number).or_insert_with(|| {
+            let code = known.code(&number.to_le_bytes());
+            if known.len() > values.len() {
                 values.push(number);
-                values.len() - 1
-            });
+            }
             if values.len() > MAX_DISTINCT_NUMBERS {
                 return None;
             }
-            codes.push(u32::try_from(code).expect("there are few"));
+            codes.push(code);
         }
         Some((values, codes))
     }
