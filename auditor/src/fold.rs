@@ -15,7 +15,7 @@ use reports::predicate::Period;
 
 use crate::connection::{Connection, Settled};
 use crate::crowd::{MAX_DESTINATIONS, MAX_STRAYS};
-use crate::observation::{Gap, Observations, Stray, Stretch};
+use crate::observation::{Gap, Observations, Stray, Stretch, Visited};
 use crate::tally::{Cited, Tally};
 use crate::terms::Rulebook;
 
@@ -254,12 +254,21 @@ impl LogFold<'_, '_> {
                 destination,
                 addition,
             }) => {
+                let share = addition.share();
+                let passage = self
+                    .fold
+                    .book
+                    .map(|book| book.passage(&who, share.first, share.last));
                 if let Some(book) = self.fold.book {
                     observations.note_times(book, &who, &destination, &addition);
                 }
+                let visited = Visited {
+                    destination,
+                    passage: passage.unwrap_or_default(),
+                };
                 let known = observations.seen.entry(who.clone()).or_default();
-                if known.len() < MAX_DESTINATIONS || known.contains_key(&destination) {
-                    addition.add_to(known.entry(destination).or_default());
+                if known.len() < MAX_DESTINATIONS || known.contains_key(&visited) {
+                    addition.add_to(known.entry(visited).or_default());
                 } else {
                     let beyond = observations.beyond.entry(who);
                     let tally = Tally::of(addition.share());

@@ -41,7 +41,10 @@ fn seen<'a>(observations: &'a Observations, plugin: &str, target: &str) -> Vec<&
 fn all_seen(observations: &Observations) -> Vec<(&Who, &Destination, &Observation)> {
     let mut all = Vec::new();
     for (who, seen) in &observations.seen {
-        all.extend(seen.iter().map(|(to, observation)| (who, to, observation)));
+        all.extend(
+            seen.iter()
+                .map(|(to, observation)| (who, &to.destination, observation)),
+        );
     }
     all
 }

@@ -3,6 +3,7 @@
 //! Acting comes before sealing, because a report says what was done and on which revocation list.
 //! Whatever goes wrong with one report is a trouble of the outcome and never stops the others.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base::{ArtifactDigest, AutomaticAction, InvalidPolicy, PluginId, Policy, RunId, Tier, Timestamp};
@@ -125,7 +126,8 @@ impl Night<'_> {
         let present = Present::of(&records);
         self.imagine(&mut records)?;
         let draft = self.what_if.manifest.as_ref();
-        let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?;
+        let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?
+            .turning_with(&present.policy)?;
         let evidence = gather_by(&book, site, records.gateways.clone(), self.period, self.now);
         let dockets = self.dockets(&records, &evidence, &book);
         let judgements: Vec<Judgement> = dockets
@@ -229,13 +231,20 @@ impl Night<'_> {
         let mut proposals = Vec::new();
         for (docket, judgement) in dockets.iter().zip(judgements) {
             let artifact = docket.artifact;
+            let noted = moments
+                .get(&artifact.artifact_digest)
+                .map_or(&[][..], Vec::as_slice);
+            let moments = match judgement.moments.is_empty() {
+                true => Cow::Borrowed(noted),
+                false => Cow::Owned([noted, &judgement.moments].concat()),
+            };
             let accused = Accused {
                 plugin_id: &artifact.plugin_id,
                 artifact_digest: &artifact.artifact_digest,
                 tier: artifact.tier,
                 state: artifact.state,
                 charges: &judgement.charges,
-                moments: moments.get(&artifact.artifact_digest).map_or(&[], Vec::as_slice),
+                moments: &moments,
                 doubtful: judgement.doubtful,
                 protected_until: artifact.protected_until,
                 now: self.now,

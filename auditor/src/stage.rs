@@ -218,6 +218,15 @@ impl Stage {
             .clone()
     }
 
+    /// Audits, and gives the plugins that were put on hold.
+    pub(crate) fn quarantined_by_night(&self) -> Vec<String> {
+        self.audit();
+        let held = self.quarantined.take();
+        held.iter()
+            .map(|proposal| proposal.plugin_id.to_string())
+            .collect()
+    }
+
     pub(crate) fn log_folder(&self, gateway: usize) -> PathBuf {
         self.folder.path().join(format!("gw-{gateway}"))
     }
