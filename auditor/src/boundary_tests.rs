@@ -36,7 +36,7 @@ fn tunnel(stage: Stage, from: i64, to: i64, target: &str) -> Stage {
 fn expires_at_noon() -> Stage {
     Stage::new()
         .declares("p", &["ok.example", "late.example"])
-        .change(|stage| stage.artifacts[0].manifest.allowed_egress[1].expires = Some(at(NOON_S)))
+        .change(|stage| stage.expire(0, 1, at(NOON_S)))
 }
 
 /// Declares `late.example` from noon on, when another manifest is admitted.

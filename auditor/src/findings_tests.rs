@@ -53,8 +53,8 @@ fn a_declaration_of_its_own_classes_outweighs_the_manifests() {
     let night =
         handles(Stage::new().declares("p", &["ok.example"]), "secret").observes("p", "ok.example:443");
     let night = night.change(|stage| {
-        let declaration = &mut stage.artifacts[0].manifest.allowed_egress[0];
-        declaration.data_classes = Some(vec!["secret".parse().unwrap()]);
+        let declared = &mut stage.artifacts[0].manifest.allowed_egress;
+        declared.change(|list| list[0].data_classes = Some(vec!["secret".parse().unwrap()]));
     });
     assert_eq!(night.verdict("p"), Verdict::Conforming);
 }

@@ -241,7 +241,7 @@ fn a_tunnel_that_stood_when_the_watch_began_adds_no_bytes_to_it() {
 #[test]
 fn what_runs_out_during_the_day_counts_live_from_its_very_instant() {
     let stage = stage().change(|stage| {
-        stage.artifacts[0].manifest.allowed_egress[0].expires = Some(at(100));
+        stage.expire(0, 0, at(100));
     });
     let visits: Vec<Line> = [80, 90, 100, 110]
         .into_iter()
@@ -282,7 +282,7 @@ proptest::proptest! {
             |stage| limited(stage, bytes(700)),
             |stage| drifting(of_another_class(stage)),
             |stage| stage.change(|stage| {
-                stage.artifacts[0].manifest.allowed_egress[0].expires = Some(at(200));
+                stage.expire(0, 0, at(200));
             }),
         ];
         let stage = || kinds[kind](of_every_kind(stage()));

@@ -159,6 +159,12 @@ impl Stage {
         self
     }
 
+    /// A declaration of an artifact runs out.
+    pub(crate) fn expire(&mut self, artifact: usize, declaration: usize, at: Timestamp) {
+        let declared = &mut self.artifacts[artifact].manifest.allowed_egress;
+        declared.change(|list| list[declaration].expires = Some(at));
+    }
+
     /// A connection that came and went.
     pub(crate) fn observes(mut self, plugin: &str, target: &str) -> Self {
         self.next_id += 1;
