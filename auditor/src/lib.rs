@@ -11,6 +11,8 @@
 
 pub mod archive_fold;
 #[cfg(test)]
+mod archive_tests;
+#[cfg(test)]
 mod boundary_tests;
 mod charge;
 mod clause;
@@ -24,6 +26,8 @@ mod docket;
 mod doubt;
 mod draft;
 mod exhibits;
+mod facts;
+mod file_fold;
 #[cfg(test)]
 mod findings_tests;
 mod fold;

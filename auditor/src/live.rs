@@ -15,7 +15,8 @@ use base::{AutomaticAction, PluginId, Policy, Reason, Timestamp};
 use evidence::{Event, EventKind};
 
 use crate::clause::{Accused, Measure, Proposal, hold_back, measure};
-use crate::connection::{Connection, Settled, who};
+use crate::connection::{Connection, Settled};
+use crate::facts::who;
 use crate::moment::{Corroborator, Moment, Reasons};
 use crate::observation::Who;
 use crate::site::{Artifact, Run};

@@ -83,7 +83,7 @@ impl Moment {
         addition: &Addition,
     ) -> Option<Self> {
         let mut alone = Observation::default();
-        addition.clone().add_to(&mut alone);
+        addition.add_to(&mut alone);
         let fared = Fared::of(book, who, destination, &alone);
         let charge = Charge::of(who.run_id, &alone, &fared)?;
         let established = charge.established.iter().filter(|(_, count)| **count > 0);

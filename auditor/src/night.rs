@@ -14,7 +14,8 @@ use seal::SigningKey;
 use crate::clause::{Accused, Measure, Proposal, hold_back, propose, reasons};
 use crate::desk::Desk;
 use crate::docket::Docket;
-use crate::gather::{Evidence, gather_by};
+use crate::fold::Fold;
+use crate::gather::{Evidence, gather_into};
 use crate::judge::Judgement;
 use crate::observation::Who;
 use crate::outcome::{Act, ActResult, LogRead, NightOutcome, Reported};
@@ -128,7 +129,8 @@ impl Night<'_> {
         let draft = self.what_if.manifest.as_ref();
         let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?
             .turning_with(&present.policy)?;
-        let evidence = gather_by(&book, site, records.gateways.clone(), self.period, self.now);
+        let fold = Fold::new(self.period, self.now).by(&book).only(self.only());
+        let evidence = gather_into(fold, site, records.gateways.clone());
         let dockets = self.dockets(&records, &evidence, &book);
         let judgements: Vec<Judgement> = dockets
             .iter()
@@ -206,6 +208,13 @@ impl Night<'_> {
                 None => docket,
             })
             .collect()
+    }
+
+    /// The one plugin that is concerned, where not all are.
+    fn only(&self) -> Option<PluginId> {
+        let drafted = self.what_if.manifest.as_ref();
+        let drafted = drafted.map(|draft| draft.plugin_id.clone());
+        self.plugin_id.clone().or(drafted)
     }
 
     fn concerns(&self, plugin: &PluginId) -> bool {

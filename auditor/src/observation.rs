@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{ArtifactDigest, Host, ObservedScheme, PluginId, RefusalReason, RunId, Target, Timestamp};
 
 use crate::moment::Moment;
-use crate::tally::{Cited, Share, Tally};
+use crate::tally::{Cited, Tally};
 use crate::turns::Passage;
 use crate::usage::Usage;
 
@@ -86,16 +86,16 @@ const MAX_NAMES: usize = 8;
 impl Named {
     pub(crate) fn add<'n>(
         named: &mut Option<Self>,
-        share: &Share,
+        tally: &Tally,
         names: impl IntoIterator<Item = &'n String>,
     ) {
         let named = match named {
             Some(known) => {
-                known.tally.merge(&Tally::of(share));
+                known.tally.merge(tally);
                 known
             }
             None => named.insert(Self {
-                tally: Tally::of(share),
+                tally: tally.clone(),
                 names: BTreeSet::new(),
             }),
         };
@@ -236,12 +236,12 @@ impl Observations {
             .sum()
     }
 
-    /// Counts an event about `who`.
-    pub(crate) fn count_event(&mut self, who: &Who) {
+    /// Counts so many events about `who`.
+    pub(crate) fn count_events(&mut self, who: &Who, count: u64) {
         match self.events.get_mut(who) {
-            Some(events) => *events += 1,
+            Some(events) => *events += count,
             None => {
-                self.events.insert(who.clone(), 1);
+                self.events.insert(who.clone(), count);
             }
         }
     }

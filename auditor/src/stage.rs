@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{ArtifactDigest, ArtifactState, Policy, RunId, Sha256Digest, Tier, Timestamp, Verdict};
+use evidence::archive::{LocalStore, Store};
 use evidence::{LogWriter, Origin};
 use manifests::Manifest;
 use reports::predicate::Period;
@@ -44,6 +46,8 @@ pub(crate) struct Stage {
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
     pub(crate) lost_previous_reports: bool,
+    /// Whether the site says that it has an archive.
+    pub(crate) has_archive: Cell<bool>,
 }
 
 pub(crate) fn today() -> Period {
@@ -108,6 +112,7 @@ impl Stage {
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
             lost_previous_reports: false,
+            has_archive: Cell::new(false),
         }
     }
 
@@ -237,6 +242,22 @@ impl Stage {
         self.folder.path().join(format!("gw-{gateway}"))
     }
 
+    /// The archive, where there is one.
+    fn archive(&self) -> Option<Arc<dyn Store>> {
+        self.has_archive
+            .get()
+            .then(|| Arc::new(LocalStore::new(&self.archive_folder())) as Arc<dyn Store>)
+    }
+
+    /// The revocation list is what it was before anybody was stopped.
+    pub(crate) fn reset_crl(&self) {
+        self.crl_number.set(41);
+    }
+
+    pub(crate) fn archive_folder(&self) -> PathBuf {
+        self.folder.path().join("archive")
+    }
+
     /// The signed checkpoint of a gateway, as a witness would keep it.
     pub(crate) fn checkpoint(&self, gateway: usize) -> String {
         self.write_logs();
@@ -330,6 +351,7 @@ impl Site for Stage {
             known_checkpoint: self.held.get(&number).cloned(),
             witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
+            archive: self.archive(),
         };
         Ok((1..=self.lines.len()).map(gateway).collect())
     }

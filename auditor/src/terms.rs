@@ -284,6 +284,11 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// When what its runs are judged by changes.
+    pub(crate) const fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// What the policy lets pass of this build.
     pub(crate) fn waivers(&self) -> &[Waiver] {
         &self.waivers

@@ -10,8 +10,8 @@ use crate::connection::Addition;
 use crate::moment::{MAX_MOMENTS, Moment, Reasons};
 use crate::observation::{Destination, Observations, Who};
 use crate::site::Run;
-use crate::tally::Cited;
-use crate::terms::Rulebook;
+use crate::tally::{Cited, Share};
+use crate::terms::{Build, Rulebook};
 
 /// Connections that are remembered of one run.
 const MAX_USES: usize = 200_000;
@@ -69,12 +69,11 @@ pub(crate) struct BusiestMinute {
 }
 
 impl Use {
-    fn of(addition: &Addition, broke: Reasons) -> Self {
-        let share = addition.share();
+    fn of(share: &Share, begun: bool, broke: Reasons) -> Self {
         Self {
             first: share.first,
             last: share.last,
-            begun: addition.begun(),
+            begun,
             bytes: share.bytes_out.saturating_add(share.bytes_in),
             established: share.established,
             beyond_lookup: !share.failed_lookup,
@@ -241,10 +240,22 @@ impl Observations {
             return;
         };
         let moment = Moment::of(book, who, destination, addition);
+        self.note_time(build, who, addition.share(), addition.begun(), moment);
+    }
+
+    /// The same, where it is known which promise it broke.
+    pub(crate) fn note_time(
+        &mut self,
+        build: &Build<'_>,
+        who: &Who,
+        share: &Share,
+        begun: bool,
+        moment: Option<Moment>,
+    ) {
         if build.is_limited {
             let broke = moment.as_ref().map_or_else(Reasons::default, Moment::reasons);
             let usage = self.usages.entry(who.clone()).or_default();
-            usage.note(Use::of(addition, broke));
+            usage.note(Use::of(share, begun, broke));
         }
         if let Some(moment) = moment.filter(|_| build.is_timed) {
             let moments = self.moments.entry(who.artifact_digest).or_default();
