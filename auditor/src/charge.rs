@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{Reason, RunId};
+use base::{Reason, RunId, ShownBy};
 
-use crate::departure::Departure;
+use crate::departure::Fared;
+use crate::moment::Reasons;
 use crate::observation::Observation;
 
-/// The breaches of one run at one destination.
+/// The breaches of one run at one destination, or its connections beyond a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     /// The run.
@@ -19,6 +20,8 @@ pub struct Charge {
     pub established: BTreeMap<Reason, u64>,
     /// Reasons for which more is known than that lookups failed.
     pub beyond_lookup: BTreeSet<Reason>,
+    /// What these very connections are charged with elsewhere.
+    pub before: Reasons,
 }
 
 /// What a set of charges amounts to, for a set of reasons.
@@ -33,14 +36,24 @@ pub struct Corroboration {
 }
 
 impl Charge {
-    /// The charge that follows from departures; `None` without a breach.
-    pub(crate) fn of(run_id: RunId, observation: &Observation, departures: &[Departure]) -> Option<Self> {
+    /// The charge that follows from how an observation fared; `None` without a breach.
+    pub(crate) fn of(run_id: RunId, observation: &Observation, fared: &Fared<'_>) -> Option<Self> {
         let mut charge = Self {
             run_id,
             established: BTreeMap::new(),
             beyond_lookup: BTreeSet::new(),
+            before: Reasons::default(),
         };
-        for departure in departures.iter().filter(|departure| departure.breach) {
+        // Whatever a build with other libraries than declared does, it does with them.
+        if fared.drifts {
+            let tally = observation.tally();
+            charge.established.insert(Reason::SdkDrift, tally.established);
+            if tally.beyond_lookup() > 0 {
+                charge.beyond_lookup.insert(Reason::SdkDrift);
+            }
+        }
+        for departure in fared.departures.iter().filter(|departure| departure.breach) {
+            debug_assert_eq!(departure.reason.shown_by(), ShownBy::Connection);
             let established = charge.established.entry(departure.reason).or_default();
             // Two names inside one connection are still one connection.
             *established = (*established + departure.tally.established).min(observation.tally().established);
@@ -59,6 +72,7 @@ impl Charge {
             run_id,
             established: [(reason, 0)].into(),
             beyond_lookup: BTreeSet::new(),
+            before: Reasons::default(),
         }
     }
 }
@@ -67,6 +81,7 @@ impl Corroboration {
     /// What `charges` amount to where only `reasons` count.
     pub fn of(charges: &[Charge], reasons: &BTreeSet<Reason>) -> Self {
         let mut sum = Self::default();
+        let asked: Reasons = reasons.iter().copied().collect();
         for charge in charges {
             let counting = || {
                 charge
@@ -75,6 +90,9 @@ impl Corroboration {
                     .filter(|(reason, _)| reasons.contains(reason))
             };
             sum.reasons.extend(counting().map(|(reason, _)| *reason));
+            if charge.before.meets(asked) {
+                continue;
+            }
             sum.connections += counting().map(|(_, &connections)| connections).max().unwrap_or(0);
             if charge.beyond_lookup.iter().any(|reason| reasons.contains(reason)) {
                 sum.runs.insert(charge.run_id);

@@ -268,6 +268,7 @@ mod tests {
             run_id: run("ocr", number),
             established: [(reason, established)].into(),
             beyond_lookup: [reason].into(),
+            before: crate::Reasons::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use base::{Host, Reason, Severity};
 use reports::predicate::Finding;
 
 use crate::judge::Case;
-use crate::observation::{Destination, Observation, Who};
+use crate::observation::{Observation, Visited, Who};
 use crate::tally::Tally;
 
 /// Distinct hosts of one run in one period from which on it is worth knowing.
@@ -101,9 +101,9 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn of(seen: &BTreeMap<Destination, Observation>) -> Option<Self> {
+    fn of(seen: &BTreeMap<Visited, Observation>) -> Option<Self> {
         // Destinations are in order of their hosts.
-        let mut hosts: Vec<&Host> = seen.keys().map(|destination| &destination.target.host).collect();
+        let mut hosts: Vec<&Host> = seen.keys().map(|to| &to.destination.target.host).collect();
         hosts.dedup();
         if hosts.len() < NOTED_HOSTS {
             return None;

@@ -3,9 +3,9 @@
 use base::{Reason, Target};
 use manifests::{Coverage, DataClass, Declaration};
 
-use crate::observation::{Destination, InnerName, Named, Observation};
+use crate::observation::{Destination, InnerName, Named, Observation, Who};
 use crate::tally::Tally;
-use crate::terms::Terms;
+use crate::terms::{Rulebook, Terms, Waiver};
 
 /// One way in which one run, at one destination, departed from what was declared.
 #[derive(Clone, Debug)]
@@ -23,8 +23,74 @@ pub(crate) struct Departure {
     pub(crate) breach: bool,
 }
 
-/// All departures of one observation.
-pub(crate) fn of(
+/// How one observation fared under everything that was in force while it lasted.
+pub(crate) struct Fared<'a> {
+    /// The declarations that covered it, at whatever moment.
+    pub(crate) covered_by: Vec<&'a Declaration>,
+    /// Whether one covered it at every moment.
+    pub(crate) is_covered: bool,
+    /// Its departures, each once.
+    pub(crate) departures: Vec<Departure>,
+    /// Whether a library of the build was outside its declared range meanwhile, and nobody let that pass.
+    pub(crate) drifts: bool,
+}
+
+impl<'a> Fared<'a> {
+    /// Holds the observation against everything that was in force between its first moment and its last.
+    /// A tunnel that stood when its declaration ran out is held against both what was and what is.
+    pub(crate) fn of(
+        book: &'a Rulebook<'_>,
+        who: &Who,
+        destination: &Destination,
+        observation: &Observation,
+    ) -> Self {
+        let tally = observation.tally();
+        let all_terms = book.all_terms(who, tally.first, tally.last);
+        Self::under(all_terms, destination, observation)
+    }
+
+    /// Holds the observation against each of `all_terms`.
+    pub(crate) fn under(
+        all_terms: impl Iterator<Item = Terms<'a>>,
+        destination: &Destination,
+        observation: &Observation,
+    ) -> Self {
+        let mut fared = Self {
+            covered_by: Vec::new(),
+            is_covered: true,
+            departures: Vec::new(),
+            drifts: false,
+        };
+        for terms in all_terms {
+            fared.drifts |= !terms.drift.is_empty() && terms.excuse(Reason::SdkDrift).is_none();
+            let coverage = terms
+                .manifest
+                .coverage(&destination.target, destination.scheme, terms.at);
+            for departure in of(&terms, destination, observation, &coverage) {
+                fared.add(departure);
+            }
+            match coverage {
+                Coverage::Covered { entry } => fared.covered_by.push(entry),
+                Coverage::Uncovered { .. } => fared.is_covered = false,
+            }
+        }
+        fared
+    }
+
+    /// The same connections depart once for each reason and name; a breach says more than a note.
+    fn add(&mut self, departure: Departure) {
+        let is_same =
+            |known: &&mut Departure| known.reason == departure.reason && known.names == departure.names;
+        match self.departures.iter_mut().find(is_same) {
+            Some(known) if departure.breach && !known.breach => *known = departure,
+            Some(_) => {}
+            None => self.departures.push(departure),
+        }
+    }
+}
+
+/// All departures of one observation under one measure.
+fn of(
     terms: &Terms<'_>,
     destination: &Destination,
     observation: &Observation,
@@ -52,21 +118,14 @@ pub(crate) fn of(
 
 /// What the policy lets pass for a time is written down all the same, and stands against nobody.
 fn let_pass(terms: &Terms<'_>, destination: &Destination, departure: Departure) -> Departure {
-    let passes = |waiver: &&crate::terms::Waiver| {
-        departure.breach && waiver.passes(departure.reason, destination, departure.tally.last)
-    };
+    let passes =
+        |waiver: &&Waiver| departure.breach && waiver.passes(departure.reason, destination, terms.at);
     let Some(waiver) = terms.waivers.iter().find(passes) else {
         return departure;
     };
-    let exception = &waiver.exception;
-    let why = base::escape_untrusted(exception.why.as_bytes(), 200);
-    let signers = base::escape_untrusted(exception.signers().as_bytes(), 200);
     Departure {
         breach: false,
-        fix: format!(
-            "let pass until {} by {signers}: {why}; then: {}",
-            exception.until, departure.fix
-        ),
+        fix: format!("{}; then: {}", waiver.words(), departure.fix),
         ..departure
     }
 }
@@ -145,7 +204,7 @@ fn inner_name(terms: &Terms<'_>, destination: &Destination, name: &InnerName, ta
     };
     let coverage = target
         .as_ref()
-        .map(|target| terms.manifest.coverage(target, destination.scheme, tally.last));
+        .map(|target| terms.manifest.coverage(target, destination.scheme, terms.at));
     let (covered, nearest) = match coverage {
         Some(Coverage::Covered { entry }) => (true, Some(entry.to_string())),
         Some(Coverage::Uncovered { nearest, .. }) => (false, nearest),

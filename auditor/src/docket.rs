@@ -101,7 +101,6 @@ impl<'a> Docket<'a> {
         let own = run_id.and_then(|run_id| self.runs.get(&run_id).copied().flatten());
         Case {
             book: self.book,
-            components: &self.artifact.components,
             all_runs: match run_id {
                 Some(run_id) => vec![run_id],
                 None => self.runs().collect(),

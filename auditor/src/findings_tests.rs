@@ -53,51 +53,153 @@ fn a_declaration_of_its_own_classes_outweighs_the_manifests() {
     let night =
         handles(Stage::new().declares("p", &["ok.example"]), "secret").observes("p", "ok.example:443");
     let night = night.change(|stage| {
-        let declaration = &mut stage.artifacts[0].manifest.allowed_egress[0];
-        declaration.data_classes = Some(vec!["secret".parse().unwrap()]);
+        let declared = &mut stage.artifacts[0].manifest.allowed_egress;
+        declared.change(|list| list[0].data_classes = Some(vec!["secret".parse().unwrap()]));
     });
     assert_eq!(night.verdict("p"), Verdict::Conforming);
 }
 
-#[test]
-fn a_library_outside_its_declared_range_is_drift_and_never_stops_anything_by_itself() {
-    let night = |version: &str| {
-        let component = Component {
-            name: "OpenAI".to_owned(),
-            version: version.to_owned(),
-        };
-        Stage::new()
-            .declares("p", &["ok.example"])
-            .observes("p", "ok.example:443")
-            .change(move |stage| {
-                stage.artifacts[0].manifest.sdk_allowlist = vec!["openai>=2.0,<3.0".parse().unwrap()];
-                stage.artifacts[0].components = vec![component];
-                let medium = stage.policy.tiers.get_mut(&Tier::Medium).unwrap();
-                medium
-                    .on_breach
-                    .as_mut()
-                    .unwrap()
-                    .reasons
-                    .insert(Reason::SdkDrift);
-            })
+/// A plugin whose library has this version where another is declared, and a clause that counts that.
+fn drifting(version: &str) -> Stage {
+    let component = Component {
+        name: "OpenAI".to_owned(),
+        version: version.to_owned(),
     };
+    Stage::new().declares("p", &["ok.example"]).change(move |stage| {
+        stage.artifacts[0].manifest.sdk_allowlist = vec!["openai>=2.0,<3.0".parse().unwrap()];
+        stage.artifacts[0].components = vec![component];
+        counts(stage, Reason::SdkDrift);
+    })
+}
+
+/// The medium tier's clause counts this reason too.
+fn counts(stage: &mut Stage, reason: Reason) {
+    let medium = stage.policy.tiers.get_mut(&Tier::Medium).unwrap();
+    medium.on_breach.as_mut().unwrap().reasons.insert(reason);
+}
+
+fn measures(stage: &Stage) -> Vec<Measure> {
+    let acts = stage.audit().acts;
+    acts.iter().map(|act| act.proposal.measure).collect()
+}
+
+#[test]
+fn a_library_outside_its_declared_range_is_drift() {
+    let night = |version: &str| drifting(version).observes("p", "ok.example:443");
     assert_eq!(night("2.9.1").verdict("p"), Verdict::Conforming);
     for outside in ["3.0", "1.99", "not a version"] {
-        let stage = night(outside);
-        let report = stage.report("p", None);
+        let report = night(outside).report("p", None);
+        let finding = &report.findings[0];
         assert_eq!(
             reasons(&report),
             [(Reason::SdkDrift, Severity::Medium)],
             "{outside}"
         );
-        assert!(
-            report.findings[0].fix.contains("openai"),
-            "{}",
-            report.findings[0].fix
-        );
-        let measure = stage.audit().acts[0].proposal.measure;
-        assert_eq!(measure, Measure::Alert(Restraint::NotCorroborated));
+        assert_eq!(finding.runs, [run("p", 1)]);
+        assert!(finding.fix.contains("openai"), "{}", finding.fix);
     }
+}
+
+#[test]
+fn drift_counts_by_what_the_drifted_build_does_like_every_other_reason() {
+    let visits = |count: usize| (0..count).fold(drifting("3.0"), |s, _| s.observes("p", "ok.example:443"));
+    // Nothing that anybody saw it do.
+    assert_eq!(measures(&visits(0)), [Measure::Alert(Restraint::NotCorroborated)]);
+    assert_eq!(measures(&visits(1)), [Measure::Alert(Restraint::NotCorroborated)]);
+    assert_eq!(measures(&visits(2)), [Measure::Quarantine]);
+    let by_runs = visits(1)
+        .runs("p", 2)
+        .line(about(Open, 50, "x", "p", "ok.example:443").of("p", 2));
+    assert_eq!(measures(&by_runs), [Measure::Quarantine]);
+    // A clause that does not name it does nothing about it.
+    let unnamed = visits(2).change(|stage| stage.policy = base::Policy::initial("ops"));
+    assert_eq!(measures(&unnamed), []);
+    // One connection that also goes elsewhere is still one.
+    let once = drifting("3.0").observes("p", "evil.example:443");
+    assert_eq!(measures(&once), [Measure::Alert(Restraint::NotCorroborated)]);
+}
+
+#[test]
+fn drift_is_judged_by_the_ranges_in_force_at_each_moment() {
+    let night = |until: i64, drifted_before: bool| {
+        drifting("3.0")
+            .line(visit(100, "a", "p", "ok.example:443")[1].clone())
+            .line(visit(300, "b", "p", "ok.example:443")[1].clone())
+            .change(move |stage| {
+                let now = stage.artifacts[0].manifest.clone();
+                let other = Manifest {
+                    sdk_allowlist: vec!["openai>=3.0".parse().unwrap()],
+                    ..now.clone()
+                };
+                let (earlier, now) = if drifted_before {
+                    (now, other)
+                } else {
+                    (other, now)
+                };
+                stage.artifacts[0].manifest = now;
+                stage.artifacts[0].earlier = vec![EarlierManifest {
+                    until: at(until),
+                    manifest: earlier,
+                    payload: base::Sha256Digest::of(b"earlier"),
+                }];
+            })
+    };
+    let alert = [Measure::Alert(Restraint::NotCorroborated)];
+    // In force from the second visit on, from the first on, and up to one of them.
+    assert_eq!(measures(&night(301, false)), alert);
+    assert_eq!(measures(&night(101, false)), [Measure::Quarantine]);
+    assert_eq!(measures(&night(301, true)), alert);
+    assert_eq!(measures(&night(302, true)), [Measure::Quarantine]);
+    // Replaced before its run began, nobody ran under it.
+    assert_eq!(night(-61, true).verdict("p"), Verdict::Conforming);
+}
+
+#[test]
+fn an_exception_for_everywhere_lets_drift_and_limits_pass() {
+    let excepted = |reason: Reason, to: Option<&'static str>, until: i64| {
+        move |stage: &mut Stage| {
+            stage.policy.exceptions = vec![PolicyException {
+                reasons: [reason].into(),
+                ..exception(until, to)
+            }];
+        }
+    };
+    let visits = |stage: Stage| {
+        stage
+            .observes("p", "ok.example:443")
+            .observes("p", "ok.example:443")
+    };
+    let drift = |to, until| visits(drifting("3.0")).change(excepted(Reason::SdkDrift, to, until));
+    let passed = drift(None, 2 * NIGHT_S);
+    assert_eq!(passed.verdict("p"), Verdict::Conforming);
+    assert_eq!(
+        reasons(&passed.report("p", None)),
+        [(Reason::SdkDrift, Severity::Info)]
+    );
+    assert_eq!(measures(&passed), []);
+    assert_eq!(
+        drift(Some("ok.example"), 2 * NIGHT_S).verdict("p"),
+        Verdict::NonConforming
+    );
+    assert_eq!(measures(&drift(None, 1)), [Measure::Quarantine]);
+
+    let one_a_minute = Limits {
+        connections_per_minute: Some(1),
+        ..Limits::default()
+    };
+    let many = visits(visits(
+        Stage::new()
+            .declares("p", &["ok.example"])
+            .change(limited(one_a_minute)),
+    ))
+    .change(|stage| counts(stage, Reason::LimitExceeded));
+    assert_eq!(measures(&many), [Measure::Quarantine]);
+    let passed = many.change(excepted(Reason::LimitExceeded, None, 2 * NIGHT_S));
+    assert_eq!(
+        reasons(&passed.report("p", None)),
+        [(Reason::LimitExceeded, Severity::Info)]
+    );
+    assert_eq!(measures(&passed), []);
 }
 
 fn limited(limits: Limits) -> impl FnOnce(&mut Stage) {
@@ -132,6 +234,14 @@ fn more_connections_in_a_minute_than_declared_exceed_a_limit() {
     assert!(!finding.events.is_empty());
 }
 
+fn wall_time(text: &str) -> Limits {
+    let manifest = Manifest::draft_from_value(&serde_json::json!({
+        "plugin_id": "p", "allowed_egress": [], "data_classes": [], "sdk_allowlist": [], "built_by": "ci",
+        "built_at": "2026-11-01T00:00:00Z", "limits": {"wall_time": text},
+    }));
+    manifest.unwrap().limits.unwrap()
+}
+
 #[test]
 fn more_bytes_or_a_longer_run_than_declared_exceed_a_limit() {
     let night = |limits: Limits| {
@@ -147,20 +257,108 @@ fn more_bytes_or_a_longer_run_than_declared_exceed_a_limit() {
     // 100 bytes out and 200 in.
     assert_eq!(night(bytes("1KiB")).verdict("p"), Verdict::Conforming);
     assert_eq!(night(bytes("200B")).verdict("p"), Verdict::NonConforming);
-    let wall_time = |text: &str| Limits {
-        wall_time: Manifest::draft_from_value(&serde_json::json!({
-            "plugin_id": "p", "allowed_egress": [], "data_classes": [], "sdk_allowlist": [], "built_by": "ci",
-            "built_at": "2026-11-01T00:00:00Z", "limits": {"wall_time": text},
-        }))
-        .unwrap()
-        .limits
-        .unwrap()
-        .wall_time,
-        ..Limits::default()
-    };
     assert_eq!(night(wall_time("25h")).verdict("p"), Verdict::Conforming);
     let long = night(wall_time("1h")).report("p", None);
     assert_eq!(reasons(&long), [(Reason::LimitExceeded, Severity::Medium)]);
+}
+
+#[test]
+fn the_connections_beyond_a_limit_are_counted_like_any_other_breach() {
+    let night = |seconds: &[i64], target: &str| {
+        let limits = Limits {
+            connections_per_minute: Some(2),
+            ..Limits::default()
+        };
+        let stage = Stage::new()
+            .declares("p", &["ok.example"])
+            .change(limited(limits))
+            .change(|stage| counts(stage, Reason::LimitExceeded));
+        let visits = seconds
+            .iter()
+            .enumerate()
+            .flat_map(|(n, &second)| visit(second, &n.to_string(), "p", target));
+        visits.fold(stage, Stage::line)
+    };
+    let alert = [Measure::Alert(Restraint::NotCorroborated)];
+    assert_eq!(measures(&night(&[1, 2], "ok.example:443")), []);
+    assert_eq!(measures(&night(&[1, 2, 3], "ok.example:443")), alert);
+    assert_eq!(
+        measures(&night(&[1, 2, 3, 4], "ok.example:443")),
+        [Measure::Quarantine]
+    );
+    assert_eq!(
+        measures(&night(&[1, 2, 3, 101, 102, 103], "ok.example:443")),
+        [Measure::Quarantine]
+    );
+    // The one beyond the limit goes where nobody declared, and is one connection still.
+    let both = night(&[1, 2], "ok.example:443");
+    let both = visit(3, "x", "p", "evil.example:443")
+        .into_iter()
+        .fold(both, Stage::line);
+    assert_eq!(measures(&both), alert);
+}
+
+#[test]
+fn bytes_and_time_beyond_a_limit_count_from_the_connection_on_that_is_beyond_it() {
+    let night = |limits: Limits, count: i64| {
+        let stage = Stage::new()
+            .declares("p", &["ok.example"])
+            .change(limited(limits))
+            .change(|stage| counts(stage, Reason::LimitExceeded));
+        let visits = (0..count).flat_map(|n| visit(100 * n, &n.to_string(), "p", "ok.example:443"));
+        visits.fold(stage, Stage::line)
+    };
+    // 300 bytes each.
+    let bytes = |count| {
+        let limits = Limits {
+            bytes_per_run: Some("599B".parse().unwrap()),
+            ..Limits::default()
+        };
+        measures(&night(limits, count))
+    };
+    let alert = [Measure::Alert(Restraint::NotCorroborated)];
+    assert_eq!(bytes(1), []);
+    assert_eq!(bytes(2), alert);
+    assert_eq!(bytes(3), [Measure::Quarantine]);
+    // The run began a minute before the first.
+    let seconds = |count| {
+        let mut stage = night(wall_time("160s"), count);
+        stage.runs[0].ended = Some(at(1000));
+        measures(&stage)
+    };
+    assert_eq!(seconds(2), alert);
+    assert_eq!(seconds(3), alert);
+    assert_eq!(seconds(4), [Measure::Quarantine]);
+}
+
+#[test]
+fn a_limit_is_the_one_in_force_at_the_moment() {
+    let night = |until: i64, earlier: u64, now: u64| {
+        let limits = |allowed| Limits {
+            connections_per_minute: Some(allowed),
+            ..Limits::default()
+        };
+        let stage = Stage::new()
+            .declares("p", &["ok.example"])
+            .change(limited(limits(now)));
+        let stage = stage.change(|stage| {
+            stage.artifacts[0].earlier = vec![EarlierManifest {
+                until: at(until),
+                manifest: Manifest {
+                    limits: Some(limits(earlier)),
+                    ..stage.artifacts[0].manifest.clone()
+                },
+                payload: base::Sha256Digest::of(b"earlier"),
+            }];
+        });
+        let visits = (0..3).flat_map(|n| visit(100 + n, &n.to_string(), "p", "ok.example:443"));
+        visits.fold(stage, Stage::line).verdict("p")
+    };
+    // Three visits, at seconds 100, 101 and 102.
+    assert_eq!(night(102, 2, 3), Verdict::Conforming);
+    assert_eq!(night(103, 2, 3), Verdict::NonConforming);
+    assert_eq!(night(102, 3, 2), Verdict::NonConforming);
+    assert_eq!(night(103, 3, 2), Verdict::Conforming);
 }
 
 fn exception(until: i64, to: Option<&str>) -> PolicyException {

@@ -15,9 +15,11 @@ use reports::predicate::Period;
 
 use crate::connection::{Connection, Settled};
 use crate::crowd::{MAX_DESTINATIONS, MAX_STRAYS};
-use crate::observation::{Gap, Observations, Stray, Stretch};
+use crate::facts::Way;
+use crate::observation::{Gap, Observations, Stray, Stretch, Visited, Who};
 use crate::tally::{Cited, Tally};
 use crate::terms::Rulebook;
+use crate::turns::Passage;
 
 /// How far ahead of the auditor a gateway's clock may be before its time is not believed.
 const CLOCK_TOLERANCE_S: i64 = 300;
@@ -27,23 +29,25 @@ const CUT_SHORT: &str =
 
 /// Folds the logs of one period.
 pub struct Fold<'b> {
-    period: Period,
+    pub(crate) period: Period,
     /// What runs are judged by, where more is needed of a breach than that it happened.
-    book: Option<&'b Rulebook<'b>>,
-    believable_until: Timestamp,
-    observations: Observations,
+    pub(crate) book: Option<&'b Rulebook<'b>>,
+    /// The one plugin whose runs are remembered, where only one is asked for.
+    only: Option<PluginId>,
+    pub(crate) believable_until: Timestamp,
+    pub(crate) observations: Observations,
 }
 
 /// Folds one log; entries come in order, from the first.
 pub struct LogFold<'f, 'b> {
-    fold: &'f mut Fold<'b>,
-    log: usize,
-    audited_to: u64,
-    stretch: Stretch,
-    open: HashMap<String, Connection>,
-    clock: Timestamp,
+    pub(crate) fold: &'f mut Fold<'b>,
+    pub(crate) log: usize,
+    pub(crate) audited_to: u64,
+    pub(crate) stretch: Stretch,
+    pub(crate) open: HashMap<String, Connection>,
+    pub(crate) clock: Timestamp,
     /// The time of the last entry that shows the gateway at work.
-    whole_until: Timestamp,
+    pub(crate) whole_until: Timestamp,
 }
 
 impl<'b> Fold<'b> {
@@ -53,6 +57,7 @@ impl<'b> Fold<'b> {
         Self {
             period,
             book: None,
+            only: None,
             believable_until: now.plus_seconds(CLOCK_TOLERANCE_S),
             observations: Observations::default(),
         }
@@ -62,6 +67,24 @@ impl<'b> Fold<'b> {
     pub(crate) fn by(mut self, book: &'b Rulebook<'b>) -> Self {
         self.book = Some(book);
         self
+    }
+
+    /// The same, remembering only what runs of one plugin did. Strays and gaps are everybody's.
+    pub(crate) fn only(mut self, plugin: Option<PluginId>) -> Self {
+        self.only = plugin;
+        self
+    }
+
+    /// Whether what a run did is to be remembered.
+    pub(crate) fn concerns(&self, who: &Who) -> bool {
+        self.only.as_ref().is_none_or(|only| *only == who.plugin_id)
+    }
+
+    /// Counts so many events about a run.
+    pub(crate) fn count_events(&mut self, who: &Who, events: u64) {
+        if self.concerns(who) {
+            self.observations.count_events(who, events);
+        }
     }
 
     /// Begins the next log. An entry at `audited_to` or beyond belongs to this period or a later one
@@ -126,7 +149,7 @@ impl LogFold<'_, '_> {
             connection.outlives(from, to);
             if let Some(who) = connection.who() {
                 // Nothing was said since; the entry that opened it was read for this period too.
-                self.fold.observations.count_event(who);
+                self.fold.count_events(who, 1);
             }
             self.count(connection, alive);
         }
@@ -204,7 +227,7 @@ impl LogFold<'_, '_> {
         let mut connection = known.unwrap_or_else(|| Connection::new(entry));
         connection.handle_within(entry, event);
         if let Some(who) = connection.who() {
-            self.fold.observations.count_event(who);
+            self.fold.count_events(who, 1);
         }
         connection
     }
@@ -247,41 +270,75 @@ impl LogFold<'_, '_> {
     }
 
     fn count(&mut self, connection: Connection, alive: bool) {
-        let observations = &mut self.fold.observations;
         match connection.settle(alive) {
             Some(Settled::Seen {
                 who,
                 destination,
                 addition,
             }) => {
+                if !self.fold.concerns(&who) {
+                    return;
+                }
+                let observations = &mut self.fold.observations;
+                let share = addition.share();
+                let mut passage = Passage::default();
                 if let Some(book) = self.fold.book {
+                    passage = book.passage(&who, share.first, share.last);
                     observations.note_times(book, &who, &destination, &addition);
                 }
-                let known = observations.seen.entry(who.clone()).or_default();
-                if known.len() < MAX_DESTINATIONS || known.contains_key(&destination) {
-                    addition.add_to(known.entry(destination).or_default());
-                } else {
-                    let beyond = observations.beyond.entry(who);
-                    let tally = Tally::of(addition.share());
-                    beyond.and_modify(|known| known.merge(&tally)).or_insert(tally);
-                }
+                let visited = Visited { destination, passage };
+                let sum = Sum {
+                    tally: Tally::of(share),
+                    alive: alive.into(),
+                };
+                observations.add_seen(who, [(visited, addition.facts.way(), sum)]);
             }
-            Some(Settled::Stray(mut stray, share)) => {
-                if observations.strays.len() >= MAX_STRAYS && !observations.strays.contains_key(&stray) {
-                    stray = Stray {
-                        target: None,
-                        credential: None,
-                        ..stray
-                    };
-                }
-                let tally = Tally::of(&share);
-                observations
-                    .strays
-                    .entry(stray)
-                    .and_modify(|known| known.merge(&tally))
-                    .or_insert(tally);
+            Some(Settled::Stray(stray, share)) => {
+                self.fold.observations.add_stray(stray, &Tally::of(&share));
             }
             None => {}
         }
+    }
+}
+
+/// Connections of which the same is known.
+pub(crate) struct Sum {
+    pub(crate) tally: Tally,
+    /// How many of them were open when the period ended.
+    pub(crate) alive: u64,
+}
+
+impl Observations {
+    /// Adds what one run did, in the order in which it is to be remembered where there is not room for all.
+    pub(crate) fn add_seen<'w>(&mut self, who: Who, sums: impl IntoIterator<Item = (Visited, Way<'w>, Sum)>) {
+        let known = match self.seen.get_mut(&who) {
+            Some(known) => known,
+            None => self.seen.entry(who.clone()).or_default(),
+        };
+        for (visited, way, sum) in sums {
+            if known.len() < MAX_DESTINATIONS || known.contains_key(&visited) {
+                way.add_to(&sum.tally, sum.alive, known.entry(visited).or_default());
+            } else {
+                let beyond = self.beyond.entry(who.clone());
+                beyond
+                    .and_modify(|known| known.merge(&sum.tally))
+                    .or_insert(sum.tally);
+            }
+        }
+    }
+
+    /// Adds what nobody could be named for, or what went nowhere.
+    pub(crate) fn add_stray(&mut self, mut stray: Stray, tally: &Tally) {
+        if self.strays.len() >= MAX_STRAYS && !self.strays.contains_key(&stray) {
+            stray = Stray {
+                target: None,
+                credential: None,
+                ..stray
+            };
+        }
+        self.strays
+            .entry(stray)
+            .and_modify(|known| known.merge(tally))
+            .or_insert_with(|| tally.clone());
     }
 }

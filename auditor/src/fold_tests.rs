@@ -4,6 +4,7 @@ use base::{DnsResult, ObservedScheme, RefusalReason, Target};
 use evidence::EventKind::{Close, Gap, Open, Progress, Start, Stop};
 use proptest::prelude::*;
 
+use crate::file_fold::tests::file;
 use crate::script::{Line, about, at, event, visit, who};
 use crate::{Destination, Fold, Observation, Observations, Period, Who};
 
@@ -16,7 +17,34 @@ fn today() -> Period {
     }
 }
 
+/// What the logs say; and what archive files with the same entries say is the same.
 fn fold(period: Period, logs: &[&[Line]]) -> Observations {
+    let observations = fold_entries(period, logs);
+    let lines: usize = logs.iter().map(|lines| lines.len()).sum();
+    for length in [2, 1000].into_iter().filter(|length| lines < 1000 * length) {
+        assert_eq!(fold_files(period, logs, length), observations);
+    }
+    observations
+}
+
+fn fold_files(period: Period, logs: &[&[Line]], length: usize) -> Observations {
+    let mut fold = Fold::new(period, at(10 * NIGHT));
+    for (number, lines) in logs.iter().enumerate() {
+        let gateway = format!("gw-{}", number + 1);
+        let mut log = fold.log(&format!("acme/{gateway}"), None);
+        for (place, lines) in lines.chunks(length).enumerate() {
+            let events: Vec<_> = lines.iter().map(|line| line.0.clone()).collect();
+            let file = file(&gateway, &events, (place * length) as u64);
+            if log.handle_file(&file).unwrap().is_break() {
+                break;
+            }
+        }
+        log.finish();
+    }
+    fold.finish()
+}
+
+fn fold_entries(period: Period, logs: &[&[Line]]) -> Observations {
     let mut fold = Fold::new(period, at(10 * NIGHT));
     for (number, lines) in logs.iter().enumerate() {
         let mut log = fold.log(&format!("acme/gw-{}", number + 1), None);
@@ -41,7 +69,10 @@ fn seen<'a>(observations: &'a Observations, plugin: &str, target: &str) -> Vec<&
 fn all_seen(observations: &Observations) -> Vec<(&Who, &Destination, &Observation)> {
     let mut all = Vec::new();
     for (who, seen) in &observations.seen {
-        all.extend(seen.iter().map(|(to, observation)| (who, to, observation)));
+        all.extend(
+            seen.iter()
+                .map(|(to, observation)| (who, &to.destination, observation)),
+        );
     }
     all
 }

@@ -3,9 +3,11 @@
 //! A log that was tampered with is not folded at all. Perhaps most of it is as it was; nobody could
 //! say which part, and a report must never rest on what somebody chose to leave standing.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use base::Timestamp;
+use evidence::archive::{ArchivedLog, Source};
 use evidence::witness::Cosigned;
 use evidence::{
     Checkpoint, Completeness, EventProof, Integrity, NotVerified, ReadError, UnverifiedReader, Verification,
@@ -16,10 +18,9 @@ use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
 
 use crate::doubt::Doubt;
-use crate::fold::Fold;
+use crate::fold::{Fold, LogFold};
 use crate::observation::Observations;
 use crate::site::{Gateway, Progress, Site};
-use crate::terms::Rulebook;
 
 /// What all logs of one period say.
 #[derive(Debug)]
@@ -66,28 +67,19 @@ impl BelievedLog {
 
 /// Verifies and folds the logs of `gateways` for `period`.
 pub fn gather(site: &dyn Site, gateways: Vec<Gateway>, period: Period, now: Timestamp) -> Evidence {
-    gather_into(Fold::new(period, now), site, gateways, period)
+    gather_into(Fold::new(period, now), site, gateways)
 }
 
-/// The same, noting what the rulebook asks for.
-pub(crate) fn gather_by(
-    book: &Rulebook<'_>,
-    site: &dyn Site,
-    gateways: Vec<Gateway>,
-    period: Period,
-    now: Timestamp,
-) -> Evidence {
-    gather_into(Fold::new(period, now).by(book), site, gateways, period)
-}
-
-fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec<Gateway>, period: Period) -> Evidence {
+/// The same, into a fold of that period.
+pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec<Gateway>) -> Evidence {
+    let period = fold.period;
     gateways.sort_by(|a, b| a.verifier.name().cmp(b.verifier.name()));
     let mut logs = Vec::new();
     let mut doubts = Vec::new();
     for gateway in &gateways {
         match open(site, gateway) {
-            Ok(log) => {
-                doubts.extend(read(&mut fold, &log, gateway));
+            Ok(ArchivedLog { log, sources }) => {
+                doubts.extend(read(&mut fold, &log, sources, gateway));
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
                 logs.push(BelievedLog {
                     cosigned: cosigned(&log, gateway),
@@ -124,7 +116,7 @@ fn cosigned(log: &VerifiedLog, gateway: &Gateway) -> Option<Cosigned> {
     (is_known && is_same).then_some(cosigned)
 }
 
-fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {
+fn open(site: &dyn Site, gateway: &Gateway) -> Result<ArchivedLog, Box<Doubt>> {
     let origin = gateway.verifier.name();
     let held = match &gateway.known_checkpoint {
         None => None,
@@ -145,7 +137,11 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {
         });
     };
     let options = VerifyOptions { held };
-    let opened = VerifiedLog::open_with(&gateway.folder, &gateway.verifier, &options, &mut progress);
+    let (folder, verifier) = (&gateway.folder, &gateway.verifier);
+    let opened = match &gateway.archive {
+        Some(store) => ArchivedLog::open(folder, verifier, &options, store.as_ref(), &mut progress),
+        None => VerifiedLog::open_with(folder, verifier, &options, &mut progress).map(ArchivedLog::from),
+    };
     opened.map_err(|error| {
         Box::new(match error {
             NotVerified::Tampered(verification) => tampered(origin, &verification),
@@ -177,19 +173,16 @@ fn tampered(origin: &str, verification: &Verification) -> Doubt {
     }
 }
 
-/// Folds one log. Every entry is proven again as it is read, so what was folded before a failure
-/// stands.
-fn read(fold: &mut Fold<'_>, log: &VerifiedLog, gateway: &Gateway) -> Option<Doubt> {
+/// Folds one log. Every entry is proven again as it is read, and every file was, so what was folded
+/// before a failure stands.
+fn read(fold: &mut Fold<'_>, log: &VerifiedLog, sources: Vec<Source>, gateway: &Gateway) -> Option<Doubt> {
     let origin = gateway.verifier.name();
     let mut folding = fold.log(origin, gateway.audited_to);
     let mut failure = None;
-    for entry in log.events(0..log.checkpoint().size()) {
-        match entry {
-            Ok((index, event)) => {
-                if folding.handle_entry(index, &event).is_break() {
-                    break;
-                }
-            }
+    for source in sources {
+        match read_source(&mut folding, log, source, gateway) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => break,
             Err(error) => {
                 failure = Some(Doubt::missing_log(origin, error.to_string()));
                 break;
@@ -198,6 +191,28 @@ fn read(fold: &mut Fold<'_>, log: &VerifiedLog, gateway: &Gateway) -> Option<Dou
     }
     folding.finish();
     failure
+}
+
+fn read_source(
+    folding: &mut LogFold<'_, '_>,
+    log: &VerifiedLog,
+    source: Source,
+    gateway: &Gateway,
+) -> Result<ControlFlow<()>, ReadError> {
+    let range = source.entries();
+    if let (Source::File(file), Some(store)) = (source, &gateway.archive) {
+        // A file whose rows this version cannot read as events is no more than a copy of entries.
+        if let Ok(flow) = folding.handle_file(&file.read(store.as_ref())?) {
+            return Ok(flow);
+        }
+    }
+    for entry in log.events(range) {
+        let (index, event) = entry?;
+        if folding.handle_entry(index, &event).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Entries of the period that no checkpoint covers yet. They are not believed, so they are missing.

@@ -8,18 +8,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base::{ArtifactDigest, PluginId, Reason, RunId, Severity};
-use manifests::{Coverage, Manifest};
+use manifests::Manifest;
 use reports::predicate::{EventReference, Finding, FindingId, FindingKey, Observed, Period, Scope};
 
 use crate::charge::Charge;
 use crate::credentials::Misuse;
-use crate::departure;
+use crate::departure::Fared;
 use crate::doubt::Doubt;
 use crate::draft::{About, Draft, Drafts};
+use crate::moment::Moment;
 use crate::observation::{Destination, Observation, Observations, Who};
-use crate::site::Component;
 use crate::tally::Cited;
-use crate::terms::{Rulebook, Terms};
+use crate::terms::Rulebook;
 
 /// What one report is about, and what there is to say about it.
 pub struct Case<'a> {
@@ -31,12 +31,10 @@ pub struct Case<'a> {
     pub run_id: Option<RunId>,
     /// The time.
     pub period: Period,
-    /// The manifest that the report names; each run is judged by the one it was registered with.
+    /// The manifest that the report names; whatever was done is judged by the one in force when it was.
     pub manifest: &'a Manifest,
     /// What each run is judged by.
     pub(crate) book: &'a Rulebook<'a>,
-    /// Libraries inside the artifact.
-    pub(crate) components: &'a [Component],
     /// What was seen; only the case's own runs are looked at.
     pub observations: &'a Observations,
     /// What stands in the way of certainty, whomever it concerns.
@@ -60,6 +58,8 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// What automation may rely on.
     pub charges: Vec<Charge>,
+    /// Connections beyond a limit, for clauses that count by moments.
+    pub moments: Vec<Moment>,
     /// Whether a doubt concerns this case.
     pub doubtful: bool,
 }
@@ -71,45 +71,40 @@ impl Case<'_> {
         let mut used: BTreeSet<String> = BTreeSet::new();
         let mut drafts = Drafts::default();
         let mut charges = Vec::new();
+        let mut counted: Option<(RunId, &Destination)> = None;
         for (who, destination, observation) in self.seen() {
-            // A declaration that ran out while a tunnel was open no longer covers it, hence `last`.
-            let at = observation.tally().last;
-            let terms = self.terms(who).unwrap_or(Terms {
-                manifest: self.manifest,
-                data_class: None,
-                waivers: &[],
-            });
-            let coverage = terms
-                .manifest
-                .coverage(&destination.target, destination.scheme, at);
-            if let Coverage::Covered { entry } = &coverage {
-                used.insert(entry.to_string());
-            }
-            add_row(&mut rows, destination, observation, &coverage);
-            // A run has one observation of each destination.
-            if let (None, Some(row)) = (self.run_id, rows.get_mut(destination)) {
+            let fared = Fared::of(self.book, who, destination, observation);
+            used.extend(fared.covered_by.iter().map(ToString::to_string));
+            let row = add_row(&mut rows, destination, observation, &fared);
+            // The observations that a run has of one destination stand together.
+            if self.run_id.is_none()
+                && counted.replace((who.run_id, destination)) != Some((who.run_id, destination))
+            {
                 row.runs += 1;
             }
-            let departures = departure::of(&terms, destination, observation, &coverage);
-            charges.extend(Charge::of(who.run_id, observation, &departures));
-            for departure in departures {
+            charges.extend(Charge::of(who.run_id, observation, &fared));
+            for departure in fared.departures {
                 drafts.add(who.run_id, destination, departure);
             }
         }
         let mut findings = self.findings(drafts);
         findings.extend(self.doubt_findings());
         findings.extend(self.silence());
-        let (excess, excess_charges) = self.excesses();
+        let excesses = self.excesses();
         let crowds = self.crowds();
         // A limit that was exceeded says more than that there were many names.
-        let noted = |finding: &Finding| excess.is_none() || finding.reason != Reason::LimitExceeded;
+        let noted =
+            |finding: &Finding| excesses.findings.is_empty() || finding.reason != Reason::LimitExceeded;
         findings.extend(crowds.into_iter().filter(noted));
-        findings.extend(excess);
-        charges.extend(excess_charges);
+        findings.extend(excesses.findings);
+        charges.extend(excesses.charges);
         findings.extend(self.misused_credentials());
         if let Some(drift) = self.drift() {
-            let runs = self.all_runs.iter();
-            charges.extend(runs.map(|run| Charge::beside_connections(*run, Reason::SdkDrift)));
+            // A run that connected nowhere is a reason to tell people.
+            if drift.severity != Severity::Info {
+                let runs = drift.runs.iter();
+                charges.extend(runs.map(|run| Charge::beside_connections(*run, Reason::SdkDrift)));
+            }
             findings.push(drift);
         }
         findings.extend(self.lapsed_exceptions().filter(|_| self.run_id.is_none()));
@@ -118,13 +113,9 @@ impl Case<'_> {
             unused: self.unused(&used),
             findings,
             charges,
+            moments: excesses.moments,
             doubtful: self.own_doubts().next().is_some(),
         }
-    }
-
-    /// What a run of the case is judged by.
-    pub(crate) fn terms(&self, who: &Who) -> Option<Terms<'_>> {
-        self.book.terms(who)
     }
 
     /// The runs of the case.
@@ -139,7 +130,10 @@ impl Case<'_> {
     fn seen(&self) -> impl Iterator<Item = (&Who, &Destination, &Observation)> {
         self.observations
             .seen_by(self.plugin_id, self.artifact_digest, self.run_id)
-            .flat_map(|(who, seen)| seen.iter().map(move |(to, observation)| (who, to, observation)))
+            .flat_map(|(who, seen)| {
+                seen.iter()
+                    .map(move |(to, observation)| (who, &to.destination, observation))
+            })
     }
 
     /// A breach at a destination says all that a note with the same reason would say.
@@ -288,17 +282,15 @@ const fn note_severity(reason: Reason) -> Severity {
     }
 }
 
-fn add_row<'a>(
-    rows: &mut BTreeMap<&'a Destination, Observed>,
+fn add_row<'a, 'r>(
+    rows: &'r mut BTreeMap<&'a Destination, Observed>,
     destination: &'a Destination,
     observation: &Observation,
-    coverage: &Coverage<'_>,
-) {
+    fared: &Fared<'_>,
+) -> &'r mut Observed {
     let tally = observation.tally();
-    let matched = match coverage {
-        Coverage::Covered { entry } => Some(entry.to_string()),
-        Coverage::Uncovered { .. } => None,
-    };
+    let covered_by = fared.covered_by.last().filter(|_| fared.is_covered);
+    let matched = covered_by.map(ToString::to_string);
     let row = rows.entry(destination).or_insert_with(|| Observed {
         host: destination.target.host.clone(),
         port: destination.target.port,
@@ -316,8 +308,9 @@ fn add_row<'a>(
     row.refused += tally.denied;
     row.bytes_out = row.bytes_out.saturating_add(tally.bytes_out);
     row.bytes_in = row.bytes_in.saturating_add(tally.bytes_in);
-    // Covered in one run and, after the declaration ran out, not in another: then it is not covered.
+    // Covered at one moment and, after the declaration ran out, not at another: then it is not covered.
     if matched.is_none() {
         row.matched = None;
     }
+    row
 }

@@ -10,6 +10,10 @@
 //! the same logs give the same bytes. Files are read through the edge of `evidence` alone.
 
 pub mod archive_fold;
+#[cfg(test)]
+mod archive_tests;
+#[cfg(test)]
+mod boundary_tests;
 mod charge;
 mod clause;
 mod connection;
@@ -22,6 +26,8 @@ mod docket;
 mod doubt;
 mod draft;
 mod exhibits;
+mod facts;
+mod file_fold;
 #[cfg(test)]
 mod findings_tests;
 mod fold;
@@ -41,7 +47,6 @@ mod night;
 mod night_tests;
 mod observation;
 mod outcome;
-mod pace;
 mod publication;
 mod records;
 mod report;
@@ -53,6 +58,8 @@ mod site;
 mod stage;
 mod tally;
 mod terms;
+mod turns;
+mod usage;
 mod what_if;
 
 pub use charge::{Charge, Corroboration};
@@ -67,9 +74,10 @@ pub use judge::{Case, Judgement};
 pub use live::{Live, LiveGround, is_live};
 pub use moment::{Moment, Reasons};
 pub use night::{Auditor, Night, NightError};
-pub use observation::{Destination, Gap, InnerName, Named, Observation, Observations, Stray, Stretch, Who};
+pub use observation::{
+    Destination, Gap, InnerName, Named, Observation, Observations, Stray, Stretch, Visited, Who,
+};
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
-pub use pace::Pace;
 pub use publication::{BUNDLE_NAME, Publication};
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
@@ -79,4 +87,6 @@ pub use site::{
 };
 pub use tally::{Cited, Share, Tally};
 pub use terms::InvalidException;
+pub use turns::Passage;
+pub use usage::Usage;
 pub use what_if::{Change, Hypothesis, Would};

@@ -3,14 +3,26 @@
 //! A gateway sees connections and bytes, the registry when runs began and ended. Memory and processors
 //! are seen by neither, and nothing is said about them.
 
+use std::collections::BTreeMap;
+
 use base::{Reason, RunId, Severity, Timestamp};
-use manifests::Limits;
 use reports::predicate::Finding;
 
 use crate::charge::Charge;
 use crate::judge::Case;
+use crate::moment::{Moment, Reasons};
 use crate::observation::Who;
 use crate::tally::{Cited, Tally};
+use crate::usage::{Allowance, Beyond, Usage};
+
+/// What is said and counted of limits that were exceeded.
+#[derive(Default)]
+pub(crate) struct Excesses {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) charges: Vec<Charge>,
+    /// The connections beyond a limit, for clauses that count by moments.
+    pub(crate) moments: Vec<Moment>,
+}
 
 /// One run that used more than its manifest allows.
 struct Excess {
@@ -20,45 +32,86 @@ struct Excess {
     connections: u64,
     cited: Vec<Cited>,
     what: String,
+    /// What the policy lets pass, and in whose words.
+    excuse: Option<String>,
 }
 
 impl Case<'_> {
-    /// One finding about all runs that used more than they may, and the charges that follow.
-    pub(crate) fn excesses(&self) -> (Option<Finding>, Vec<Charge>) {
+    /// One finding about all runs that used more than they may, one about those that the policy lets, and
+    /// what follows for clauses.
+    pub(crate) fn excesses(&self) -> Excesses {
         let mut all: Vec<Excess> = Vec::new();
+        let mut excesses = Excesses::default();
         for who in self.runs() {
-            let Some(limits) = self.terms(&who).and_then(|terms| terms.manifest.limits.as_ref()) else {
+            let known = self.book.build(&who).is_some_and(|build| build.is_limited);
+            if !known {
                 continue;
-            };
-            all.extend(self.too_many_connections(&who, limits));
-            all.extend(self.too_many_bytes(&who, limits));
-            all.extend(self.too_long(&who, limits));
+            }
+            let before = all.len();
+            let beyond = self.excesses_of(&who, &mut all);
+            let stands = all[before..].iter().any(|excess| excess.excuse.is_none());
+            if stands {
+                excesses.charges.extend(charges(who.run_id, &beyond));
+            }
+            excesses
+                .moments
+                .extend(beyond.into_values().map(|beyond| beyond.moment(who.run_id)));
         }
-        let charges = all
-            .iter()
-            .map(|excess| Charge::beside_connections(excess.run_id, Reason::LimitExceeded));
-        let charges = charges.collect();
-        (self.excess_finding(&all), charges)
+        excesses.moments.sort();
+        let (stand, excused): (Vec<Excess>, Vec<Excess>) =
+            all.into_iter().partition(|excess| excess.excuse.is_none());
+        let findings = [
+            self.excess_finding(&stand, Severity::Medium),
+            // One thing is said under one name: what stands outweighs what is let pass.
+            self.excess_finding(&excused, Severity::Info)
+                .filter(|_| stand.is_empty()),
+        ];
+        excesses.findings = findings.into_iter().flatten().collect();
+        excesses
     }
 
-    fn too_many_connections(&self, who: &Who, limits: &Limits) -> Option<Excess> {
-        let allowed = limits.connections_per_minute?;
-        let busiest = self.observations.paces.get(who)?.busiest_minute()?;
-        (busiest.connections > allowed).then(|| Excess {
+    /// Notes what one run used too much of, and gives the connections beyond a limit that nobody lets pass,
+    /// each at the first moment at which it was.
+    fn excesses_of<'u>(&'u self, who: &Who, all: &mut Vec<Excess>) -> BTreeMap<Cited, Beyond<'u>> {
+        static NOTHING: Usage = Usage::none();
+        let usage = self.observations.usages.get(who).unwrap_or(&NOTHING);
+        let allowance = Allowance::of(self.book, who);
+        let (too_many, busiest) = usage.too_many(|at| allowance.connections_per_minute(at));
+        let (too_large, most) = usage.too_large(|at| allowance.bytes_per_run(at));
+        let too_late = allowance.run().map_or_else(Vec::new, |run| {
+            usage.too_late(run.started, |at| allowance.wall_time_s(at))
+        });
+        all.extend(busiest.map(|busiest| Excess {
             run_id: who.run_id,
             first: busiest.first,
             last: busiest.last,
             connections: busiest.connections,
             cited: busiest.cited.to_vec(),
             what: format!(
-                "{} connections within a minute where {allowed} are declared",
-                busiest.connections
+                "{} connections within a minute where {} are declared",
+                busiest.connections, busiest.allowed
             ),
-        })
+            excuse: self.excuse(who, too_many.iter().map(|beyond| beyond.at)),
+        }));
+        all.extend(self.too_many_bytes(who, &allowance, &too_large, most));
+        all.extend(self.too_long(who, &allowance));
+        let mut each: BTreeMap<Cited, Beyond<'u>> = BTreeMap::new();
+        for beyond in too_many.into_iter().chain(too_late).chain(too_large) {
+            if self.book.excuse(who, Reason::LimitExceeded, beyond.at).is_none() {
+                let known = each.entry(beyond.used.cited[0]).or_insert_with(|| beyond.clone());
+                known.at = known.at.min(beyond.at);
+            }
+        }
+        each
     }
 
-    fn too_many_bytes(&self, who: &Who, limits: &Limits) -> Option<Excess> {
-        let allowed = limits.bytes_per_run?.bytes;
+    fn too_many_bytes(
+        &self,
+        who: &Who,
+        allowance: &Allowance<'_>,
+        beyond: &[Beyond<'_>],
+        most: Option<(u64, u64)>,
+    ) -> Option<Excess> {
         let mut sum: Option<Tally> = None;
         for observation in self.observations.seen.get(who)?.values() {
             match &mut sum {
@@ -67,35 +120,62 @@ impl Case<'_> {
             }
         }
         let sum = sum?;
+        // Of a run with more connections than are remembered, the sum is known all the same.
         let moved = sum.bytes_out.saturating_add(sum.bytes_in);
-        (moved > allowed).then(|| Excess {
+        let in_all = allowance
+            .bytes_per_run(sum.last)
+            .filter(|allowed| moved > *allowed);
+        let (moved, allowed) = in_all.map(|allowed| (moved, allowed)).or(most)?;
+        let last = (beyond.is_empty()).then_some(sum.last);
+        let moments = beyond.iter().map(|beyond| beyond.at).chain(last);
+        Some(Excess {
             run_id: who.run_id,
             first: sum.first,
             last: sum.last,
             connections: sum.connections,
             cited: sum.cited(),
             what: format!("{moved} bytes moved where {allowed} are declared"),
+            excuse: self.excuse(who, moments),
         })
     }
 
-    fn too_long(&self, who: &Who, limits: &Limits) -> Option<Excess> {
-        let allowed_s = i64::try_from(limits.wall_time.as_ref()?.whole_seconds()?).ok()?;
-        let run = self.book.run(who.run_id)?;
+    /// The run, at the end of each time in which one manifest was in force.
+    fn too_long(&self, who: &Who, allowance: &Allowance<'_>) -> Option<Excess> {
+        let run = allowance.run()?;
         let ended = run.ended.unwrap_or(self.period.to).min(self.period.to);
-        let lasted_s = (ended.unix_us() - run.started.unix_us()) / 1_000_000;
-        (lasted_s > allowed_s).then(|| Excess {
+        let begins: Vec<Timestamp> = self
+            .book
+            .all_terms(who, run.started, ended.max(run.started))
+            .map(|terms| terms.at)
+            .collect();
+        let ends = begins.iter().skip(1).copied().chain(std::iter::once(ended));
+        let over = begins.iter().zip(ends).filter_map(|(&begin, end)| {
+            let allowed_s = allowance.wall_time_s(begin)?;
+            let lasted_s = (end.unix_us() - run.started.unix_us()) / 1_000_000;
+            (end >= self.period.from && lasted_s > allowed_s).then_some((begin, lasted_s, allowed_s))
+        });
+        let (begin, lasted_s, allowed_s) = over.last()?;
+        Some(Excess {
             run_id: who.run_id,
             first: run.started.max(self.period.from),
             last: ended.max(self.period.from),
             connections: 0,
             cited: Vec::new(),
             what: format!("{lasted_s} seconds of run where {allowed_s} are declared"),
+            excuse: self.excuse(who, std::iter::once(begin)),
         })
     }
 
-    fn excess_finding(&self, all: &[Excess]) -> Option<Finding> {
+    /// In whose words the policy lets a limit be exceeded at each of these moments.
+    fn excuse(&self, who: &Who, mut moments: impl Iterator<Item = Timestamp>) -> Option<String> {
+        let excuse = |at| self.book.excuse(who, Reason::LimitExceeded, at);
+        let first = excuse(moments.next()?)?;
+        moments.all(|at| excuse(at).is_some()).then_some(first)
+    }
+
+    fn excess_finding(&self, all: &[Excess], severity: Severity) -> Option<Finding> {
         let worst = all.first()?;
-        let mut finding = self.bare_finding(Reason::LimitExceeded, None, None, Severity::Medium);
+        let mut finding = self.bare_finding(Reason::LimitExceeded, None, None, severity);
         finding.runs = all.iter().map(|excess| excess.run_id).collect();
         finding.runs.sort_unstable();
         finding.runs.dedup();
@@ -106,9 +186,35 @@ impl Case<'_> {
             0 => String::new(),
             more => format!(", and {more} more of the kind"),
         };
-        finding.fix = format!("{}{more}; raise the limit and re-sign, or use less", worst.what);
+        let mend = format!("{}{more}; raise the limit and re-sign, or use less", worst.what);
+        finding.fix = match &worst.excuse {
+            Some(excuse) => format!("{excuse}; then: {mend}"),
+            None => mend,
+        };
         let cited = all.iter().flat_map(|excess| excess.cited.iter().copied());
         finding.events = self.references(cited.take(16).collect());
         Some(finding)
     }
+}
+
+/// The charges that one run's connections beyond limits come to: one for each way in which the same
+/// connections may have been counted already.
+fn charges(run_id: RunId, beyond: &BTreeMap<Cited, Beyond<'_>>) -> Vec<Charge> {
+    let mut by_before: BTreeMap<Reasons, Charge> = BTreeMap::new();
+    // Without a connection beyond it, a limit exceeded is a reason to tell people.
+    by_before.insert(
+        Reasons::default(),
+        Charge::beside_connections(run_id, Reason::LimitExceeded),
+    );
+    for Beyond { used, .. } in beyond.values() {
+        let charge = by_before.entry(used.broke).or_insert_with(|| Charge {
+            before: used.broke,
+            ..Charge::beside_connections(run_id, Reason::LimitExceeded)
+        });
+        *charge.established.entry(Reason::LimitExceeded).or_default() += u64::from(used.established);
+        if used.beyond_lookup {
+            charge.beyond_lookup.insert(Reason::LimitExceeded);
+        }
+    }
+    by_before.into_values().collect()
 }

@@ -5,21 +5,24 @@
 //! of a second, so little time is lost by that.
 //!
 //! The night stays the signed record. It corroborates by the same count of the same moments, cites what
-//! was done during the day and does not do it again. What only a night can see (limits, libraries,
-//! evidence of other gateways that is missing) is left to it.
+//! was done during the day and does not do it again. What only a night can see is left to it: bytes of
+//! tunnels that still stand, runs that last too long and connect nowhere any more, evidence of other
+//! gateways that is missing.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use base::{AutomaticAction, PluginId, Policy, Timestamp};
+use base::{AutomaticAction, PluginId, Policy, Reason, Timestamp};
 use evidence::{Event, EventKind};
 
 use crate::clause::{Accused, Measure, Proposal, hold_back, measure};
-use crate::connection::{Connection, Settled, who};
-use crate::moment::{Corroborator, Moment};
+use crate::connection::{Connection, Settled};
+use crate::facts::who;
+use crate::moment::{Corroborator, Moment, Reasons};
 use crate::observation::Who;
 use crate::site::{Artifact, Run};
-use crate::tally::Cited;
+use crate::tally::{Cited, Share};
 use crate::terms::{InvalidException, Rulebook};
+use crate::usage::{Allowance, MINUTE_US, is_late};
 
 /// Connections that are followed at one time; of more, the oldest are judged by the night alone.
 const MAX_OPEN: usize = 200_000;
@@ -72,6 +75,8 @@ pub struct Live {
     from: Timestamp,
     open: HashMap<(usize, String), Open>,
     counts: HashMap<(Who, String), Corroborator>,
+    /// What runs of limited means took so far.
+    usages: HashMap<Who, UsageSoFar>,
     /// What was proposed, and not taken back because it could not be done.
     proposed: BTreeSet<(Who, String)>,
     stopped: BTreeSet<(String, PluginId)>,
@@ -81,7 +86,38 @@ pub struct Live {
 #[derive(Debug)]
 struct Open {
     connection: Connection,
-    counted: bool,
+    /// What it was counted for, once it was.
+    counted: Reasons,
+    /// Whether it was asked for since the watch began, and not only heard of.
+    begun: bool,
+    /// Whether it was asked for when no more might be, or the run had lasted too long; known once it is
+    /// known whose it is.
+    too_much: Option<bool>,
+}
+
+/// What a run took since the watch began.
+#[derive(Debug, Default)]
+struct UsageSoFar {
+    /// When the connections of the last minute were asked for, in order.
+    minute: VecDeque<Timestamp>,
+    bytes: u64,
+}
+
+impl UsageSoFar {
+    /// Notes that a connection was asked for, and gives how many were in the minute that ends with it.
+    fn ask(&mut self, at: Timestamp) -> u64 {
+        let place = self.minute.partition_point(|asked| *asked <= at);
+        self.minute.insert(place, at);
+        let newest = self.minute.back().map_or(at, |newest| (*newest).max(at));
+        while self
+            .minute
+            .front()
+            .is_some_and(|asked| newest.unix_us() - asked.unix_us() >= MINUTE_US)
+        {
+            self.minute.pop_front();
+        }
+        self.minute.partition_point(|asked| *asked <= at) as u64
+    }
 }
 
 impl Live {
@@ -91,6 +127,7 @@ impl Live {
             from,
             open: HashMap::new(),
             counts: HashMap::new(),
+            usages: HashMap::new(),
             proposed: BTreeSet::new(),
             stopped: BTreeSet::new(),
             gaps: BTreeSet::new(),
@@ -158,32 +195,85 @@ impl Live {
         }
         let open = self.open.entry(key.clone()).or_insert_with(|| Open {
             connection: Connection::new(entry),
-            counted: false,
+            counted: Reasons::default(),
+            begun: matches!(event.kind, EventKind::Open | EventKind::Refused),
+            too_much: None,
         });
         open.connection.handle_within(entry, event);
         let settled = open.connection.clone().settle(!is_over);
-        let counted = open.counted;
-        if is_over {
-            self.open.remove(&key);
-        }
         let Some(Settled::Seen {
             who,
             destination,
             addition,
         }) = settled
         else {
+            if is_over {
+                self.open.remove(&key);
+            }
             return None;
         };
-        // Until it reached its destination or ended, nobody knows what it comes to.
         let share = addition.share();
-        if counted || !(share.established || share.denied || is_over) {
+        let begun = open.begun;
+        let too_much = *open
+            .too_much
+            .get_or_insert_with(|| begun && is_too_much(&ground.book, &mut self.usages, &who, share.first));
+        let counted = open.counted;
+        if is_over {
+            self.open.remove(&key);
+        }
+        let too_large = is_over && begun && self.is_too_large(ground, &who, share);
+        // Until it reached its destination or ended, nobody knows what it comes to.
+        if !(share.established || share.denied || is_over) {
             return None;
         }
-        let moment = Moment::of(&ground.book.terms(&who)?, who.run_id, &destination, &addition)?;
+        let own = Moment::of(&ground.book, &who, &destination, &addition);
+        let at = own.as_ref().map_or(share.first, |own| own.at);
+        let excess: Reasons = (too_much || too_large)
+            .then_some(Reason::LimitExceeded)
+            .into_iter()
+            .collect();
+        let mut moment = own.unwrap_or(Moment {
+            at,
+            run_id: who.run_id,
+            established: Reasons::default(),
+            beyond_lookup: Reasons::default(),
+            before: Reasons::default(),
+        });
+        if share.established {
+            moment.established = moment.established.and(excess);
+        }
+        if !share.failed_lookup {
+            moment.beyond_lookup = moment.beyond_lookup.and(excess);
+        }
+        moment.established = moment.established.but(counted);
+        moment.beyond_lookup = moment.beyond_lookup.but(counted);
+        moment.before = counted;
+        let news = moment.reasons();
+        if news.is_empty() {
+            return None;
+        }
+        // Bytes count when a connection ends; whatever else it broke, it broke when it was asked for.
+        if too_large && !too_much && news.but(excess).is_empty() {
+            moment.at = share.last;
+        }
         if let Some(open) = self.open.get_mut(&key) {
-            open.counted = true;
+            open.counted = counted.and(news);
         }
         Some((who, moment))
+    }
+
+    /// Whether more bytes were moved than declared, now that this connection ended.
+    fn is_too_large(&mut self, ground: &LiveGround<'_>, who: &Who, share: &Share) -> bool {
+        let book = &ground.book;
+        let bytes = share.bytes_out.saturating_add(share.bytes_in);
+        if bytes == 0 || !book.build(who).is_some_and(|build| build.is_limited) {
+            return false;
+        }
+        let usage = self.usages.entry(who.clone()).or_default();
+        usage.bytes = usage.bytes.saturating_add(bytes);
+        let allowed = Allowance::of(book, who).bytes_per_run(share.last);
+        allowed.is_some_and(|allowed| usage.bytes > allowed)
+            && book.excuse(who, Reason::LimitExceeded, share.last).is_none()
     }
 
     fn count(
@@ -267,4 +357,20 @@ impl Live {
         plugins.extend(on_record.map(|artifact| artifact.plugin_id.clone()));
         plugins
     }
+}
+
+/// Whether a connection is asked for when no more might be, or when the run has lasted too long.
+fn is_too_much(book: &Rulebook<'_>, usages: &mut HashMap<Who, UsageSoFar>, who: &Who, at: Timestamp) -> bool {
+    if !book.build(who).is_some_and(|build| build.is_limited) {
+        return false;
+    }
+    let in_the_minute = usages.entry(who.clone()).or_default().ask(at);
+    let allowance = Allowance::of(book, who);
+    let too_many = allowance
+        .connections_per_minute(at)
+        .is_some_and(|allowed| in_the_minute > allowed);
+    let too_late = allowance
+        .run()
+        .is_some_and(|run| is_late(run.started, at, |at| allowance.wall_time_s(at)));
+    (too_many || too_late) && book.excuse(who, Reason::LimitExceeded, at).is_none()
 }

@@ -1,11 +1,12 @@
 //! What is judged as it arrives, and that the night agrees.
 
-use base::{ArtifactState, AutomaticAction, DnsResult, RefusalReason, Tier, Verdict};
+use base::{ArtifactState, AutomaticAction, DnsResult, Reason, RefusalReason, Tier, Verdict};
 use evidence::EventKind::{Close, Connected, Gap, Open};
+use manifests::Limits;
 
 use crate::live::{Live, LiveGround};
 use crate::script::{Line, about, artifact, at, event, visit};
-use crate::site::PastAct;
+use crate::site::{Component, PastAct};
 use crate::stage::Stage;
 use crate::{ActResult, Measure, Proposal, Restraint};
 
@@ -125,17 +126,141 @@ fn what_could_not_be_done_is_asked_for_again() {
     assert_eq!(asked[0], asked[1]);
 }
 
+/// What a policy counts beside destinations: limits, libraries, classes of data.
+fn of_every_kind(stage: Stage) -> Stage {
+    stage.change(|stage| {
+        let medium = stage.policy.tiers.get_mut(&Tier::Medium).unwrap();
+        let clause = medium.on_breach.as_mut().unwrap();
+        clause
+            .reasons
+            .extend([Reason::SdkDrift, Reason::LimitExceeded, Reason::DataClassBreach]);
+    })
+}
+
+fn drifting(mut stage: Stage) -> Stage {
+    stage.artifacts[0].manifest.sdk_allowlist = vec!["openai>=2.0".parse().unwrap()];
+    stage.artifacts[0].components = vec![Component {
+        name: "openai".to_owned(),
+        version: "1.0".to_owned(),
+    }];
+    stage
+}
+
+fn of_another_class(mut stage: Stage) -> Stage {
+    stage.runs[0].data_class = Some("secret".parse().unwrap());
+    stage
+}
+
+fn limited(mut stage: Stage, limits: Limits) -> Stage {
+    stage.artifacts[0].manifest.limits = Some(limits);
+    stage
+}
+
+fn a_minute(connections: u64) -> Limits {
+    Limits {
+        connections_per_minute: Some(connections),
+        ..Limits::default()
+    }
+}
+
+fn bytes(bytes: u64) -> Limits {
+    Limits {
+        bytes_per_run: Some(format!("{bytes}B").parse().unwrap()),
+        ..Limits::default()
+    }
+}
+
+const NEVER: [i64; 0] = [];
+
+/// Seconds at which something was asked for, watched live.
+fn asked_at(stage: &Stage, lines: &[Line]) -> Vec<i64> {
+    let asked = watch(stage, lines);
+    assert!(
+        asked
+            .iter()
+            .all(|(_, asked)| asked.measure == Measure::Quarantine)
+    );
+    asked.iter().map(|(second, _)| *second).collect()
+}
+
+#[test]
+fn drift_a_class_of_data_and_limits_stop_a_build_live() {
+    let visits: Vec<Line> = (0..4)
+        .flat_map(|n| visit(10 * n, &n.to_string(), "p", "ok.example:443"))
+        .collect();
+    let plain = of_every_kind(stage());
+    assert_eq!(asked_at(&plain, &visits), NEVER);
+    // Known as soon as the second connection ended.
+    assert_eq!(asked_at(&drifting(of_every_kind(stage())), &visits), [11]);
+    assert_eq!(asked_at(&of_another_class(of_every_kind(stage())), &visits), [11]);
+    // The third and the fourth are beyond two a minute.
+    assert_eq!(
+        asked_at(&limited(of_every_kind(stage()), a_minute(2)), &visits),
+        [31]
+    );
+    // 300 bytes each: beyond 599 from the second on.
+    assert_eq!(
+        asked_at(&limited(of_every_kind(stage()), bytes(599)), &visits),
+        [21]
+    );
+    // A clause that does not name them does nothing about them.
+    let unnamed = limited(drifting(of_another_class(stage())), a_minute(1));
+    assert_eq!(asked_at(&unnamed, &visits), NEVER);
+}
+
+#[test]
+fn what_is_learnt_later_of_one_connection_does_not_make_it_two() {
+    // Undeclared when it is connected, and beyond the bytes when it ends.
+    let lines = [
+        about(Open, 1, "a", "p", "evil.example:443"),
+        about(Connected, 2, "a", "p", "evil.example:443").reached(0, 0),
+        about(Close, 3, "a", "p", "evil.example:443").reached(500, 500),
+    ];
+    let stage = limited(of_every_kind(stage()), bytes(100));
+    assert_eq!(asked_at(&stage, &lines), NEVER);
+    // A clause that counts the bytes alone learns of it then.
+    let by_bytes = stage.change(|stage| {
+        let medium = stage.policy.tiers.get_mut(&Tier::Medium).unwrap();
+        let clause = medium.on_breach.as_mut().unwrap();
+        clause.reasons = [Reason::LimitExceeded].into();
+        clause.min_connections = 1;
+    });
+    assert_eq!(asked_at(&by_bytes, &lines), [3]);
+}
+
+#[test]
+fn a_tunnel_that_stood_when_the_watch_began_adds_no_bytes_to_it() {
+    let lines = [about(Close, 3, "a", "p", "ok.example:443").reached(500, 500)];
+    let stage = limited(of_every_kind(stage()), bytes(100)).change(|stage| {
+        let medium = stage.policy.tiers.get_mut(&Tier::Medium).unwrap();
+        medium.on_breach.as_mut().unwrap().min_connections = 1;
+    });
+    assert_eq!(asked_at(&stage, &lines), NEVER);
+}
+
+#[test]
+fn what_runs_out_during_the_day_counts_live_from_its_very_instant() {
+    let stage = stage().change(|stage| {
+        stage.expire(0, 0, at(100));
+    });
+    let visits: Vec<Line> = [80, 90, 100, 110]
+        .into_iter()
+        .flat_map(|second| tunnel(second, &second.to_string(), "ok.example:443"))
+        .collect();
+    assert_eq!(asked_at(&stage, &visits), [111]);
+}
+
 /// Days of one plugin, as lists of (second, target, how it ends).
 fn day() -> impl proptest::strategy::Strategy<Value = Vec<(i64, u8, u8)>> {
     proptest::collection::vec((0_i64..400, 0_u8..3, 0_u8..3), 0..12)
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(60))]
 
     /// Whatever the day, the watch asks for the act if and only if the night would.
     #[test]
-    fn the_night_agrees_with_the_watch(mut day in day()) {
+    fn the_night_agrees_with_the_watch(mut day in day(), kind in 0_usize..5) {
         day.sort_unstable();
         let mut lines: Vec<Line> = Vec::new();
         for (number, (second, target, end)) in day.into_iter().enumerate() {
@@ -144,10 +269,23 @@ proptest::proptest! {
             match end {
                 0 => lines.extend(visit(second, &id, "p", target)),
                 1 => lines.push(about(Open, second, &id, "p", target).refused(RefusalReason::Tier)),
-                _ => lines.push(about(Close, second, &id, "p", target).failed(DnsResult::NxDomain)),
+                _ => lines.extend([
+                    about(Open, second, &id, "p", target),
+                    about(Close, second, &id, "p", target).failed(DnsResult::NxDomain),
+                ]),
             }
         }
         lines.sort_by_key(|line| line.0.time);
+        let kinds: [fn(Stage) -> Stage; 5] = [
+            |stage| stage,
+            |stage| limited(stage, a_minute(2)),
+            |stage| limited(stage, bytes(700)),
+            |stage| drifting(of_another_class(stage)),
+            |stage| stage.change(|stage| {
+                stage.expire(0, 0, at(200));
+            }),
+        ];
+        let stage = || kinds[kind](of_every_kind(stage()));
         let asked = watch(&stage(), &lines);
         let night = lines.iter().cloned().fold(stage(), Stage::line);
         let acts = night.audit().acts;

@@ -9,9 +9,9 @@ use base::{BreachClause, Reason, RunId, Timestamp};
 
 use crate::charge::Charge;
 use crate::connection::Addition;
-use crate::departure;
-use crate::observation::{Destination, Observation};
-use crate::terms::Terms;
+use crate::departure::Fared;
+use crate::observation::{Destination, Observation, Who};
+use crate::terms::Rulebook;
 
 /// Moments that are remembered of one build in one period. What comes later is in the findings, and
 /// counts for no window.
@@ -28,6 +28,8 @@ pub struct Moment {
     pub established: Reasons,
     /// What it broke with more known than that a lookup failed.
     pub beyond_lookup: Reasons,
+    /// What the same connection was counted for already, where more was learnt of it later.
+    pub before: Reasons,
 }
 
 /// A set of reasons, small because there may be many moments.
@@ -45,8 +47,23 @@ impl FromIterator<Reason> for Reasons {
 }
 
 impl Reasons {
-    fn meets(self, other: Self) -> bool {
+    pub(crate) fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// Whether there is none.
+    pub(crate) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Both sets together.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The reasons that are not in the other set.
+    pub(crate) const fn but(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     fn each(self) -> impl Iterator<Item = Reason> {
@@ -60,26 +77,28 @@ impl Reasons {
 impl Moment {
     /// What one connection broke by itself; `None` where it kept the promise.
     pub(crate) fn of(
-        terms: &Terms<'_>,
-        run_id: RunId,
+        book: &Rulebook<'_>,
+        who: &Who,
         destination: &Destination,
         addition: &Addition,
     ) -> Option<Self> {
-        let last = addition.share().last;
-        let coverage = terms
-            .manifest
-            .coverage(&destination.target, destination.scheme, last);
         let mut alone = Observation::default();
-        addition.clone().add_to(&mut alone);
-        let departures = departure::of(terms, destination, &alone, &coverage);
-        let charge = Charge::of(run_id, &alone, &departures)?;
+        addition.add_to(&mut alone);
+        let fared = Fared::of(book, who, destination, &alone);
+        let charge = Charge::of(who.run_id, &alone, &fared)?;
         let established = charge.established.iter().filter(|(_, count)| **count > 0);
         Some(Self {
             at: addition.share().first,
-            run_id,
+            run_id: who.run_id,
             established: established.map(|(reason, _)| *reason).collect(),
             beyond_lookup: charge.beyond_lookup.iter().copied().collect(),
+            before: Reasons::default(),
         })
+    }
+
+    /// Everything that the connection broke here, for what it counts.
+    pub(crate) fn reasons(&self) -> Reasons {
+        self.established.and(self.beyond_lookup)
     }
 }
 
@@ -120,7 +139,8 @@ impl Corroborator {
     pub(crate) fn handle(&mut self, moment: &Moment) {
         self.newest = self.newest.max(moment.at);
         self.found.0 |= (moment.established.0 | moment.beyond_lookup.0) & self.reasons.0;
-        if self.reached.is_some() {
+        // One connection is one connection, however much is learnt of it.
+        if self.reached.is_some() || moment.before.meets(self.reasons) {
             return;
         }
         // What is known late of a connection that began long ago is left to the night, which sees all of it.
@@ -221,6 +241,7 @@ mod tests {
             run_id: run("ocr", number),
             established: host,
             beyond_lookup: host,
+            before: Reasons::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Acting comes before sealing, because a report says what was done and on which revocation list.
 //! Whatever goes wrong with one report is a trouble of the outcome and never stops the others.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use base::{ArtifactDigest, AutomaticAction, InvalidPolicy, PluginId, Policy, RunId, Tier, Timestamp};
@@ -13,7 +14,8 @@ use seal::SigningKey;
 use crate::clause::{Accused, Measure, Proposal, hold_back, propose, reasons};
 use crate::desk::Desk;
 use crate::docket::Docket;
-use crate::gather::{Evidence, gather_by};
+use crate::fold::Fold;
+use crate::gather::{Evidence, gather_into};
 use crate::judge::Judgement;
 use crate::observation::Who;
 use crate::outcome::{Act, ActResult, LogRead, NightOutcome, Reported};
@@ -125,8 +127,10 @@ impl Night<'_> {
         let present = Present::of(&records);
         self.imagine(&mut records)?;
         let draft = self.what_if.manifest.as_ref();
-        let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?;
-        let evidence = gather_by(&book, site, records.gateways.clone(), self.period, self.now);
+        let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?
+            .turning_with(&present.policy)?;
+        let fold = Fold::new(self.period, self.now).by(&book).only(self.only());
+        let evidence = gather_into(fold, site, records.gateways.clone());
         let dockets = self.dockets(&records, &evidence, &book);
         let judgements: Vec<Judgement> = dockets
             .iter()
@@ -206,6 +210,13 @@ impl Night<'_> {
             .collect()
     }
 
+    /// The one plugin that is concerned, where not all are.
+    fn only(&self) -> Option<PluginId> {
+        let drafted = self.what_if.manifest.as_ref();
+        let drafted = drafted.map(|draft| draft.plugin_id.clone());
+        self.plugin_id.clone().or(drafted)
+    }
+
     fn concerns(&self, plugin: &PluginId) -> bool {
         let chosen = self.plugin_id.as_ref().is_none_or(|only| only == plugin);
         let drafted = &self.what_if.manifest;
@@ -229,13 +240,20 @@ impl Night<'_> {
         let mut proposals = Vec::new();
         for (docket, judgement) in dockets.iter().zip(judgements) {
             let artifact = docket.artifact;
+            let noted = moments
+                .get(&artifact.artifact_digest)
+                .map_or(&[][..], Vec::as_slice);
+            let moments = match judgement.moments.is_empty() {
+                true => Cow::Borrowed(noted),
+                false => Cow::Owned([noted, &judgement.moments].concat()),
+            };
             let accused = Accused {
                 plugin_id: &artifact.plugin_id,
                 artifact_digest: &artifact.artifact_digest,
                 tier: artifact.tier,
                 state: artifact.state,
                 charges: &judgement.charges,
-                moments: moments.get(&artifact.artifact_digest).map_or(&[], Vec::as_slice),
+                moments: &moments,
                 doubtful: judgement.doubtful,
                 protected_until: artifact.protected_until,
                 now: self.now,

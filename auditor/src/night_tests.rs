@@ -278,8 +278,8 @@ fn a_declaration_that_ran_out_no_longer_covers() {
         let mut stage = Stage::new()
             .declares("p", &["ok.example"])
             .observes("p", "ok.example:443");
-        let declaration = &mut stage.artifacts[0].manifest.allowed_egress[0];
-        declaration.expires = Some(expires.parse().unwrap());
+        let declared = &mut stage.artifacts[0].manifest.allowed_egress;
+        declared.change(|list| list[0].expires = Some(expires.parse().unwrap()));
         stage.verdict("p")
     };
     assert_eq!(night("2026-11-20T00:00:00Z"), Verdict::NonConforming);

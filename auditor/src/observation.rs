@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::{ArtifactDigest, Host, ObservedScheme, PluginId, RefusalReason, RunId, Target, Timestamp};
 
 use crate::moment::Moment;
-use crate::pace::Pace;
-use crate::tally::{Cited, Share, Tally};
+use crate::tally::{Cited, Tally};
+use crate::turns::Passage;
+use crate::usage::Usage;
 
 /// Who connected: one run of one artifact of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,15 @@ pub struct Destination {
     pub target: Target,
     /// What was spoken; `None` while nobody spoke.
     pub scheme: Option<ObservedScheme>,
+}
+
+/// What one observation counts together: connections to one destination, judged by one measure.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Visited {
+    /// Where to.
+    pub destination: Destination,
+    /// Between which changes of what is in force.
+    pub passage: Passage,
 }
 
 /// What connections of one run to one destination have in common.
@@ -76,16 +86,16 @@ const MAX_NAMES: usize = 8;
 impl Named {
     pub(crate) fn add<'n>(
         named: &mut Option<Self>,
-        share: &Share,
+        tally: &Tally,
         names: impl IntoIterator<Item = &'n String>,
     ) {
         let named = match named {
             Some(known) => {
-                known.tally.merge(&Tally::of(share));
+                known.tally.merge(tally);
                 known
             }
             None => named.insert(Self {
-                tally: Tally::of(share),
+                tally: tally.clone(),
                 names: BTreeSet::new(),
             }),
         };
@@ -177,7 +187,7 @@ pub struct Stretch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observations {
     /// Who went where.
-    pub seen: BTreeMap<Who, BTreeMap<Destination, Observation>>,
+    pub seen: BTreeMap<Who, BTreeMap<Visited, Observation>>,
     /// What runs did beyond the destinations that are told apart.
     pub beyond: BTreeMap<Who, Tally>,
     /// What could not be ascribed to a run or to a target.
@@ -186,8 +196,8 @@ pub struct Observations {
     pub gaps: Vec<Gap>,
     /// When promises were broken, for clauses that count within a window.
     pub moments: BTreeMap<ArtifactDigest, Vec<Moment>>,
-    /// When connections were asked for, of runs that promised to ask for no more than so many.
-    pub paces: BTreeMap<Who, Pace>,
+    /// What connections took, of runs that promised to take no more than so much.
+    pub usages: BTreeMap<Who, Usage>,
     /// Events per run, connections or not.
     pub events: BTreeMap<Who, u64>,
     /// What was read, in the order in which [`Cited::log`] counts.
@@ -201,7 +211,7 @@ impl Observations {
         plugin_id: &'a PluginId,
         artifact_digest: &'a ArtifactDigest,
         run_id: Option<RunId>,
-    ) -> impl Iterator<Item = (&'a Who, &'a BTreeMap<Destination, Observation>)> {
+    ) -> impl Iterator<Item = (&'a Who, &'a BTreeMap<Visited, Observation>)> {
         runs_of(&self.seen, plugin_id, artifact_digest, run_id)
     }
 
@@ -226,12 +236,12 @@ impl Observations {
             .sum()
     }
 
-    /// Counts an event about `who`.
-    pub(crate) fn count_event(&mut self, who: &Who) {
+    /// Counts so many events about `who`.
+    pub(crate) fn count_events(&mut self, who: &Who, count: u64) {
         match self.events.get_mut(who) {
-            Some(events) => *events += 1,
+            Some(events) => *events += count,
             None => {
-                self.events.insert(who.clone(), 1);
+                self.events.insert(who.clone(), count);
             }
         }
     }

@@ -4,8 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{ArtifactDigest, ArtifactState, Policy, RunId, Sha256Digest, Tier, Timestamp, Verdict};
+use evidence::archive::{LocalStore, Store};
 use evidence::{LogWriter, Origin};
 use manifests::Manifest;
 use reports::predicate::Period;
@@ -44,6 +46,8 @@ pub(crate) struct Stage {
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
     pub(crate) lost_previous_reports: bool,
+    /// Whether the site says that it has an archive.
+    pub(crate) has_archive: Cell<bool>,
 }
 
 pub(crate) fn today() -> Period {
@@ -108,6 +112,7 @@ impl Stage {
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
             lost_previous_reports: false,
+            has_archive: Cell::new(false),
         }
     }
 
@@ -157,6 +162,12 @@ impl Stage {
     pub(crate) fn tier(mut self, tier: Tier) -> Self {
         self.artifacts.last_mut().unwrap().tier = tier;
         self
+    }
+
+    /// A declaration of an artifact runs out.
+    pub(crate) fn expire(&mut self, artifact: usize, declaration: usize, at: Timestamp) {
+        let declared = &mut self.artifacts[artifact].manifest.allowed_egress;
+        declared.change(|list| list[declaration].expires = Some(at));
     }
 
     /// A connection that came and went.
@@ -218,8 +229,33 @@ impl Stage {
             .clone()
     }
 
+    /// Audits, and gives the plugins that were put on hold.
+    pub(crate) fn quarantined_by_night(&self) -> Vec<String> {
+        self.audit();
+        let held = self.quarantined.take();
+        held.iter()
+            .map(|proposal| proposal.plugin_id.to_string())
+            .collect()
+    }
+
     pub(crate) fn log_folder(&self, gateway: usize) -> PathBuf {
         self.folder.path().join(format!("gw-{gateway}"))
+    }
+
+    /// The archive, where there is one.
+    fn archive(&self) -> Option<Arc<dyn Store>> {
+        self.has_archive
+            .get()
+            .then(|| Arc::new(LocalStore::new(&self.archive_folder())) as Arc<dyn Store>)
+    }
+
+    /// The revocation list is what it was before anybody was stopped.
+    pub(crate) fn reset_crl(&self) {
+        self.crl_number.set(41);
+    }
+
+    pub(crate) fn archive_folder(&self) -> PathBuf {
+        self.folder.path().join("archive")
     }
 
     /// The signed checkpoint of a gateway, as a witness would keep it.
@@ -315,6 +351,7 @@ impl Site for Stage {
             known_checkpoint: self.held.get(&number).cloned(),
             witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
+            archive: self.archive(),
         };
         Ok((1..=self.lines.len()).map(gateway).collect())
     }

@@ -55,8 +55,74 @@ pub struct Tally {
     pub first: Timestamp,
     /// When the last was last seen.
     pub last: Timestamp,
-    cited_first: Vec<[Cited; 2]>,
-    cited_last: [Cited; 2],
+    cited: Citations,
+}
+
+/// The first few connections of a tally, and its last: of each its first entry and its last. There are
+/// as many of these as tallies, so they are kept small and in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Citations {
+    first: [[Place; 2]; CITED_FIRST],
+    count: u8,
+    last: [Place; 2],
+}
+
+/// A [`Cited`] in twelve bytes, in the same order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    log: u32,
+    index: [u32; 2],
+}
+
+impl From<Cited> for Place {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
+    fn from(cited: Cited) -> Self {
+        Self {
+            log: u32::try_from(cited.log).expect("there are fewer logs than that"),
+            index: [(cited.index >> 32) as u32, cited.index as u32],
+        }
+    }
+}
+
+impl From<Place> for Cited {
+    fn from(place: Place) -> Self {
+        Self {
+            log: place.log as usize,
+            index: u64::from(place.index[0]) << 32 | u64::from(place.index[1]),
+        }
+    }
+}
+
+impl Citations {
+    fn of(cited: [Cited; 2]) -> Self {
+        let places = cited.map(Place::from);
+        Self {
+            first: [places; CITED_FIRST],
+            count: 1,
+            last: places,
+        }
+    }
+
+    fn first(&self) -> &[[Place; 2]] {
+        &self.first[..usize::from(self.count)]
+    }
+
+    fn add(&mut self, places: [Place; 2]) {
+        self.last = self.last.max(places);
+        let Err(at) = self.first().binary_search(&places) else {
+            return;
+        };
+        if at < CITED_FIRST {
+            self.first[at..].rotate_right(1);
+            self.first[at] = places;
+            self.count += u8::from(usize::from(self.count) < CITED_FIRST);
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.first().iter().for_each(|places| self.add(*places));
+        self.last = self.last.max(other.last);
+    }
 }
 
 impl Tally {
@@ -71,9 +137,21 @@ impl Tally {
             bytes_in: share.bytes_in,
             first: share.first,
             last: share.last,
-            cited_first: vec![share.cited],
-            cited_last: share.cited,
+            cited: Citations::of(share.cited),
         }
+    }
+
+    /// Adds one connection.
+    pub(crate) fn count(&mut self, share: &Share) {
+        self.connections += 1;
+        self.established += u64::from(share.established);
+        self.denied += u64::from(share.denied);
+        self.failed_lookups += u64::from(share.failed_lookup);
+        self.bytes_out = self.bytes_out.saturating_add(share.bytes_out);
+        self.bytes_in = self.bytes_in.saturating_add(share.bytes_in);
+        self.first = self.first.min(share.first);
+        self.last = self.last.max(share.last);
+        self.cited.add(share.cited.map(Place::from));
     }
 
     /// Adds what another tally saw. The order of adding does not matter.
@@ -86,18 +164,14 @@ impl Tally {
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
-        self.cited_first.extend_from_slice(&other.cited_first);
-        self.cited_first.sort_unstable();
-        self.cited_first.dedup();
-        self.cited_first.truncate(CITED_FIRST);
-        self.cited_last = self.cited_last.max(other.cited_last);
+        self.cited.merge(&other.cited);
     }
 
-    /// Adds one connection to a tally that may not have begun.
-    pub(crate) fn add(tally: &mut Option<Self>, share: &Share) {
+    /// Adds what `other` saw to a tally that may not have begun.
+    pub(crate) fn merge_into(tally: &mut Option<Self>, other: &Self) {
         match tally {
-            Some(tally) => tally.merge(&Self::of(share)),
-            None => *tally = Some(Self::of(share)),
+            Some(tally) => tally.merge(other),
+            None => *tally = Some(other.clone()),
         }
     }
 
@@ -109,13 +183,8 @@ impl Tally {
 
     /// The entries that show it: the first few connections and the last.
     pub fn cited(&self) -> Vec<Cited> {
-        let mut cited: Vec<Cited> = self
-            .cited_first
-            .iter()
-            .chain(std::iter::once(&self.cited_last))
-            .flatten()
-            .copied()
-            .collect();
+        let places = self.cited.first().iter().chain([&self.cited.last]);
+        let mut cited: Vec<Cited> = places.flatten().map(|place| Cited::from(*place)).collect();
         cited.sort_unstable();
         cited.dedup();
         cited
@@ -145,7 +214,7 @@ mod tests {
         let sum = |order: &[u64]| {
             let mut tally = None;
             for &index in order {
-                Tally::add(&mut tally, &share(index));
+                Tally::merge_into(&mut tally, &Tally::of(&share(index)));
             }
             tally.unwrap()
         };
@@ -154,6 +223,16 @@ mod tests {
         assert_eq!(
             (forward.connections, forward.beyond_lookup(), forward.bytes_in),
             (10, 5, 20)
+        );
+        let counted = |order: &[u64]| {
+            let mut tally = Tally::of(&share(order[0]));
+            order[1..].iter().for_each(|&index| tally.count(&share(index)));
+            tally
+        };
+        assert_eq!(forward.cited(), counted(&[9, 3, 0, 5, 1, 8, 2, 7, 6, 4]).cited());
+        assert_eq!(
+            forward.connections,
+            counted(&[4, 6, 7, 2, 8, 1, 5, 0, 3, 9]).connections
         );
         let indexes: Vec<u64> = forward.cited().iter().map(|cited| cited.index).collect();
         assert_eq!(indexes, [0, 1, 2, 9]);

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{ArtifactDigest, ObservedScheme, PluginId, Policy, Reason, RunId, Target, Tier, Timestamp};
+use base::{ArtifactDigest, ObservedScheme, PluginId, Policy, RunId, Target, Tier, Timestamp};
 use manifests::ByTier;
+use manifests::Manifest;
 use manifests::egress::{Entry, InvalidEntry};
-use manifests::{Coverage, Manifest};
 
-use crate::departure;
+use crate::departure::Fared;
 use crate::docket::Docket;
 use crate::gather::Evidence;
 use crate::observation::{Destination, Observation, Who};
@@ -108,19 +108,13 @@ impl<'a> World<'a> {
     }
 
     /// Why the tier refuses the destination, or by which entry it lets it pass.
-    fn ruling(
-        &self,
-        artifact: &Artifact,
-        terms: &Terms<'_>,
-        target: &Target,
-        at: Timestamp,
-    ) -> Result<String, String> {
+    fn ruling(&self, artifact: &Artifact, terms: &Terms<'_>, target: &Target) -> Result<String, String> {
         let tier = self
             .tiers
             .get(&artifact.artifact_digest)
             .copied()
             .unwrap_or(artifact.tier);
-        let asked = ByTier::ask(Some(terms.manifest), &self.operators_list, target, at);
+        let asked = ByTier::ask(Some(terms.manifest), &self.operators_list, target, terms.at);
         match asked.denial(tier) {
             Some(why) => Err(why),
             None => Ok(match asked.matched {
@@ -147,15 +141,18 @@ pub(crate) fn changes(
             .observations
             .seen_by(&artifact.plugin_id, &artifact.artifact_digest, None);
         for (who, destinations) in seen {
-            let (Some(now), Some(then)) = (present.book.terms(who), imagined.book.terms(who)) else {
-                continue;
-            };
-            for (destination, observation) in destinations {
-                let at = observation.tally().last;
-                let kept = kept(&now, &then, destination, observation);
+            for (visited, observation) in destinations {
+                let destination = &visited.destination;
+                // The gateway rules once, when a connection is asked for.
+                let at = observation.tally().first;
+                let (Some(now), Some(then)) = (present.book.terms(who, at), imagined.book.terms(who, at))
+                else {
+                    continue;
+                };
+                let kept = kept(present.book, imagined.book, who, destination, observation);
                 let passed = match (
-                    present.ruling(artifact, &now, &destination.target, at),
-                    imagined.ruling(artifact, &then, &destination.target, at),
+                    present.ruling(artifact, &now, &destination.target),
+                    imagined.ruling(artifact, &then, &destination.target),
                 ) {
                     (Ok(_), Err(why)) => Some((Would::Denied, why)),
                     (Err(_), Ok(by)) => Some((Would::Allowed, by)),
@@ -213,36 +210,34 @@ impl Change {
 
 /// Whether a promise that was kept would have been broken, or the reverse.
 fn kept(
-    now: &Terms<'_>,
-    then: &Terms<'_>,
+    now: &Rulebook<'_>,
+    then: &Rulebook<'_>,
+    who: &Who,
     destination: &Destination,
     observation: &Observation,
 ) -> Option<(Would, String)> {
-    let (broken, _) = breaches(now, destination, observation);
-    let (would_break, by) = breaches(then, destination, observation);
-    match (broken.is_empty(), would_break.is_empty()) {
-        (true, false) => Some((Would::Breach, by)),
-        (false, true) => Some((Would::NoBreach, by)),
+    let (is_broken, _) = breaches(now, who, destination, observation);
+    let (would_break, by) = breaches(then, who, destination, observation);
+    match (is_broken, would_break) {
+        (false, true) => Some((Would::Breach, by)),
+        (true, false) => Some((Would::NoBreach, by)),
         _ => None,
     }
 }
 
-/// The promises that a destination breaks, and by which entry: the one that covers it, or the nearest.
+/// Whether a promise is broken, and by which entry: the one that covers it, or the nearest.
 fn breaches(
-    terms: &Terms<'_>,
+    book: &Rulebook<'_>,
+    who: &Who,
     destination: &Destination,
     observation: &Observation,
-) -> (BTreeSet<Reason>, String) {
-    let at = observation.tally().last;
-    let coverage = terms
-        .manifest
-        .coverage(&destination.target, destination.scheme, at);
-    let departures = departure::of(terms, destination, observation, &coverage);
-    let broken: Vec<_> = departures.iter().filter(|departure| departure.breach).collect();
-    let by = match (broken.first(), &coverage) {
+) -> (bool, String) {
+    let fared = Fared::of(book, who, destination, observation);
+    let broken = fared.departures.iter().find(|departure| departure.breach);
+    let by = match (broken, fared.covered_by.last()) {
         (Some(departure), _) => format!("{}: {}", departure.reason, departure.fix),
-        (None, Coverage::Covered { entry }) => format!("\"{entry}\" covers it"),
-        (None, Coverage::Uncovered { .. }) => "an exception of the policy lets it pass".to_owned(),
+        (None, Some(entry)) if fared.is_covered => format!("\"{entry}\" covers it"),
+        (None, _) => "an exception of the policy lets it pass".to_owned(),
     };
-    (broken.iter().map(|departure| departure.reason).collect(), by)
+    (broken.is_some(), by)
 }

@@ -36,7 +36,7 @@ pub use policy::{
     AutomaticAction, BreachClause, InvalidPolicy, MAX_WINDOW_CONNECTIONS, Policy, PolicyException, TierPolicy,
 };
 pub use port::{InvalidPort, Port};
-pub use reason::{Reason, Severity};
+pub use reason::{Reason, Severity, ShownBy};
 pub use run_id::{InvalidRunId, RunId};
 pub use scheme::ObservedScheme;
 pub use state::ArtifactState;

@@ -98,6 +98,58 @@ impl Reason {
     }
 }
 
+/// What shows that a finding with some reason is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShownBy {
+    /// Each connection by itself, together with what was declared and what is inside the build.
+    Connection,
+    /// What the connections of a run come to together.
+    Usage,
+    /// Something missing or changed in the evidence itself.
+    Doubt,
+    /// Events, as something worth knowing that stands against nobody.
+    Note,
+    /// The load gate, before anything runs.
+    Gate,
+    /// A person who says so.
+    Person,
+}
+
+impl Reason {
+    /// What shows it. Only what connections show, alone or together, can be counted by the clauses of a
+    /// policy.
+    pub const fn shown_by(self) -> ShownBy {
+        match self {
+            Self::UndeclaredHost
+            | Self::UndeclaredPort
+            | Self::UndeclaredScheme
+            | Self::IpLiteral
+            | Self::PrivateResolution
+            | Self::SniMismatch
+            | Self::SdkDrift
+            | Self::DataClassBreach => ShownBy::Connection,
+            Self::LimitExceeded => ShownBy::Usage,
+            Self::NoCoverage | Self::EvidenceGap | Self::TamperedEvidence => ShownBy::Doubt,
+            Self::IdentityHeaderForged
+            | Self::CredentialsReplayed
+            | Self::CredentialsConflict
+            | Self::AfterRevocation
+            | Self::PolicyExpired => ShownBy::Note,
+            Self::SignatureInvalid
+            | Self::DigestMismatch
+            | Self::Downgrade
+            | Self::SignerChanged
+            | Self::SbomMismatch => ShownBy::Gate,
+            Self::Vulnerability
+            | Self::KeyCompromise
+            | Self::Malware
+            | Self::OwnerRequest
+            | Self::Superseded
+            | Self::FalsePositive => ShownBy::Person,
+        }
+    }
+}
+
 text_enum! {
     /// How grave a finding is.
     pub enum Severity as "severity" {

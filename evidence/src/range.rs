@@ -39,22 +39,34 @@ impl VerifiedLog {
         };
         let provisional = Self::provisional(&files, verifier, &checkpoint);
         let integrity = provisional.verify_range(range, progress)?;
+        provisional.concluded(signed, integrity, options)
+    }
+
+    /// The log, if it is whole as far as entries were looked at, and continues what is held elsewhere.
+    /// `signed` is its checkpoint, verbatim.
+    pub(crate) fn concluded(
+        self,
+        signed: Vec<u8>,
+        integrity: Integrity,
+        options: &VerifyOptions,
+    ) -> Result<Self, NotVerified> {
+        let checkpoint = self.checkpoint().clone();
         let held = options.held.as_ref();
         // The walk over all entries would have met the held root; here the tiles lead to it.
         let held_root = match held.filter(|held| held.size() <= checkpoint.size()) {
-            Some(held) if integrity == Integrity::Whole => match provisional.continues(held) {
+            Some(held) if integrity == Integrity::Whole => match self.continues(held) {
                 Ok(true) => Some(*held.root()),
                 Ok(false) => Some(*checkpoint.root()),
                 Err(error) => return Err(unreadable(error, held.size())),
             },
             _ => None,
         };
-        let verification =
-            conclude(&files, signed, checkpoint, integrity, held, held_root).map_err(VerifyError::from)?;
-        Self::of(files, verifier, verification)
+        let verification = conclude(self.files(), signed, checkpoint, integrity, held, held_root)
+            .map_err(VerifyError::from)?;
+        self.verified(verification)
     }
 
-    fn verify_range(
+    pub(crate) fn verify_range(
         &self,
         range: Range<u64>,
         progress: &mut dyn FnMut(Progress),

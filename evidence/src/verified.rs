@@ -162,6 +162,11 @@ impl VerifiedLog {
         }
     }
 
+    /// The same log, if that is what was found.
+    pub(crate) fn verified(self, verification: Verification) -> Result<Self, NotVerified> {
+        Self::of(self.folder, &self.verifier, verification)
+    }
+
     pub(crate) const fn files(&self) -> &Folder {
         &self.folder
     }

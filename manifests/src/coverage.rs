@@ -44,6 +44,16 @@ pub(crate) fn coverage<'m>(
     if let Some(entry) = covering(declarations, target, observed, at) {
         return Coverage::Covered { entry };
     }
+    missed(declarations, target, observed, at)
+}
+
+/// The answer for a connection that none of the declarations covers.
+pub(crate) fn missed<'m>(
+    declarations: &'m [Declaration],
+    target: &Target,
+    observed: Option<ObservedScheme>,
+    at: Timestamp,
+) -> Coverage<'m> {
     let miss = Miss {
         declarations,
         target,
@@ -68,7 +78,7 @@ pub(crate) fn covering<'m>(
 
 /// How much an entry covers, coarsely: exact hosts before wildcards, long parents before short ones,
 /// few ports before many. The first of equals wins.
-fn breadth(entry: &Entry) -> (u8, Reverse<usize>, u32) {
+pub(crate) fn breadth(entry: &Entry) -> (u8, Reverse<usize>, u32) {
     let (kind, depth) = match entry.host() {
         HostPattern::Name(_) | HostPattern::Address(_) => (0, 0),
         HostPattern::OneLabelUnder(parent) => (1, parent.as_str().len()),
@@ -196,22 +206,23 @@ impl<'m> Miss<'m, '_> {
     /// The entry whose name shares the most labels from the right, then the one with the fewest edits.
     fn nearest_name(&self, entries: impl Iterator<Item = &'m Entry>) -> Option<&'m Entry> {
         let asked = self.target.host.name()?;
-        let likeness = |entry: &&Entry| {
-            let name = entry.host().name().map_or("", |name| name.as_str());
-            let shared = name
-                .rsplit('.')
-                .zip(asked.labels().rev())
-                .take_while(|(a, b)| a == b)
-                .count();
+        let shared = |name: &str| {
+            let labels = name.rsplit('.').zip(asked.labels().rev());
+            labels.take_while(|(a, b)| a == b).count()
+        };
+        let named = entries.filter_map(|entry| Some((entry, entry.host().name()?.as_str())));
+        let named: Vec<(usize, &Entry, &str)> =
+            named.map(|(entry, name)| (shared(name), entry, name)).collect();
+        let most = named.iter().map(|(shared, ..)| *shared).max()?;
+        // Edits cost much more to count than labels, so they are counted where labels do not decide.
+        let nearest = named.into_iter().filter(|(shared, ..)| *shared == most);
+        let likeness = |(_, entry, name): &(usize, &Entry, &str)| {
             (
-                shared,
                 Reverse(edit_distance(name, asked.as_str())),
                 Reverse(port_distance(entry, self.target.port)),
             )
         };
-        entries
-            .filter(|entry| entry.host().name().is_some())
-            .max_by_key(likeness)
+        nearest.max_by_key(likeness).map(|(_, entry, _)| entry)
     }
 
     /// The network of the same kind that shares the longest prefix.

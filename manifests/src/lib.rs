@@ -13,9 +13,11 @@ pub mod artifact;
 mod by_tier;
 mod coverage;
 mod declaration;
+mod declarations;
 pub mod diff;
 pub mod egress;
 pub mod gate;
+mod index;
 pub mod inside;
 pub mod lint;
 mod manifest;
@@ -27,6 +29,7 @@ pub use approval::{Approval, ApprovalError, Grant, approve};
 pub use by_tier::ByTier;
 pub use coverage::Coverage;
 pub use declaration::{Declaration, InvalidMethod, Method};
+pub use declarations::Declarations;
 pub use manifest::{
     BoundDocument, ByteSize, Cpu, DataClass, Duration, InvalidValue, Limits, Manifest, ManifestError, Owner,
     Permissions, Requirement, VersionRange,

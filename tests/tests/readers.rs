@@ -207,7 +207,8 @@ impl Stage {
         std::fs::write(folder.path().join("events.jsonl"), lines)?;
         let mut tuples = Vec::new();
         for (who, destinations) in &fold.finish().seen {
-            for (destination, observation) in destinations {
+            for (visited, observation) in destinations {
+                let destination = &visited.destination;
                 let tally = observation.tally();
                 tuples.push(json!([
                     who.plugin_id,

@@ -97,7 +97,7 @@ pub async fn run(args: &SuggestArgs, config: &Config, format: Format) -> anyhow:
     );
     let declared = match args.fresh {
         true => &[][..],
-        false => &before.allowed_egress,
+        false => &before.allowed_egress[..],
     };
     let suggested = suggest(declared, &visited, now);
     let after = Manifest {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use auditor::{
     Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PreviousReport, Progress,
@@ -24,9 +25,9 @@ use seal::trust::Role;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::logs;
 use super::nights::lease::LeaseWatch;
 use super::nights::letters;
+use super::{archive, logs};
 use crate::config::Config;
 use crate::{files, witness};
 
@@ -309,6 +310,7 @@ impl Site for HouseSite<'_> {
             .cloned()
             .chain(witness::own_verifiers(self.config, &trust)?)
             .collect();
+        let archive = archive::store(self.config);
         let gateway = |place: logs::LogPlace| {
             let mark = marks.get(&place.origin);
             auditor::Gateway {
@@ -320,6 +322,7 @@ impl Site for HouseSite<'_> {
                 audited_to: mark
                     .filter(|mark| mark.audited_to == period.from)
                     .map(|mark| mark.to),
+                archive: Some(Arc::clone(&archive)),
             }
         };
         Ok(logs::all(self.config, &trust)

@@ -1,6 +1,8 @@
 //! Lints of a policy: what is allowed in one and yet should be looked at twice.
 
-use base::{AutomaticAction, BreachClause, Policy, Tier, Timestamp, text_enum};
+use std::collections::BTreeMap;
+
+use base::{AutomaticAction, BreachClause, Policy, Reason, ShownBy, Tier, Timestamp, text_enum};
 use manifests::lint::Severity;
 
 /// Within this time before it runs out, an exception is remarked on.
@@ -19,6 +21,10 @@ text_enum! {
         WideBlastRadius = "wide-blast-radius",
         /// The medium tier does nothing by itself.
         MediumDoesNothing = "medium-does-nothing",
+        /// A clause counts a reason that no connection shows, so it never acts on its account.
+        ReasonNeverCounts = "reason-never-counts",
+        /// Events are judged as they arrive, and some of what the clause counts shows at night alone.
+        LiveInPart = "live-in-part",
         /// Events are judged as they arrive, and then nothing is done before the grace is over.
         LiveWithGrace = "live-with-grace",
         /// The low tier lists nothing, so nothing of it may connect.
@@ -125,11 +131,43 @@ fn about_clause(tier: Tier, name: &str, clause: &BreachClause) -> Vec<PolicyLint
         );
         say(PolicyRule::WideBlastRadius, Severity::Warning, why);
     }
+    for (what, reasons) in never_counting(clause) {
+        let when = if clause.live {
+            "neither as events arrive nor at night"
+        } else {
+            "at no time"
+        };
+        let reasons = reasons.join(", ");
+        let why = format!("{reasons} can be counted {when}: {what}; take it out of \"reasons\"");
+        say(PolicyRule::ReasonNeverCounts, Severity::Warning, why);
+    }
+    let by_usage = |reason: &Reason| reason.shown_by() == ShownBy::Usage;
+    if clause.live && clause.reasons.iter().any(by_usage) {
+        let why = "of limit_exceeded only a part shows as events arrive: bytes when a connection ends, and the \
+                   length of a run when it connects once more; bytes of tunnels that still stand are counted at night";
+        say(PolicyRule::LiveInPart, Severity::Note, why.to_owned());
+    }
     if clause.live && clause.grace_s().is_some() {
         let why = "it is judged at once and done only after the grace; one of the two is enough".to_owned();
         say(PolicyRule::LiveWithGrace, Severity::Note, why);
     }
     lints
+}
+
+/// The reasons of a clause that no connection shows, by why that is so.
+fn never_counting(clause: &BreachClause) -> BTreeMap<&'static str, Vec<&'static str>> {
+    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for reason in &clause.reasons {
+        let why = match reason.shown_by() {
+            ShownBy::Connection | ShownBy::Usage => continue,
+            ShownBy::Doubt => "it makes the evidence doubtful, and nothing is done on doubtful evidence",
+            ShownBy::Note => "it is worth knowing and stands against nobody",
+            ShownBy::Gate => "the load gate refuses the load, and nothing of it ever connects",
+            ShownBy::Person => "a person states it, and no event shows it",
+        };
+        all.entry(why).or_default().push(reason.as_str());
+    }
+    all
 }
 
 fn remark(rule: PolicyRule, severity: Severity, field: &str, why: String) -> PolicyLint {
@@ -143,7 +181,7 @@ fn remark(rule: PolicyRule, severity: Severity, field: &str, why: String) -> Pol
 
 #[cfg(test)]
 mod tests {
-    use base::{PolicyException, Reason};
+    use base::PolicyException;
 
     use super::*;
 
@@ -194,6 +232,19 @@ mod tests {
         );
         let wide = |p: &mut Policy| clause(p, Tier::Medium).max_blast_radius = 101;
         assert_eq!(rules(wide), [R::WideBlastRadius]);
+        let live = |p: &mut Policy| {
+            let clause = clause(p, Tier::Medium);
+            clause.live = true;
+            clause
+                .reasons
+                .extend([Reason::SdkDrift, Reason::DataClassBreach, Reason::SniMismatch]);
+        };
+        assert_eq!(rules(live), []);
+        let in_part = |p: &mut Policy| {
+            live(p);
+            clause(p, Tier::Medium).reasons.insert(Reason::LimitExceeded);
+        };
+        assert_eq!(rules(in_part), [R::LiveInPart]);
         let both = |p: &mut Policy| {
             let clause = clause(p, Tier::Medium);
             (clause.live, clause.grace_s) = (true, Some(60));
@@ -216,5 +267,25 @@ mod tests {
             });
         };
         assert_eq!(rules(anywhere), [R::ExceptionAnywhere]);
+    }
+    #[test]
+    fn every_reason_counts_or_it_is_said_why_not() {
+        for &reason in Reason::ALL {
+            for live in [false, true] {
+                let mut policy = Policy::initial("ops");
+                let own = clause(&mut policy, Tier::Medium);
+                (own.live, own.reasons) = (live, [reason].into());
+                let lints = lint(&policy, NOW);
+                let said = lints
+                    .iter()
+                    .find(|lint| lint.rule == PolicyRule::ReasonNeverCounts);
+                let counts = matches!(reason.shown_by(), ShownBy::Connection | ShownBy::Usage);
+                assert_eq!(said.is_none(), counts, "{reason}");
+                if let Some(said) = said {
+                    assert!(said.why.starts_with(reason.as_str()), "{}", said.why);
+                    assert_eq!(said.why.contains("as events arrive"), live, "{}", said.why);
+                }
+            }
+        }
     }
 }

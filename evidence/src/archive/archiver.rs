@@ -356,6 +356,11 @@ pub(crate) fn open(bytes: Vec<u8>, name: &ArchiveName, origin: &str) -> Result<A
             expected: name.hash().to_owned(),
         });
     }
+    placed(bytes, name, origin)
+}
+
+/// The same, of a file whose hash is known to be right.
+pub(crate) fn placed(bytes: Vec<u8>, name: &ArchiveName, origin: &str) -> Result<Archive, InvalidArchive> {
     let archive = Archive::read(bytes)?;
     if archive.origin() != origin {
         return Err(InvalidArchive::OtherLog {

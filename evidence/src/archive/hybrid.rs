@@ -70,6 +70,12 @@ pub(crate) fn push_bits(out: &mut Vec<u8>, numbers: &[u64], bits: u32) {
 pub(crate) fn bits_at(bytes: &[u8], at: usize, bits: u32) -> u64 {
     let from = at * bits as usize;
     let (start, shift) = (from / 8, from % 8);
+    // Most numbers are small, and most do not stand at the end.
+    if bits <= 56
+        && let Some(word) = bytes.get(start..).and_then(<[u8]>::first_chunk::<8>)
+    {
+        return u64::from_le_bytes(*word) >> shift & ((1 << bits) - 1);
+    }
     let mut word = [0; 16];
     let end = bytes.len().min(start + 16);
     word[..end - start].copy_from_slice(&bytes[start..end]);

@@ -24,6 +24,7 @@ mod pages;
 mod pruner;
 mod rows;
 pub(crate) mod shelf;
+mod sources;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use local_store::LocalStore;
 pub use name::{ArchiveName, InvalidArchiveName};
 pub use pruner::{PruneError, Pruned, Pruner};
 pub use rows::Rows;
+pub use sources::{ArchivedLog, BoundFile, Source};
 pub use store::{Put, Store, StoreError, StoredFile};
 pub use values::{ABSENT, ListColumn, NumberColumn, TextColumn};
 pub use writer::{ArchiveFile, ArchiveWriter, MAX_ROWS, PushError, WriteError};
@@ -141,6 +143,11 @@ impl Archive {
     pub fn stored_bytes(&self, name: &str) -> Option<u64> {
         let chunk = self.footer.chunks[column(name)?].as_ref()?;
         Some(chunk.place.len() as u64)
+    }
+
+    /// How many bytes the file has.
+    pub const fn file_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What the file hashes to.

@@ -57,6 +57,14 @@ impl TextColumn {
         self.text(*self.codes.get(row)?)
     }
 
+    /// The texts of all codes, in their order.
+    pub fn texts_as_bytes(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, &end)| &self.bytes[start..end])
+    }
+
     fn bytes_of(&self, at: usize) -> Option<&[u8]> {
         let end = *self.ends.get(at)?;
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
@@ -83,13 +91,15 @@ impl ListColumn {
         codes.filter_map(|&code| self.items.text(code))
     }
 
-    pub(crate) fn codes_of(&self, row: usize) -> &[u32] {
+    /// The codes of a row's items.
+    pub fn codes_of(&self, row: usize) -> &[u32] {
         let end = self.row_ends.get(row).copied().unwrap_or(0);
         let start = row.checked_sub(1).map_or(0, |before| self.row_ends[before]);
         self.items.codes.get(start..end).unwrap_or_default()
     }
 
-    pub(crate) const fn items(&self) -> &TextColumn {
+    /// What codes of items stand for.
+    pub const fn items(&self) -> &TextColumn {
         &self.items
     }
 }

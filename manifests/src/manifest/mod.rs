@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 pub use error::ManifestError;
 pub use values::{ByteSize, Cpu, DataClass, Duration, InvalidValue, Requirement, VersionRange};
 
-use crate::coverage::{Coverage, coverage, covering};
+use crate::coverage::{Coverage, missed};
 use crate::declaration::Declaration;
+use crate::declarations::Declarations;
 use crate::egress::GRAMMAR;
 use fields::Fields;
 
@@ -57,7 +58,7 @@ pub struct Manifest {
     /// Who answers for the plugin.
     pub owner: Option<Owner>,
     /// Where the plugin connects. Empty: nowhere.
-    pub allowed_egress: Vec<Declaration>,
+    pub allowed_egress: Declarations,
     /// Classes of data that the plugin handles.
     pub data_classes: Vec<DataClass>,
     /// How long the plugin keeps data.
@@ -173,7 +174,7 @@ impl Manifest {
             version: version(&fields)?,
             artifact_digest: fields.parsed("artifact_digest")?,
             owner: fields.optional("owner").map(Owner::from_value).transpose()?,
-            allowed_egress: declarations(fields.required("allowed_egress")?)?,
+            allowed_egress: declarations(fields.required("allowed_egress")?)?.into(),
             data_classes: fields::list("data_classes", fields.required("data_classes")?)?,
             retention: fields.parsed("retention")?,
             redaction: fields.phrase("redaction")?,
@@ -239,7 +240,10 @@ impl Manifest {
     /// Whether a declaration covers a connection to `target` at the moment `at`, and if not, which
     /// comes nearest. Where nobody spoke yet (`None`), host and port decide.
     pub fn coverage(&self, target: &Target, observed: Option<ObservedScheme>, at: Timestamp) -> Coverage<'_> {
-        coverage(&self.allowed_egress, target, observed, at)
+        match self.covering(target, observed, at) {
+            Some(entry) => Coverage::Covered { entry },
+            None => missed(&self.allowed_egress, target, observed, at),
+        }
     }
 
     /// The declaration that covers a connection, as [`Self::coverage`] finds it. A miss is not explained,
@@ -250,7 +254,7 @@ impl Manifest {
         observed: Option<ObservedScheme>,
         at: Timestamp,
     ) -> Option<&Declaration> {
-        covering(&self.allowed_egress, target, observed, at)
+        self.allowed_egress.covering(target, observed, at)
     }
 }
 

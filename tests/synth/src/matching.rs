@@ -19,9 +19,14 @@ const UNCOVERED: u64 = 100;
 /// Pairs in each measurement.
 const PAIRS: usize = 4_000_000;
 
+/// Declarations of a manifest, in the measurements.
+const DECLARED: [usize; 3] = [12, 30, 100];
+
 /// How fast.
 #[derive(Debug, Serialize)]
 pub struct Matched {
+    /// Declarations of each manifest.
+    pub declared: usize,
     /// Pairs of destination and manifest in a second, where every destination is covered.
     pub covered_per_s: f64,
     /// The same, where one in a hundred is not and the nearest declaration is looked for.
@@ -38,14 +43,33 @@ struct Question {
 ///
 /// # Errors
 /// Never but for a defect: the manifests are made here.
-pub fn run() -> Result<Matched> {
+pub fn run() -> Result<Vec<Matched>> {
+    DECLARED.into_iter().map(with).collect()
+}
+
+/// What a manifest declares beside what the crowd uses: names and wildcards of other services.
+fn more(declared: usize, domain: &str) -> Vec<serde_json::Value> {
+    let entry = |number: usize| match number % 4 {
+        0 => format!("*.tenant-{number}.{domain}"),
+        1 => format!("**.region-{number}.cloud.example"),
+        2 => format!("198.51.{number}.0/24"),
+        _ => format!("service-{number}.{domain}:443,8443"),
+    };
+    (0..declared).map(|number| entry(number).into()).collect()
+}
+
+fn with(declared: usize) -> Result<Matched> {
     let at: Timestamp = crate::corpus::DAY.parse()?;
     let mut dice = Dice::new(1, "matching");
     let mut manifests = Vec::new();
     let mut domains = Vec::new();
     for number in 0..MANIFESTS {
         let domain = format!("{}.example", dice.word());
-        let value = manifest(&format!("plugin-{number}").parse()?, 1, &domain, at);
+        let mut value = manifest(&format!("plugin-{number}").parse()?, 1, &domain, at);
+        if let Some(egress) = value["allowed_egress"].as_array_mut() {
+            // What is used stands behind what is not.
+            egress.splice(0..0, more(declared - egress.len(), &domain));
+        }
         manifests.push(Manifest::draft_from_value(&value)?);
         domains.push(domain);
     }
@@ -93,6 +117,7 @@ pub fn run() -> Result<Matched> {
         Ok(PAIRS as f64 / seconds)
     };
     Ok(Matched {
+        declared,
         covered_per_s: ask(false)?,
         mixed_per_s: ask(true)?,
     })
