@@ -144,7 +144,10 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<VerifiedLog, Box<Doubt>> {
             of: total,
         });
     };
-    let options = VerifyOptions { held };
+    let options = VerifyOptions {
+        held,
+        archive: gateway.archive.clone(),
+    };
     let opened = VerifiedLog::open_with(&gateway.folder, &gateway.verifier, &options, &mut progress);
     opened.map_err(|error| {
         Box::new(match error {

@@ -5,10 +5,12 @@
 //! same bytes.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::{
     ArtifactDigest, ArtifactState, AutomaticAction, PluginId, Policy, RunId, Sha256Digest, Tier, Timestamp,
 };
+use evidence::archive::Store;
 use manifests::{DataClass, Manifest};
 use reports::predicate::{ConformanceReport, Period};
 use seal::cosignature::CosignatureVerifier;
@@ -227,6 +229,8 @@ pub struct Gateway {
     /// One past the last entry that the night before read ([`crate::NightOutcome::logs`]); `None`
     /// where periods do not adjoin, as in an audit by hand.
     pub audited_to: Option<u64>,
+    /// What reaches the archive of its log, where that is a bucket.
+    pub archive: Option<Arc<dyn Store>>,
 }
 
 /// The revocation list in force.

@@ -315,6 +315,7 @@ impl Site for Stage {
             known_checkpoint: self.held.get(&number).cloned(),
             witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
+            archive: None,
         };
         Ok((1..=self.lines.len()).map(gateway).collect())
     }

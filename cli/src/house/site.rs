@@ -316,6 +316,7 @@ impl Site for HouseSite<'_> {
                 witnesses: witnesses.clone(),
                 folder: place.folder,
                 verifier: place.verifier,
+                archive: place.archive,
                 // Only where this period begins where that reading ended.
                 audited_to: mark
                     .filter(|mark| mark.audited_to == period.from)
