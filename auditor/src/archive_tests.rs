@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base::{Reason, RefusalReason};
 use evidence::EventKind::{Close, Gap, Open, Progress, Refused, Start};
-use evidence::archive::{Archiver, Closing, LocalStore, Pruner};
+use evidence::archive::{Archiver, Closing, LocalStore, Pruner, Store};
 use evidence::{Event, LogWriter, Origin};
 use seal::note::NoteVerifier;
 
@@ -73,7 +74,7 @@ fn append(stage: &Stage, number: usize, event: Event) {
 /// Archives what is due at `seconds`; gives the files.
 fn archive(stage: &Stage, seconds: i64) -> Vec<PathBuf> {
     stage.write_logs();
-    let store = LocalStore::new(&stage.archive_folder());
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(&stage.archive_folder()));
     let mut files = Vec::new();
     for number in 1..=GATEWAYS {
         loop {
@@ -92,7 +93,7 @@ fn archive(stage: &Stage, seconds: i64) -> Vec<PathBuf> {
 
 /// Lets go what is older than `seconds`; gives how many bundles went.
 fn prune(stage: &Stage, seconds: i64) -> u64 {
-    let store = LocalStore::new(&stage.archive_folder());
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(&stage.archive_folder()));
     let open = || Pruner::open(&stage.log_folder(1), &verifier(1), &store).unwrap();
     let pruned = open().due(at(seconds)).unwrap().unwrap();
     append(stage, 1, pruned.event(at(NIGHT_S + 55), "gw-1"));

@@ -136,7 +136,10 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<ArchivedLog, Box<Doubt>> {
             of: total,
         });
     };
-    let options = VerifyOptions { held };
+    let options = VerifyOptions {
+        held,
+        archive: gateway.archive.clone(),
+    };
     let (folder, verifier) = (&gateway.folder, &gateway.verifier);
     let opened = match &gateway.archive {
         Some(store) => ArchivedLog::open(folder, verifier, &options, store.as_ref(), &mut progress),

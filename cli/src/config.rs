@@ -16,6 +16,7 @@ use proxy::ListenAddress;
 use seal::cosignature::CosignatureVerifier;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket_config::{self, BucketAddress, BucketConfig};
 use crate::export_config::{self, ExportConfig};
 use crate::house::hooks::HookUrl;
 use crate::limits::{LimitsConfig, TimeoutsConfig};
@@ -197,12 +198,28 @@ pub struct EvidenceConfig {
     /// Mebibytes of events that one plugin may add to the log in one day (UTC); without it, any number.
     #[serde(default)]
     pub plugin_mib_per_day: Option<NonZeroU32>,
+    /// Mebibytes that the gateway's log may take on disk; without it, what there is. At the limit
+    /// `on_failure` decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_mib: Option<NonZeroU32>,
+    /// Mebibytes that the gateway's files in the archive may take; without it, any number. At the limit
+    /// nothing more is archived, and entries stay in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_mib: Option<NonZeroU32>,
     /// Whether closed hours of the log, and every 50,000 events, become files of the archive.
     #[serde(default)]
     pub archive: bool,
-    /// The folder that archive files go to; `archive` in the data folder if absent.
+    /// The folder that archive files go to, or a bucket, `s3://BUCKET/PREFIX`; `archive` in the data folder
+    /// if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive_to: Option<String>,
+    /// How the bucket is reached, where `archive_to` names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketConfig>,
+    /// Whether the log's hash tiles and its checkpoint go there too, below `log/`, so that whoever reads the
+    /// archive can hold it against them without the gateway's disk.
+    #[serde(default)]
+    pub publish_log: bool,
     /// How long entries stay in the log after they were archived, for example "30d"; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_entries: Option<String>,
@@ -378,6 +395,15 @@ pub struct WebhookConfig {
     pub secret_file: PathBuf,
 }
 
+/// Where archive files go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArchivePlace {
+    /// A folder of this machine, or one that is mounted.
+    Folder(PathBuf),
+    /// An S3-compatible bucket.
+    Bucket(BucketAddress),
+}
+
 /// Why the configuration was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -508,10 +534,13 @@ impl Config {
     }
 
     /// Where archive files go.
-    pub fn archive_dir(&self) -> PathBuf {
+    pub fn archive_place(&self) -> ArchivePlace {
         match &self.file.evidence.archive_to {
-            None => self.data_dir().join("archive"),
-            Some(folder) => self.resolve(Path::new(folder)),
+            None => ArchivePlace::Folder(self.data_dir().join("archive")),
+            Some(place) => match place.parse() {
+                Ok(address) => ArchivePlace::Bucket(address),
+                Err(_) => ArchivePlace::Folder(self.resolve(Path::new(place))),
+            },
         }
     }
 
@@ -658,20 +687,23 @@ impl Config {
         }
         match self.keep_entries_s() {
             Err(message) => return refuse("evidence.keep_entries", message),
+            _ if file.evidence.publish_log && !file.evidence.archive => {
+                let message = "it goes where the archive goes; add archive = true".to_owned();
+                return refuse("evidence.publish_log", message);
+            }
+            _ if file.evidence.archive_mib.is_some() && !file.evidence.archive => {
+                let message = "nothing is archived; add archive = true".to_owned();
+                return refuse("evidence.archive_mib", message);
+            }
             Ok(Some(_)) if !file.evidence.archive => {
                 let message = "nothing may go that was not archived; add archive = true".to_owned();
                 return refuse("evidence.keep_entries", message);
             }
             Ok(_) => {}
         }
-        if file
-            .evidence
-            .archive_to
-            .as_ref()
-            .is_some_and(|place| place.trim().is_empty() || place.contains("://"))
-        {
-            let message = "name a folder; an archive goes nowhere else yet".to_owned();
-            return refuse("evidence.archive_to", message);
+        let (archive_to, bucket) = (&file.evidence.archive_to, &file.evidence.bucket);
+        if let Err((key, message)) = bucket_config::check(archive_to.as_deref(), bucket.as_ref()) {
+            return refuse(key, message);
         }
         if let Err((key, message)) = export_config::check(&file.export) {
             return refuse(key, message);
@@ -850,13 +882,28 @@ listen = "127.0.0.1:8128"
             ),
             (
                 "[control]",
+                "[evidence]\npublish_log = true\n[control]",
+                "evidence.publish_log",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive_mib = 5\n[control]",
+                "evidence.archive_mib",
+            ),
+            (
+                "[control]",
                 "[evidence]\narchive_to = \"\"\n[control]",
                 "evidence.archive_to",
             ),
             (
                 "[control]",
-                "[evidence]\narchive_to = \"s3://bucket/logs\"\n[control]",
+                "[evidence]\narchive_to = \"s3://bucket/../logs\"\n[control]",
                 "evidence.archive_to",
+            ),
+            (
+                "[control]",
+                "[evidence.bucket]\nregion = \"eu-central-1\"\n[control]",
+                "evidence.bucket",
             ),
             (
                 "[control]",

@@ -90,6 +90,13 @@ impl Receiver {
     }
 }
 
+impl Peer {
+    /// Whether it is this machine.
+    pub fn is_here(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(is_loopback)
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -179,9 +186,7 @@ pub fn check(exports: &[ExportConfig]) -> Result<(), (&'static str, String)> {
         }
         let is_http = matches!(receiver, Receiver::Http { .. });
         let tls = receiver.peer().is_some_and(|peer| peer.tls);
-        let is_here = receiver
-            .peer()
-            .is_some_and(|peer| peer.host == "localhost" || peer.host.parse().is_ok_and(is_loopback));
+        let is_here = receiver.peer().is_some_and(Peer::is_here);
         if export.token_file.is_some() && !(is_http && (tls || is_here)) {
             let message = "a token goes to an https:// receiver, or to one on this machine".to_owned();
             return Err(("export.token_file", message));

@@ -4,6 +4,9 @@
 //! and the registry.
 
 mod args;
+#[cfg(feature = "s3")]
+mod bucket;
+mod bucket_config;
 mod client;
 mod clock;
 mod commands;
@@ -15,6 +18,7 @@ mod files;
 mod house;
 mod limits;
 mod list_file;
+mod outgoing;
 mod output;
 mod parent_config;
 mod random;

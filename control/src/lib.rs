@@ -10,6 +10,7 @@
 //! and holds the database, the list's folder and the line to the mail server.
 
 pub mod api;
+pub mod archives;
 pub mod clock;
 pub mod configuration;
 pub mod contacts;

@@ -12,7 +12,8 @@ use std::sync::{Arc, OnceLock};
 use base::Sha256Digest;
 
 use crate::Checkpoint;
-use crate::archive::shelf::{MAX_PLACE_BYTES, PLACE_FILE, Shelf, Shelved};
+use crate::archive::Store;
+use crate::archive::shelf::{MAX_PLACE_BYTES, PLACE_FILE, Shelf, Shelved, is_address};
 use crate::checkpoint::MAX_CHECKPOINT_BYTES;
 use crate::journal::{JOURNAL_FILES, in_order};
 use crate::tile::{MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
@@ -23,12 +24,27 @@ const MAX_JOURNAL_BYTES: usize = 1 << 30;
 
 /// A file that is there and cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("could not read {path}; check the file's permissions and the disk")]
+#[error("could not read {path}; {}", self.remedy())]
 pub struct Unreadable {
     /// The file.
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
+}
+
+impl Unreadable {
+    /// Whether it is in an archive that is no folder of this machine: it may be back in a moment.
+    pub fn is_elsewhere(&self) -> bool {
+        is_address(&self.path.to_string_lossy())
+    }
+
+    fn remedy(&self) -> &'static str {
+        if self.is_elsewhere() {
+            "the archive does not answer, and nobody can tell until it does"
+        } else {
+            "check the file's permissions and the disk"
+        }
+    }
 }
 
 /// What stands where a file should be.
@@ -45,6 +61,8 @@ pub(crate) struct Folder {
     /// Where entries are that no longer stand here, once somebody asked; `None` where the log names no
     /// archive.
     shelf: Arc<OnceLock<Option<Shelf>>>,
+    /// What reaches an archive that is no folder, where the log names that one.
+    archive: Option<Arc<dyn Store>>,
 }
 
 /// Entries of one bundle, as read.
@@ -58,9 +76,15 @@ pub(crate) struct Bundle {
 
 impl Folder {
     pub(crate) fn new(root: &Path) -> Self {
+        Self::with_archive(root, None)
+    }
+
+    /// A folder whose pruned entries may be in `archive`.
+    pub(crate) fn with_archive(root: &Path, archive: Option<Arc<dyn Store>>) -> Self {
         Self {
             root: root.to_owned(),
             shelf: Arc::default(),
+            archive,
         }
     }
 
@@ -72,8 +96,14 @@ impl Folder {
             let signed = self.checkpoint()?.unwrap_or_default();
             let origin = Checkpoint::claimed(&signed).ok();
             let named = place.zip(origin);
-            let shelf =
-                named.map(|(place, claimed)| Shelf::named(&self.root, &place, claimed.origin().as_str()));
+            let shelf = named.map(|(place, claimed)| {
+                Shelf::named(
+                    &self.root,
+                    &place,
+                    self.archive.as_ref(),
+                    claimed.origin().as_str(),
+                )
+            });
             // Another thread may have been first, with the same.
             let _ = self.shelf.set(shelf);
         }

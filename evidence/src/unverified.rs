@@ -4,7 +4,9 @@
 //! into the folder; verdicts are made from [`crate::VerifiedLog`] alone.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::archive::Store;
 use crate::folder::{Folder, Found, Unreadable};
 use crate::journal::Records;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
@@ -47,6 +49,15 @@ impl UnverifiedReader {
         Self {
             folder: Folder::new(folder),
             next: first,
+        }
+    }
+
+    /// The same, reading pruned entries from `archive` where the log names that one.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Arc<dyn Store>>) -> Self {
+        Self {
+            folder: Folder::with_archive(self.folder.root(), archive),
+            ..self
         }
     }
 

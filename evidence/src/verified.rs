@@ -122,7 +122,8 @@ impl VerifiedLog {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, NotVerified> {
         let verification = verify_log(folder, verifier, options, progress)?;
-        Self::of(Folder::new(folder), verifier, verification)
+        let files = Folder::with_archive(folder, options.archive.clone());
+        Self::of(files, verifier, verification)
     }
 
     /// The log in `folder`, if that is what was found.

@@ -10,12 +10,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::Sha256Digest;
 use seal::note::NoteVerifier;
 
 use crate::archive::shelf::Shelf as ArchiveShelf;
-use crate::archive::{ArchiveName, Bound, Pruned};
+use crate::archive::{ArchiveName, Bound, Pruned, Store};
 use crate::folder::{Folder, Found, Unreadable};
 use crate::journal::Records;
 use crate::merkle::{edge_root, leaf_hash, perfect_root};
@@ -30,6 +31,9 @@ pub struct VerifyOptions {
     /// A checkpoint of this log that somebody else kept, already opened with the log's key. It makes
     /// cut tails, roll-backs and rewriting visible.
     pub held: Option<Checkpoint>,
+    /// What reaches the archive of pruned entries where that is a bucket. It is asked only if the log
+    /// names the very same.
+    pub archive: Option<Arc<dyn Store>>,
 }
 
 /// How far a verification has come.
@@ -75,7 +79,7 @@ pub fn verify_log(
     options: &VerifyOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verification, VerifyError> {
-    let folder = Folder::new(folder);
+    let folder = Folder::with_archive(folder, options.archive.clone());
     let held = options.held.as_ref();
     let (signed, checkpoint) = match open_checkpoint(&folder, verifier, options)? {
         Ok(found) => found,

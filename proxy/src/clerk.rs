@@ -557,6 +557,9 @@ impl<S: EventSink> Clerk<S> {
                 "the day's events reached the {} bytes that one plugin may add to the log",
                 plugin_bytes_per_day.unwrap_or(0)
             ),
+            (None, Some(Overflow::Disk)) => {
+                "the log has reached the limit of what it may take on disk (log_mib)".to_owned()
+            }
             (None, Some(Overflow::Queue)) => format!(
                 "events came faster than they were written, and no more of them may wait in memory (at most {plugin_queue_bytes} bytes for one plugin)"
             ),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::{Attribution, RunId};
+use base::{Attribution, PluginId, RunId};
 use evidence::{Event, EventKind};
 use parking_lot::Mutex;
 use seal::PublicKey;
@@ -22,7 +22,7 @@ use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
 use crate::listener::{self, Audience, Listener, open_tcp};
 use crate::live::{CutCause, KillScope};
-use crate::metrics::{Archived, Exported, Witnessed};
+use crate::metrics::{Archived, Budgeted, Exported, Witnessed};
 use crate::names::Names;
 use crate::quota::SAID_EVERY;
 use crate::recorder::{Recorder, RecorderError};
@@ -454,6 +454,21 @@ impl Gateway {
     /// How the archive of this gateway's log stands, for its metrics.
     pub fn archived(&self, archived: Archived) {
         self.core.metrics.archived(archived);
+    }
+
+    /// How much disk the evidence takes, and may take, for its metrics.
+    pub fn budgeted(&self, budgeted: Budgeted) {
+        self.core.metrics.budgeted(budgeted);
+    }
+
+    /// So many bytes may be added to the log until this is said anew; `None` for any number.
+    pub fn leave_room(&self, bytes: Option<u64>) {
+        self.core.recorder.leave_room(bytes);
+    }
+
+    /// The plugins whose events of today came near what one plugin may add in a day, each told of once.
+    pub fn plugins_near_their_limit(&self) -> Vec<PluginId> {
+        self.core.recorder.plugins_near_their_limit()
     }
 
     /// How a continuous export of this gateway's log stands, for its metrics.

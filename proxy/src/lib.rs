@@ -86,7 +86,7 @@ pub use handed::HandedSockets;
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
-pub use metrics::{Archived, Exported, Witnessed};
+pub use metrics::{Archived, Budgeted, Exported, Witnessed};
 pub use parent::{InvalidParentSuffix, Parent, ParentRule, ParentSuffix};
 pub use queue::EvidenceBudget;
 pub use quota::Quotas;

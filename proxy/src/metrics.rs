@@ -38,6 +38,11 @@ pub(crate) struct Metrics {
     archive_behind_s: Gauge,
     archive_bytes: Gauge,
     archive_failures: Gauge,
+    log_bytes: Gauge,
+    log_limit: Gauge,
+    archive_stored: Gauge,
+    archive_limit: Gauge,
+    plugins_near: Gauge,
     export_behind: Family<Export, Gauge>,
     export_behind_s: Family<Export, Gauge>,
     export_failures: Family<Export, Gauge>,
@@ -72,6 +77,21 @@ pub struct Archived {
     pub bytes: u64,
     /// Rounds in a row that failed.
     pub failures: u64,
+}
+
+/// How much disk the evidence takes, and may take, for the metrics page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budgeted {
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Bytes that it may take.
+    pub log_limit_bytes: Option<u64>,
+    /// Bytes of this gateway's files in the archive.
+    pub archive_bytes: u64,
+    /// Bytes that these may take.
+    pub archive_limit_bytes: Option<u64>,
+    /// Plugins whose events of one day came near their limit.
+    pub plugins_near: u64,
 }
 
 /// How one continuous export stands, for the metrics page.
@@ -141,6 +161,11 @@ impl Metrics {
             archive_behind_s: Gauge::default(),
             archive_bytes: Gauge::default(),
             archive_failures: Gauge::default(),
+            log_bytes: Gauge::default(),
+            log_limit: Gauge::default(),
+            archive_stored: Gauge::default(),
+            archive_limit: Gauge::default(),
+            plugins_near: Gauge::default(),
             export_behind: Family::default(),
             export_behind_s: Family::default(),
             export_failures: Family::default(),
@@ -276,6 +301,31 @@ impl Metrics {
                 "Rounds of archiving in a row that failed",
                 &self.archive_failures,
             ),
+            (
+                "log_stored_bytes",
+                "Bytes that the log takes on disk",
+                &self.log_bytes,
+            ),
+            (
+                "log_limit_bytes",
+                "Bytes that the log may take on disk; 0 for any number",
+                &self.log_limit,
+            ),
+            (
+                "archive_stored_bytes",
+                "Bytes that this gateway's files take in the archive",
+                &self.archive_stored,
+            ),
+            (
+                "archive_limit_bytes",
+                "Bytes that they may take; 0 for any number",
+                &self.archive_limit,
+            ),
+            (
+                "evidence_plugins_near_limit",
+                "Plugins whose events of one day took more than four fifths of what one plugin may add",
+                &self.plugins_near,
+            ),
         ] {
             registry.register(name, help, gauge.clone());
         }
@@ -325,6 +375,18 @@ impl Metrics {
             (&self.archive_behind_s, archived.seconds_behind),
             (&self.archive_bytes, archived.bytes),
             (&self.archive_failures, archived.failures),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn budgeted(&self, budgeted: Budgeted) {
+        for (gauge, value) in [
+            (&self.log_bytes, budgeted.log_bytes),
+            (&self.log_limit, budgeted.log_limit_bytes.unwrap_or(0)),
+            (&self.archive_stored, budgeted.archive_bytes),
+            (&self.archive_limit, budgeted.archive_limit_bytes.unwrap_or(0)),
+            (&self.plugins_near, budgeted.plugins_near),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
@@ -409,6 +471,28 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_says_how_much_disk_is_taken_and_allowed() {
+        let metrics = Metrics::new(&RecorderCounters::default(), Timestamp::from_unix_us(0));
+        metrics.budgeted(Budgeted {
+            log_bytes: 800,
+            log_limit_bytes: Some(1000),
+            archive_bytes: 50,
+            archive_limit_bytes: None,
+            plugins_near: 1,
+        });
+        let page = metrics.page(0, true).unwrap();
+        for line in [
+            "bailiwick_gateway_log_stored_bytes 800\n",
+            "bailiwick_gateway_log_limit_bytes 1000\n",
+            "bailiwick_gateway_archive_stored_bytes 50\n",
+            "bailiwick_gateway_archive_limit_bytes 0\n",
+            "bailiwick_gateway_evidence_plugins_near_limit 1\n",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+    }
 
     #[test]
     fn the_page_says_how_the_archive_stands() {

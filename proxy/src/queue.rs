@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use base::PluginId;
-use evidence::Draft;
+use evidence::{Draft, EventKind};
 use tokio::sync::oneshot;
 
 use crate::recorder::EvidenceUnavailable;
@@ -79,6 +79,7 @@ impl Missing {
 pub(crate) enum Overflow {
     Queue,
     Day,
+    Disk,
 }
 
 /// How the recorder's thread waits.
@@ -113,6 +114,10 @@ pub(crate) struct Queue {
     waiting_bytes: usize,
     /// The day that `bytes_today` is about, in days since 1970.
     today: u64,
+    /// How many bytes the log's disk limit leaves; absent means any number.
+    room: Option<u64>,
+    /// Plugins that came near their limit of a day since somebody asked.
+    near: Vec<PluginId>,
 }
 
 impl Queue {
@@ -148,9 +153,25 @@ impl Queue {
         if let Some(overflow) = self.overflow(pending.account, bytes) {
             return Err((pending, overflow));
         }
+        // What has begun may end, and the house's own acts must be told: an archive that could not be
+        // bound would never make room again.
+        let begins = matches!(pending.draft.kind(), EventKind::Open | EventKind::Refused);
+        if begins && self.room.is_some_and(|room| bytes as u64 > room) {
+            return Err((pending, Overflow::Disk));
+        }
+        if let Some(room) = &mut self.room {
+            *room = room.saturating_sub(bytes as u64);
+        }
         let account = &mut self.accounts[pending.account];
         account.waiting_bytes += bytes;
+        let before = account.bytes_today;
         account.bytes_today += bytes as u64;
+        if let (Some(most), Some(plugin)) = (self.budget.plugin_bytes_per_day, &account.plugin) {
+            let near = most / 5 * 4;
+            if before < near && account.bytes_today >= near {
+                self.near.push(plugin.clone());
+            }
+        }
         self.waiting_bytes += bytes;
         self.lively = true;
         pending.charged = bytes;
@@ -206,6 +227,23 @@ impl Queue {
 
     pub(crate) const fn is_missing_any(&self) -> bool {
         self.any_missing
+    }
+
+    /// The disk leaves so much; `None` for any number.
+    pub(crate) const fn leave_room(&mut self, bytes: Option<u64>) {
+        self.room = bytes;
+    }
+
+    /// Whether the disk's limit leaves no room for another opening.
+    pub(crate) fn is_full(&self) -> bool {
+        // Whatever an event is, it is smaller.
+        self.room
+            .is_some_and(|room| room < evidence::MAX_EVENT_BYTES as u64)
+    }
+
+    /// Takes the plugins that came near their limit of a day.
+    pub(crate) fn take_near(&mut self) -> Vec<PluginId> {
+        std::mem::take(&mut self.near)
     }
 
     /// A new day begins with a new disk budget.
@@ -293,6 +331,48 @@ mod tests {
         assert_eq!(push(&mut queue, "noisy", 200), Some(Overflow::Day));
         queue.begin_day(2);
         assert_eq!(push(&mut queue, "noisy", 200), None);
+    }
+
+    #[test]
+    fn a_plugin_is_told_of_once_when_it_comes_near_its_limit_of_the_day() {
+        let mut queue = Queue::new(EvidenceBudget {
+            plugin_bytes_per_day: Some(1000),
+            ..EvidenceBudget::default()
+        });
+        queue.begin_day(1);
+        assert_eq!(push(&mut queue, "noisy", 700), None);
+        assert_eq!(push(&mut queue, "quiet", 200), None);
+        assert_eq!(queue.take_near(), []);
+        for _ in 0..2 {
+            assert_eq!(push(&mut queue, "noisy", 110), None);
+        }
+        assert_eq!(queue.take_near(), ["noisy".parse().unwrap()]);
+        assert_eq!(queue.take_near(), []);
+    }
+
+    #[test]
+    fn at_the_disks_limit_nothing_begins_and_what_has_begun_may_end() {
+        let mut queue = Queue::new(EvidenceBudget::default());
+        queue.leave_room(Some(40));
+        assert!(queue.is_full());
+        for (kind, taken) in [
+            (EventKind::Open, Some(Overflow::Disk)),
+            (EventKind::Refused, Some(Overflow::Disk)),
+            (EventKind::Close, None),
+            (EventKind::Archived, None),
+        ] {
+            let event = Event::new(kind, base::Timestamp::from_unix_us(0), "gw");
+            let pending = Pending {
+                draft: Draft::new(&event).unwrap(),
+                account: 0,
+                charged: 0,
+                acknowledge: None,
+            };
+            let found = queue.push(pending).err().map(|(_, overflow)| overflow);
+            assert_eq!(found, taken, "{kind:?}");
+        }
+        queue.leave_room(Some(1 << 20));
+        assert!(!queue.is_full());
     }
 
     #[test]

@@ -250,9 +250,20 @@ impl Recorder {
         self.is_writable() || self.shared.settings.on_failure == OnFailure::Continue
     }
 
-    /// Whether the last attempt to write evidence succeeded.
+    /// Whether the last attempt to write evidence succeeded, and there is room for more.
     pub fn is_writable(&self) -> bool {
-        self.shared.writable.load(Ordering::Relaxed)
+        self.shared.writable.load(Ordering::Relaxed) && !self.shared.queue.lock().is_full()
+    }
+
+    /// So many bytes may be added to the log until this is said anew; `None` for any number. Without room
+    /// nothing more may begin, as if the log could not be written.
+    pub fn leave_room(&self, bytes: Option<u64>) {
+        self.shared.queue.lock().leave_room(bytes);
+    }
+
+    /// The plugins whose events of today came near what one plugin may add in a day, each once.
+    pub fn plugins_near_their_limit(&self) -> Vec<PluginId> {
+        self.shared.queue.lock().take_near()
     }
 
     /// Writes what was handed over, signs a last checkpoint and ends the thread. Later events are

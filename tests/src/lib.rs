@@ -10,6 +10,7 @@
 
 mod authority;
 mod binary;
+mod bucket;
 mod files;
 mod forge;
 mod frames;
@@ -31,6 +32,7 @@ mod world;
 
 pub use authority::Authority;
 pub use binary::{bailiwick, workspace};
+pub use bucket::{BucketServer, Manner};
 pub use files::copy_folder;
 pub use forge::{forge, forge_statement, statement};
 pub use frames::{Frame, FrameClient, header_block};

@@ -33,6 +33,8 @@ pub enum Peer {
     Python,
     /// Python with the packages of `tests/readers.txt`: what reads exports and archives elsewhere.
     Readers,
+    /// Python with the packages of `tests/bucket.txt`: an S3-compatible server.
+    Bucket,
     /// Python with PySpark, and Java: large, so it has to be asked for.
     Spark,
     /// A PostgreSQL server that can be started, by root for somebody else.
@@ -93,6 +95,7 @@ impl Peer {
             Self::Litewitness => "litewitness",
             Self::Python => "python with the packages of tests/requirements.txt",
             Self::Readers => "python with the packages of tests/readers.txt",
+            Self::Bucket => "python with the packages of tests/bucket.txt",
             Self::Spark => "PySpark and Java",
             Self::Postgres => "a PostgreSQL server, and root to start it for somebody else",
             Self::Rsyslog => "rsyslogd with its TLS driver",
@@ -121,8 +124,12 @@ impl Peer {
         };
         let nowhere = "neither on PATH nor in target/peers; tests/peers installs it";
         match self {
-            Self::Python | Self::Readers => {
-                let folder = if self == Self::Python { "venv" } else { "readers" };
+            Self::Python | Self::Readers | Self::Bucket => {
+                let folder = match self {
+                    Self::Python => "venv",
+                    Self::Readers => "readers",
+                    _ => "bucket",
+                };
                 python_of(folder)
                     .filter(|_| peers().join(folder).join("installed.txt").is_file())
                     .ok_or_else(|| missing("not in target/peers; tests/peers installs it"))

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::evidence::witnessing::Panel;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::house::{logs, run_places};
+use crate::house::{self, logs, run_places};
 use crate::output::{self, Format, styled};
 use crate::witness::WitnessUrl;
 use crate::{clock, tls_config, trust_file};
@@ -51,6 +51,7 @@ pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     check("policy", policy(config));
     check("data folder", data_folder(config));
     check("evidence log", evidence_log(config));
+    check("archive", archive(config));
     check("witnesses", witnesses(config));
     check("tls", tls(config));
     check("ports", ports(config));
@@ -157,6 +158,21 @@ fn evidence_log(config: &Config) -> anyhow::Result<String> {
         }
     }
     Ok(words.join("; "))
+}
+
+/// Whether the archive answers, to us.
+fn archive(config: &Config) -> anyhow::Result<String> {
+    if !config.file.evidence.archive {
+        return Ok("not kept; archive = true under [evidence] keeps one".to_owned());
+    }
+    let store = house::archive::store(config);
+    let shown = store.get(&format!("log/{}/checkpoint", config.file.gateway.name))?;
+    let shows = if shown.is_some() {
+        ", and shows the log"
+    } else {
+        ""
+    };
+    Ok(format!("{} answers{shows}", store.place()))
 }
 
 fn witnesses(config: &Config) -> anyhow::Result<String> {

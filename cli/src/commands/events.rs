@@ -11,6 +11,7 @@ use super::filter::FilterArgs;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::house::archive;
 use crate::output::{self, Format};
 
 /// How often a followed log is looked at.
@@ -53,7 +54,7 @@ pub fn run(args: &EventsArgs, config: &Config, format: Format) -> anyhow::Result
         folder.display()
     );
     let filter = args.filter.filter();
-    let mut reader = UnverifiedReader::new(&folder, 0);
+    let mut reader = UnverifiedReader::new(&folder, 0).with_archive(archive::elsewhere(config));
     let whole = args.last.is_some() || (matches!(format, Format::Json) && !args.lines);
     if args.follow || !whole {
         return stream(args, &filter, &mut reader, format);

@@ -67,8 +67,8 @@ pub fn run(
         EvidenceCommand::Prove(args) => prove::run(args, config, word.printed()?),
         EvidenceCommand::Bundle(args) => super::wait(bundle::run(args, &config()?, word.printed()?, quiet)),
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
-        EvidenceCommand::Archive(args) => archive::run(args, &config()?, word.printed()?),
-        EvidenceCommand::Prune(args) => prune::run(args, &config()?, word.printed()?),
+        EvidenceCommand::Archive(args) => super::wait(archive::run(args, &config()?, word.printed()?)),
+        EvidenceCommand::Prune(args) => super::wait(prune::run(args, &config()?, word.printed()?)),
     }
 }
 

@@ -290,8 +290,11 @@ plugin_queue_mib = 8                     # and of one
 # plugin_mib_per_day = 1024              # what one plugin may add to the log in a day; without it, anything
 
 # archive = true                         # closed hours become Parquet files, which stock tools read
-# archive_to = "data/archive"
+# archive_to = "data/archive"            # or a bucket, "s3://BUCKET/PREFIX"; see runbooks/the-archive.md for [evidence.bucket]
 # keep_entries = "30d"                   # how long entries stay in the log once the archive gives them back
+# publish_log = true                     # hash tiles and checkpoint go where the archive goes
+# log_mib = 10240                        # disk that the log may take; then on_failure decides
+# archive_mib = 102400                   # what this gateway's files in the archive may take
 
 [control]
 listen = "127.0.0.1:8128"

@@ -1,12 +1,15 @@
 //! The evidence logs of this site, and the keys under which they are to be verified.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use evidence::Checkpoint;
+use evidence::archive::Store;
 use seal::note::NoteVerifier;
 use seal::trust::{Role, TrustRoot};
 
+use super::archive;
 use crate::config::Config;
 
 /// One gateway's log.
@@ -20,6 +23,8 @@ pub struct LogPlace {
     pub folder: PathBuf,
     /// The key it must be signed with.
     pub verifier: NoteVerifier,
+    /// What reaches its archive, where that is a bucket.
+    pub archive: Option<Arc<dyn Store>>,
 }
 
 /// The logs in the data folder, by name of gateway. The configured gateway's log is among them even
@@ -43,6 +48,7 @@ pub fn all(config: &Config, trust: &TrustRoot) -> anyhow::Result<Vec<LogPlace>> 
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", folder.display())),
     }
     gateways.sort();
+    let archive = archive::elsewhere(config);
     gateways
         .into_iter()
         .map(|gateway| {
@@ -53,6 +59,7 @@ pub fn all(config: &Config, trust: &TrustRoot) -> anyhow::Result<Vec<LogPlace>> 
                 gateway,
                 folder,
                 verifier,
+                archive: archive.clone(),
             })
         })
         .collect()

@@ -5,6 +5,8 @@
 
 mod alarms;
 pub mod archive;
+pub mod archive_keeper;
+mod budgets;
 pub mod child;
 mod exports;
 mod gateways;
@@ -53,7 +55,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{self, Config};
 use crate::service;
 use crate::tls_config;
-use archive::ArchiveKeeper;
+use archive_keeper::{ArchiveKeeper, HouseArchives};
+use budgets::Budgets;
 use gateways::HouseGateways;
 use hooks::Courier;
 use nights::{HouseNights, OPENED, Readers};
@@ -74,6 +77,8 @@ pub struct House {
     router: Router,
     bell: Arc<Notify>,
     configuration: Arc<HouseConfiguration>,
+    archives: Arc<HouseArchives>,
+    budgets: Arc<Budgets>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Held for as long as the house is open: one process per data folder.
@@ -106,7 +111,13 @@ impl House {
         }
         let bell = Arc::new(Notify::new());
         let gateways = Arc::new(HouseGateways::new(config));
-        let nights = Arc::new(HouseNights::new(config, readers(config)?, Arc::clone(&bell)));
+        let budgets = Arc::new(Budgets::new(config));
+        let nights = Arc::new(HouseNights::new(
+            config,
+            readers(config)?,
+            Arc::clone(&bell),
+            Arc::clone(&budgets),
+        ));
         let settings = Settings {
             site: config.file.site.clone(),
             root_path: config.trust_root_path(),
@@ -131,10 +142,12 @@ impl House {
             office.clone(),
             Arc::clone(&gateways),
         ));
+        let archives = Arc::<HouseArchives>::default();
         let router = control::api::router(
             office.clone(),
             Arc::clone(&nights) as _,
             Arc::clone(&configuration) as _,
+            Arc::clone(&archives) as _,
             access,
         );
         Ok(Arc::new(Self {
@@ -144,6 +157,8 @@ impl House {
             router,
             bell,
             configuration,
+            archives,
+            budgets,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             _lock: lock,
@@ -231,16 +246,21 @@ impl House {
         Ok(())
     }
 
-    /// Closed hours go into the archive in the background; the gateway does not know of it.
+    /// Closed hours go into the archive in the background, where the site wants it, and by hand wherever
+    /// it is asked for; the gateway does not know of it.
     fn spawn_archive(&self, config: &Config) -> anyhow::Result<()> {
-        if !config.file.evidence.archive {
-            return Ok(());
-        }
+        let budgets = Arc::clone(&self.budgets);
+        self.tasks
+            .spawn(budgets.keep(Arc::clone(&self.gateways), self.stop.clone()));
         let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
         let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
         let log = NoteVerifier::new(origin.as_str(), &key)?;
-        let keeper = ArchiveKeeper::new(config, log, Arc::clone(&self.gateways))?;
-        self.tasks.spawn(Arc::new(keeper).keep(self.stop.clone()));
+        let (gateways, budgets) = (Arc::clone(&self.gateways), Arc::clone(&self.budgets));
+        let keeper = Arc::new(ArchiveKeeper::new(config, log, gateways, budgets)?);
+        self.archives.attach(Arc::clone(&keeper));
+        if config.file.evidence.archive {
+            self.tasks.spawn(keeper.keep(self.stop.clone()));
+        }
         Ok(())
     }
 

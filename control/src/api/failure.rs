@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 
 use super::types::{ErrorBody, ErrorDetail};
+use crate::archives::ArchiveFailure;
 use crate::configuration::ReloadFailure;
 use crate::nights::NightFailure;
 use crate::office::OfficeError;
@@ -97,9 +98,9 @@ fn status(error: &OfficeError) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         OfficeError::Gateway(_) => StatusCode::BAD_GATEWAY,
-        OfficeError::Night(NightFailure::Absent) | OfficeError::Reload(ReloadFailure::Absent) => {
-            StatusCode::NOT_IMPLEMENTED
-        }
+        OfficeError::Night(NightFailure::Absent)
+        | OfficeError::Reload(ReloadFailure::Absent)
+        | OfficeError::Archive(ArchiveFailure::Absent) => StatusCode::NOT_IMPLEMENTED,
         OfficeError::InForceUnrecorded { .. }
         | OfficeError::Publish(_)
         | OfficeError::Save(_)
@@ -109,6 +110,7 @@ fn status(error: &OfficeError) -> StatusCode {
         | OfficeError::Certificate(_)
         | OfficeError::Night(NightFailure::Failed { .. })
         | OfficeError::Reload(ReloadFailure::Failed { .. })
+        | OfficeError::Archive(ArchiveFailure::Failed { .. })
         | OfficeError::Report { .. }
         | OfficeError::Interrupted => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
-    ActQuery, AdmitRequest, AppealView, AskRequest, AuditRequest, BounceRequest, ChangeRequest,
-    ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, KillRequest, MailQuery,
-    OpenAppealRequest, OpenQuery, Queued, ReloadRequest, ReportQuery, RespondRequest, RunQuery,
+    ActQuery, AdmitRequest, AppealView, ArchiveRequest, AskRequest, AuditRequest, BounceRequest,
+    ChangeRequest, ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, KillRequest, MailQuery,
+    OpenAppealRequest, OpenQuery, PruneRequest, Queued, ReloadRequest, ReportQuery, RespondRequest, RunQuery,
     SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
@@ -322,6 +322,24 @@ pub(super) async fn safe_mode(
     Body(request): Body<SafeModeRequest>,
 ) -> Answer<super::types::StatusView> {
     Ok(Json(desk.office.set_safe_mode(request).await?))
+}
+
+pub(super) async fn archive(
+    State(desk): State<Desk>,
+    Body(request): Body<ArchiveRequest>,
+) -> Answer<super::types::ArchivedView> {
+    check_who(&request.who)?;
+    let archived = desk.archives.archive(request).await;
+    Ok(Json(archived.map_err(OfficeError::from)?))
+}
+
+pub(super) async fn prune(
+    State(desk): State<Desk>,
+    Body(request): Body<PruneRequest>,
+) -> Answer<super::types::PrunedView> {
+    check_who(&request.who)?;
+    let pruned = desk.archives.prune(request).await;
+    Ok(Json(pruned.map_err(OfficeError::from)?))
 }
 
 pub(super) async fn reload(

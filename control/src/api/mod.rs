@@ -22,6 +22,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 
+use crate::archives::Archives;
 use crate::configuration::Configuration;
 use crate::nights::Nights;
 use crate::office::Office;
@@ -64,6 +65,7 @@ struct Desk {
     office: Office,
     nights: Arc<dyn Nights>,
     configuration: Arc<dyn Configuration>,
+    archives: Arc<dyn Archives>,
 }
 
 /// The router of the whole interface, for a server or for a call in process.
@@ -71,6 +73,7 @@ pub fn router(
     office: Office,
     nights: Arc<dyn Nights>,
     configuration: Arc<dyn Configuration>,
+    archives: Arc<dyn Archives>,
     access: Access,
 ) -> Router {
     let access = Arc::new(access);
@@ -78,6 +81,7 @@ pub fn router(
         office,
         nights,
         configuration,
+        archives,
     };
     let mut open = Router::new();
     let mut guarded = Router::new();

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::archives::{ArchiveFailure, Archives, NoArchives};
 use crate::configuration::{NoConfiguration, ReloadFailure};
 use crate::nights::{Answer, NightFailure, NoNights};
 use crate::store::ReportRecord;
@@ -39,13 +40,61 @@ impl Configuration for Rereads {
     }
 }
 
+/// An archive that takes what is due, and whose bucket is away when everything is wanted.
+struct Shelves;
+
+impl Archives for Shelves {
+    fn archive(
+        &self,
+        request: types::ArchiveRequest,
+    ) -> Answer<'_, Result<types::ArchivedView, ArchiveFailure>> {
+        Box::pin(async move {
+            if request.all {
+                return Err(ArchiveFailure::Failed {
+                    what: "could not list day=2026-11-21/ in s3://fleet: connection refused".to_owned(),
+                });
+            }
+            Ok(types::ArchivedView {
+                origin: "acme/gw-1".to_owned(),
+                archive: "s3://fleet".to_owned(),
+                files: vec![types::ArchivedFile {
+                    file: "day=2026-11-21/gateway=gw-1/a.parquet".to_owned(),
+                    sha256: "00".repeat(32),
+                    entries_from: 0,
+                    entries_to: 300,
+                    bytes: Some(4984),
+                }],
+            })
+        })
+    }
+
+    fn prune(&self, request: types::PruneRequest) -> Answer<'_, Result<types::PrunedView, ArchiveFailure>> {
+        Box::pin(async move {
+            Ok(types::PrunedView {
+                origin: "acme/gw-1".to_owned(),
+                archive: "s3://fleet".to_owned(),
+                dry_run: request.dry_run,
+                entries_from: Some(0),
+                entries_to: Some(256),
+                bundles_removed: u64::from(!request.dry_run),
+            })
+        })
+    }
+}
+
 async fn api(site: &Site) -> Router {
     api_with(site, Arc::new(NoNights)).await
 }
 
 async fn api_with(site: &Site, nights: Arc<dyn Nights>) -> Router {
     let access = Access::new(OperatorToken::from_text(TOKEN), listen());
-    router(site.office().await, nights, Arc::new(Rereads), access)
+    router(
+        site.office().await,
+        nights,
+        Arc::new(Rereads),
+        Arc::new(Shelves),
+        access,
+    )
 }
 
 /// A request as the command line makes it.
@@ -361,6 +410,18 @@ async fn a_configuration_that_cannot_be_used_is_refused_and_the_file_named() {
 }
 
 #[tokio::test]
+async fn an_archive_that_is_away_is_said_in_its_own_words() {
+    let site = Site::new();
+    let api = api(&site).await;
+    let failed = post(&api, "/v1/archive", json!({"all": true, "who": "ada"})).await;
+    assert_eq!(code(&failed), (500, "archive_failed"));
+    let message = failed.1["error"]["message"].as_str().unwrap();
+    assert!(message.contains("s3://fleet: connection refused"), "{message}");
+    let nobody = post(&api, "/v1/archive/prune", json!({"keep_s": 0, "who": ""})).await;
+    assert_eq!(code(&nobody), (400, "bad_request"));
+}
+
+#[tokio::test]
 async fn a_full_disk_is_said_as_such() {
     let site = Site::new();
     let office = site.office().await;
@@ -369,6 +430,7 @@ async fn a_full_disk_is_said_as_such() {
         office.clone(),
         Arc::new(NoNights),
         Arc::new(NoConfiguration),
+        Arc::new(NoArchives),
         access,
     );
     office.store().limit_pages(1);
@@ -685,6 +747,10 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     );
     let reload = post(&api, "/v1/reload", json!({"who": "ada"})).await;
     check("post", "/v1/reload", reload);
+    let archived = post(&api, "/v1/archive", json!({"who": "ada"})).await;
+    check("post", "/v1/archive", archived);
+    let pruned = post(&api, "/v1/archive/prune", json!({"keep_s": 0, "who": "ada"})).await;
+    check("post", "/v1/archive/prune", pruned);
     check("get", "/v1/audits", get(&api, "/v1/audits").await);
     let audit = json!({"from": NOW, "dry_run": true, "who": "ada"});
     check("post", "/v1/audits", post(&api, "/v1/audits", audit).await);
@@ -831,6 +897,11 @@ fn requests_are_as_the_openapi_document_describes_them() {
         &json!({"approve": true, "who": "ada", "note": "x"}),
     );
     check_request::<types::ReloadRequest>("ReloadRequest", &json!({"who": "ada"}));
+    check_request::<types::ArchiveRequest>("ArchiveRequest", &json!({"all": true, "who": "ada"}));
+    check_request::<types::PruneRequest>(
+        "PruneRequest",
+        &json!({"keep_s": 86400, "dry_run": true, "who": "ada"}),
+    );
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
     check_request::<types::OpenAppealRequest>(
         "OpenAppealRequest",

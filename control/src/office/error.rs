@@ -7,6 +7,7 @@ use seal::certificate::IssueError;
 use seal::token::MintError;
 use seal::trust::NotAuthorised;
 
+use crate::archives::ArchiveFailure;
 use crate::configuration::ReloadFailure;
 use crate::gateways::GatewayFailure;
 use crate::nights::NightFailure;
@@ -125,6 +126,9 @@ pub enum OfficeError {
     /// The configuration was not read again.
     #[error(transparent)]
     Reload(#[from] ReloadFailure),
+    /// Nothing, or not all, was archived or let go.
+    #[error(transparent)]
+    Archive(#[from] ArchiveFailure),
     /// A file of a report is gone or was changed.
     #[error("the report in {folder} cannot be used: {what}; restore it from a backup")]
     Report {
@@ -180,6 +184,8 @@ impl OfficeError {
             Self::Night(NightFailure::Busy) => "audit_busy",
             Self::Night(NightFailure::Request { .. }) => "bad_request",
             Self::Night(NightFailure::Failed { .. }) => "audit_failed",
+            Self::Archive(ArchiveFailure::Absent) => "no_gateway",
+            Self::Archive(ArchiveFailure::Failed { .. }) => "archive_failed",
             Self::Reload(ReloadFailure::Absent) => "nothing_to_reload",
             Self::Reload(ReloadFailure::Refused { .. }) => "configuration_refused",
             Self::Reload(ReloadFailure::Failed { .. }) => "reload_failed",

@@ -6,6 +6,7 @@
 //! binds it, after holding it against the log.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base::{Sha256Digest, Timestamp};
 use seal::note::NoteVerifier;
@@ -101,9 +102,9 @@ impl From<Unreadable> for ArchiveError {
 
 /// One log and the store that its files go to.
 #[derive(Debug)]
-pub struct Archiver<'a> {
+pub struct Archiver {
     log: VerifiedLog,
-    store: &'a dyn Store,
+    store: Arc<dyn Store>,
 }
 
 impl Bound {
@@ -143,13 +144,17 @@ impl Bound {
     }
 }
 
-impl<'a> Archiver<'a> {
+impl Archiver {
     /// Opens the log as its checkpoint has it now. Entries are proven when they are read.
     ///
     /// # Errors
     /// [`ArchiveError`].
-    pub fn open(folder: &Path, verifier: &NoteVerifier, store: &'a dyn Store) -> Result<Self, ArchiveError> {
-        let files = Folder::new(folder);
+    pub fn open(
+        folder: &Path,
+        verifier: &NoteVerifier,
+        store: &Arc<dyn Store>,
+    ) -> Result<Self, ArchiveError> {
+        let files = Folder::with_archive(folder, Some(Arc::clone(store)));
         let Some(signed) = files.checkpoint()? else {
             return Err(ArchiveError::NoCheckpoint {
                 folder: folder.to_owned(),
@@ -158,7 +163,7 @@ impl<'a> Archiver<'a> {
         let checkpoint = Checkpoint::open(&signed, verifier)?;
         Ok(Self {
             log: VerifiedLog::provisional(&files, verifier, &checkpoint),
-            store,
+            store: Arc::clone(store),
         })
     }
 

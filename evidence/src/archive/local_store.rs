@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::store::{Put, Store, StoreError, StoredFile};
+use super::store::{Put, Store, StoreError, StoredFile, is_listed};
 use crate::disk::{Disk, RealDisk};
 use crate::publisher::{make_folders, replace_file};
 
@@ -67,6 +67,11 @@ impl LocalStore {
             self.disk.sync(&self.root, &[path.clone(), folder.to_owned()])?;
             return Ok(Put::Existed);
         }
+        self.write(&path, bytes)?;
+        Ok(Put::New)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = path.parent().unwrap_or(&self.root);
         let (mut known, mut unsynced) = (HashSet::new(), BTreeSet::new());
         for above in self
@@ -80,10 +85,24 @@ impl LocalStore {
             }
         }
         make_folders(self.disk.as_ref(), folder, &mut known, &mut unsynced).map_err(|error| error.source)?;
-        replace_file(self.disk.as_ref(), folder, &path, bytes).map_err(|error| error.source)?;
+        self.clear(folder)?;
+        if let Err(error) = replace_file(self.disk.as_ref(), folder, path, bytes) {
+            // On a full disk half a file would keep the room that the next attempt needs.
+            let _ = self.clear(folder);
+            return Err(error.source);
+        }
         let unsynced: Vec<PathBuf> = unsynced.into_iter().collect();
-        self.disk.sync(&self.root, &unsynced)?;
-        Ok(Put::New)
+        self.disk.sync(&self.root, &unsynced)
+    }
+
+    /// Removes what a writer left behind that died in the middle: one writes into a folder at a time.
+    fn clear(&self, folder: &Path) -> io::Result<()> {
+        for (path, size) in self.disk.list(folder)? {
+            if size.is_some() && path.extension().is_some_and(|kind| kind == "tmp") {
+                self.disk.remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn walk(&self, folder: &Path, found: &mut Vec<StoredFile>) -> io::Result<()> {
@@ -111,6 +130,11 @@ impl Store for LocalStore {
         self.put(name, bytes).map_err(self.error("put", name))
     }
 
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let written = self.path(name).and_then(|path| self.write(&path, bytes));
+        written.map_err(self.error("put", name))
+    }
+
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.path(name).and_then(|path| self.disk.read(&path));
         present(read).map_err(self.error("read", name))
@@ -132,6 +156,7 @@ impl Store for LocalStore {
         folder
             .and_then(|folder| self.walk(&folder, &mut found))
             .map_err(self.error("list", prefix))?;
+        found.retain(|file| is_listed(prefix, &file.name));
         found.sort();
         Ok(found)
     }
@@ -186,6 +211,14 @@ mod tests {
         assert_eq!(store.size("a/b/c.parquet").unwrap(), Some(4));
         assert_eq!(store.size("x/c.parquet").unwrap(), None);
         std::fs::write(folder.path().join("archive/a/half.parquet.tmp"), b"0").unwrap();
+        store.replace("log/gw-1/checkpoint", b"one").unwrap();
+        store.replace("log/gw-1/checkpoint", b"two").unwrap();
+        assert_eq!(store.get("log/gw-1/checkpoint").unwrap().unwrap(), b"two");
+        assert_eq!(store.list("log/gw-1/").unwrap().len(), 1);
+        // What is put next into a folder takes the place of what was left there half.
+        std::fs::write(folder.path().join("archive/log/gw-1/old.tmp"), b"0").unwrap();
+        store.put_if_absent("log/gw-1/other", b"0").unwrap();
+        assert!(!folder.path().join("archive/log/gw-1/old.tmp").exists());
         let names = |prefix| {
             store
                 .list(prefix)

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base::{Sha256Digest, Timestamp};
 use seal::note::NoteVerifier;
@@ -75,10 +76,10 @@ pub enum PruneError {
 }
 
 /// One log, and the archive that it is held against before anything goes.
-pub struct Pruner<'a> {
-    archiver: Archiver<'a>,
+pub struct Pruner {
+    archiver: Archiver,
     folder: PathBuf,
-    store: &'a dyn Store,
+    store: Arc<dyn Store>,
     disk: Box<dyn Disk>,
 }
 
@@ -101,16 +102,16 @@ impl Pruned {
     }
 }
 
-impl<'a> Pruner<'a> {
+impl Pruner {
     /// Opens the log as its checkpoint has it now.
     ///
     /// # Errors
     /// [`PruneError`].
-    pub fn open(folder: &Path, verifier: &NoteVerifier, store: &'a dyn Store) -> Result<Self, PruneError> {
+    pub fn open(folder: &Path, verifier: &NoteVerifier, store: &Arc<dyn Store>) -> Result<Self, PruneError> {
         Ok(Self {
             archiver: Archiver::open(folder, verifier, store)?,
             folder: folder.to_owned(),
-            store,
+            store: Arc::clone(store),
             disk: Box::<RealDisk>::default(),
         })
     }
@@ -232,7 +233,7 @@ impl<'a> Pruner<'a> {
     }
 }
 
-impl std::fmt::Debug for Pruner<'_> {
+impl std::fmt::Debug for Pruner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pruner")
             .field("folder", &self.folder)

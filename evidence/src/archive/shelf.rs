@@ -1,6 +1,7 @@
 //! Pruned entries, read from the archive as if they still stood in the log.
 //!
-//! A log that was pruned names its archive in the file `archive`: a folder, relative to the log's own.
+//! A log that was pruned names its archive in the file `archive`: a folder, relative to the log's own, or
+//! the address of a bucket, which is asked only by readers that were given that very one.
 //! Neither the name nor the files are believed. A file has to hash to what its name says and to be of
 //! this log; whether its rows are the entries, the hash tiles say to whoever reads them.
 
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base::Sha256Digest;
 
 use super::archiver::open;
-use super::store::{Store, StoreError};
+use super::store::{Put, Store, StoreError, StoredFile};
 use super::{ArchiveName, InvalidArchive, LocalStore};
 use crate::tile::{Tile, push_entry};
 
@@ -20,6 +21,15 @@ use crate::tile::{Tile, push_entry};
 pub(crate) const PLACE_FILE: &str = "archive";
 /// Longer names are none.
 pub(crate) const MAX_PLACE_BYTES: usize = 4096;
+
+/// Whether a place is the address of a store, and no folder.
+pub(crate) fn is_address(place: &str) -> bool {
+    place.contains("://")
+}
+
+/// A store that a log names and whose reader was not told how to reach it.
+#[derive(Debug)]
+struct Elsewhere(String);
 
 /// The archive of one log.
 #[derive(Debug)]
@@ -57,11 +67,62 @@ pub(crate) enum Shelved {
     Malformed { file: String, what: InvalidArchive },
 }
 
+impl Elsewhere {
+    fn unreachable<T>(&self, what: &'static str, name: &str) -> Result<T, StoreError> {
+        Err(StoreError {
+            what,
+            name: name.to_owned(),
+            place: self.0.clone(),
+            source: std::io::Error::other(
+                "nothing here says how to reach it; name it as archive_to under [evidence]",
+            ),
+        })
+    }
+}
+
+impl Store for Elsewhere {
+    fn put_if_absent(&self, name: &str, _: &[u8]) -> Result<Put, StoreError> {
+        self.unreachable("put", name)
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.unreachable("read", name)
+    }
+
+    fn get_range(&self, name: &str, _: Range<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+        self.unreachable("read", name)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<StoredFile>, StoreError> {
+        self.unreachable("list", prefix)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.unreachable("look at", name)
+    }
+
+    fn replace(&self, name: &str, _: &[u8]) -> Result<(), StoreError> {
+        self.unreachable("put", name)
+    }
+
+    fn place(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Shelf {
     /// The archive that `place` names, for a log in `folder`.
-    pub(crate) fn named(folder: &Path, place: &str, origin: &str) -> Self {
-        let root: PathBuf = folder.join(place.trim_end_matches('\n'));
-        Self::of(Arc::new(LocalStore::new(&root)), origin)
+    pub(crate) fn named(folder: &Path, place: &str, given: Option<&Arc<dyn Store>>, origin: &str) -> Self {
+        let place = place.trim_end_matches('\n');
+        let store: Arc<dyn Store> = match given {
+            Some(given) if given.place() == place => Arc::clone(given),
+            _ if is_address(place) => Arc::new(Elsewhere(place.to_owned())),
+            _ => {
+                let root: PathBuf = folder.join(place);
+                Arc::new(LocalStore::new(&root))
+            }
+        };
+        Self::of(store, origin)
     }
 
     pub(crate) fn of(store: Arc<dyn Store>, origin: &str) -> Self {

@@ -103,7 +103,7 @@ impl ArchivedLog {
         store: &dyn Store,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, NotVerified> {
-        let files = Folder::new(folder);
+        let files = Folder::with_archive(folder, options.archive.clone());
         let (signed, checkpoint) = match open_checkpoint(&files, verifier, options)? {
             Ok(found) => found,
             Err(unbelievable) => return Err(NotVerified::Tampered(Box::new(unbelievable))),

@@ -7,6 +7,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// Where published logs are in a store.
+pub const LOGS: &str = "log/";
+
 /// A folder or a bucket. Names are relative, parts divided by slashes.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Puts a whole file under a name that no file has. Afterwards it survives a loss of power; nobody
@@ -15,6 +18,13 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`]; whether the file is there is then unknown, and putting it again is safe.
     fn put_if_absent(&self, name: &str, bytes: &[u8]) -> Result<Put, StoreError>;
+
+    /// Puts a whole file in the place of whatever had its name. Only what says itself how new it is may be
+    /// put so: a signed checkpoint.
+    ///
+    /// # Errors
+    /// [`StoreError`]; which of the two is there is then unknown.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// The file of that name.
     ///
@@ -28,7 +38,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`].
     fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Every file whose name begins with `prefix`, which ends with a slash or is empty, by name.
+    /// Every file whose name begins with `prefix`, which ends with a slash or is empty, by name. Published
+    /// logs, below [`LOGS`], are among them only where the prefix says so: their files are many.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -74,4 +85,9 @@ pub struct StoreError {
     pub place: String,
     /// What it said.
     pub source: std::io::Error,
+}
+
+/// Whether [`Store::list`] names a file.
+pub fn is_listed(prefix: &str, name: &str) -> bool {
+    prefix.starts_with(LOGS) || !name.starts_with(LOGS)
 }

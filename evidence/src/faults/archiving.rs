@@ -38,8 +38,8 @@ fn log(folder: &Path, entries: i64, per_hour: i64) {
     writer.checkpoint().unwrap();
 }
 
-fn store(disk: &SimulatedDisk) -> LocalStore {
-    LocalStore::on(Arc::new(disk.clone()), Path::new("/data/archive"))
+fn store(disk: &SimulatedDisk) -> Arc<dyn Store> {
+    Arc::new(LocalStore::on(Arc::new(disk.clone()), Path::new("/data/archive")))
 }
 
 /// Archives until there is no more or something fails.
@@ -114,7 +114,7 @@ fn no_single_fault_keeps_pruning_from_ending_whole() {
     let path = folder.path().join("log");
     log(&path, 600, 280);
     let archive_folder = folder.path().join("archive");
-    let store = LocalStore::new(&archive_folder);
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(&archive_folder));
     let sign = |event: Event| {
         let (mut writer, _) = LogWriter::open(&path, &origin(), key()).unwrap();
         writer.append(&mut [event]).unwrap();

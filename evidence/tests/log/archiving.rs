@@ -1,7 +1,7 @@
 //! Closed stretches of a log become files: each entry in exactly one, whatever dies in between.
 
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use base::{Sha256Digest, Timestamp};
 use evidence::archive::{
@@ -34,8 +34,8 @@ fn sign(log: &Log, mut events: Vec<Event>) {
 }
 
 impl Log {
-    fn archive(&self) -> LocalStore {
-        LocalStore::new(&self.folder.path().join("archive"))
+    fn archive(&self) -> Arc<dyn Store> {
+        Arc::new(LocalStore::new(&self.folder.path().join("archive")))
     }
 
     /// Archives what is due `seconds` after the start, as a gateway does it.
@@ -53,7 +53,7 @@ impl Log {
         }
     }
 
-    fn put_next(&self, store: &dyn Store) -> Result<Option<Bound>, ArchiveError> {
+    fn put_next(&self, store: &Arc<dyn Store>) -> Result<Option<Bound>, ArchiveError> {
         let archiver = Archiver::open(&self.path(), &verifier(), store).unwrap();
         archiver.put_next(archiver.archived_to().unwrap(), Closing::Everything, start())
     }
@@ -167,6 +167,10 @@ impl Store for Liar {
         Ok(Put::New)
     }
 
+    fn replace(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.gives_back.clone())
     }
@@ -196,11 +200,12 @@ fn a_bucket_that_lies_about_success_binds_nothing() {
         (None, "nothing"),
         (Some(b"half".to_vec()), "4 bytes that hash to"),
     ] {
-        let liar = Liar {
+        let liar = Arc::new(Liar {
             gives_back,
             asked: Mutex::default(),
-        };
-        let found = log.put_next(&liar).unwrap_err().to_string();
+        });
+        let store: Arc<dyn Store> = Arc::clone(&liar) as _;
+        let found = log.put_next(&store).unwrap_err().to_string();
         assert!(
             found.starts_with("s3://liar said that it took day=2026-11-21/"),
             "{found}"
@@ -209,6 +214,113 @@ fn a_bucket_that_lies_about_success_binds_nothing() {
             found.contains(words) && found.contains("it lies about success"),
             "{found}"
         );
+        assert_eq!(liar.asked.lock().unwrap().len(), 1);
+    }
+}
+
+/// The root over some leaf hashes (RFC 6962 §2.1).
+fn root_of(leaves: &[Sha256Digest]) -> Sha256Digest {
+    match leaves {
+        [leaf] => *leaf,
+        leaves => {
+            let split = leaves.len().next_power_of_two() / 2;
+            let (left, right) = leaves.split_at(split);
+            let node = [&[1][..], root_of(left).as_bytes(), root_of(right).as_bytes()].concat();
+            Sha256Digest::of(&node)
+        }
+    }
+}
+
+#[test]
+fn a_stranger_to_the_gateways_disk_holds_archive_files_against_what_the_store_shows() {
+    let log = Log::empty();
+    let store = log.archive();
+    let mut shown = 0;
+    for hour in 0..4 {
+        sign(&log, (0..150).map(|_| seen_at(hour * HOUR_S)).collect());
+        log.archive_at(hour * HOUR_S + 61, Closing::Due);
+        let round = evidence::archive::show(&log.path(), &verifier(), &store).unwrap();
+        assert!(round.size > shown && round.tiles > 0);
+        shown = round.size;
+        let again = evidence::archive::show(&log.path(), &verifier(), &store).unwrap();
+        assert_eq!((again.size, again.tiles), (shown, 0));
+    }
+    // From here on nothing of the log's own folder is read.
+    std::fs::remove_dir_all(log.path()).unwrap();
+    let signed = store.get("log/gw-1/checkpoint").unwrap().unwrap();
+    let checkpoint = evidence::Checkpoint::open(&signed, &verifier()).unwrap();
+    let mut leaves = Vec::new();
+    for tile in 0..checkpoint.size().div_ceil(256) {
+        let width = (checkpoint.size() - tile * 256).min(256);
+        let partial = if width < 256 {
+            format!(".p/{width}")
+        } else {
+            String::new()
+        };
+        let bytes = store.get(&format!("log/gw-1/tile/0/{tile:03}{partial}")).unwrap();
+        leaves.extend(
+            bytes
+                .unwrap()
+                .chunks(32)
+                .map(|hash| Sha256Digest::from_bytes(hash.try_into().unwrap())),
+        );
+    }
+    assert_eq!(root_of(&leaves), *checkpoint.root());
+    let mut rows = 0;
+    for file in store.list("").unwrap() {
+        if !file.name.starts_with("day=") {
+            continue;
+        }
+        let archive = Archive::read(store.get(&file.name).unwrap().unwrap()).unwrap();
+        let mut found = archive.rows().unwrap();
+        while let Some((index, entry)) = found.next_row().unwrap() {
+            let leaf = Sha256Digest::of(&[&[0], entry].concat());
+            assert_eq!(leaf, leaves[usize::try_from(index).unwrap()]);
+            rows += 1;
+        }
+    }
+    assert!(rows >= 450, "{rows}");
+}
+
+#[test]
+fn a_log_that_was_rolled_back_does_not_replace_what_the_store_shows() {
+    let log = Log::of(300);
+    let store = log.archive();
+    evidence::archive::show(&log.path(), &verifier(), &store).unwrap();
+    let other = Log::empty();
+    sign(&other, (0..400).map(|number| seen_at(number + 7)).collect());
+    for (log, size) in [(&Log::of(200), 200), (&other, 400)] {
+        let found = evidence::archive::show(&log.path(), &verifier(), &store)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            found.contains(&format!(
+                "shows a checkpoint of 300 entries that this log of {size} does not continue"
+            )),
+            "{found}"
+        );
+    }
+    let shown = store.get("log/gw-1/checkpoint").unwrap().unwrap();
+    assert_eq!(shown, log.read("checkpoint"));
+}
+
+#[test]
+fn what_a_lying_bucket_shows_is_no_checkpoint_of_ours() {
+    let log = Log::of(300);
+    for gives_back in [None, Some(b"half".to_vec())] {
+        let liar = Arc::new(Liar {
+            gives_back,
+            asked: Mutex::default(),
+        });
+        let store: Arc<dyn Store> = Arc::clone(&liar) as _;
+        let found = evidence::archive::show(&log.path(), &verifier(), &store)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            found.starts_with("s3://liar gives back") && found.contains("tile/0/000; it lies about success"),
+            "{found}"
+        );
+        // It was caught at the first tile, long before a checkpoint.
         assert_eq!(liar.asked.lock().unwrap().len(), 1);
     }
 }

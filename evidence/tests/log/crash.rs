@@ -19,16 +19,17 @@ use evidence::{Checkpoint, Draft, Flush, Flushed, Integrity, LogWriter, Seal, Se
 
 use super::{Log, event, events, key, origin, verifier};
 
-const CHILD_FOLDER: &str = "BAILIWICK_CRASH_CHILD";
-const ROUNDS: u64 = 30;
+pub const CHILD_FOLDER: &str = "BAILIWICK_CRASH_CHILD";
+pub const ROUNDS: u64 = 30;
 /// A log is begun anew after so many rounds, so that late rounds do not verify ever longer logs.
 const ROUNDS_OF_ONE_LOG: u64 = 50;
 
 /// A small generator, so that a failing round can be run again.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
         // xorshift64*; Marsaglia 2003, Vigna 2016.
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -149,6 +150,11 @@ fn crash_child_with_threads() {
     }
 }
 
+/// A number from the environment.
+pub fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     kills: u64,
@@ -161,7 +167,6 @@ struct Counts {
 
 #[test]
 fn a_killed_writer_loses_nothing_that_it_acknowledged() {
-    let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let rounds = number("BAILIWICK_CRASH_ROUNDS", ROUNDS);
     let mut dice = Dice(number("BAILIWICK_CRASH_SEED", 0x5eed));
     let mut counts = Counts::default();
@@ -233,7 +238,7 @@ fn rounds_of_one_log(log: &Log, rounds: u64, dice: &mut Dice, counts: &mut Count
 }
 
 /// Runs a child for a while, kills it, and returns the sizes that it acknowledged and signed.
-fn run_and_kill(log: &Log, child: &str, dice: &mut Dice) -> (u64, u64) {
+pub fn run_and_kill(log: &Log, child: &str, dice: &mut Dice) -> (u64, u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", child, "--ignored", "--nocapture"])
         .env(CHILD_FOLDER, log.path())

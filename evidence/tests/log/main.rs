@@ -8,6 +8,7 @@
 
 extern crate bailiwick_evidence as evidence;
 
+mod archive_crash;
 mod archiving;
 mod crash;
 mod golden;
@@ -112,7 +113,10 @@ impl Log {
     }
 
     fn verify_held(&self, held: Option<Checkpoint>) -> Verification {
-        let options = VerifyOptions { held };
+        let options = VerifyOptions {
+            held,
+            ..VerifyOptions::default()
+        };
         verify_log(&self.path(), &verifier(), &options, &mut |_| {}).unwrap()
     }
 }

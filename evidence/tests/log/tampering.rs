@@ -374,7 +374,10 @@ fn a_held_checkpoint_of_another_log_is_a_mistake_and_says_so() {
     drop(LogWriter::open(&other.path(), &theirs, key()).unwrap());
     let their_verifier = NoteVerifier::new("acme/gw-2", &key().public()).unwrap();
     let held = Checkpoint::open(&other.read("checkpoint"), &their_verifier).unwrap();
-    let options = VerifyOptions { held: Some(held) };
+    let options = VerifyOptions {
+        held: Some(held),
+        ..VerifyOptions::default()
+    };
     let found = verify_log(&log().path(), &verifier(), &options, &mut |_| {});
     assert!(matches!(found, Err(VerifyError::HeldOther { .. })));
 }

@@ -300,6 +300,7 @@ fn a_range_is_verified_without_the_rest() {
     let log = Log::of(700);
     let options = VerifyOptions {
         held: Some(checkpoint(&Log::of(800)).checkpoint().clone()),
+        ..VerifyOptions::default()
     };
     let found = VerifiedLog::open_range(&log.path(), &verifier(), &options, 0..5, &mut |_| {});
     assert!(matches!(found, Err(NotVerified::Tampered(_))));

@@ -277,6 +277,8 @@ fn who_called() -> Result<()> {
     let folder = world.path("archive");
     let output = folder.display().to_string();
     export(&world, &["--format", "parquet", "--output", &output])?.expect(0)?;
+    world.ok(["evidence", "archive", "--all"])?;
+    let archive = world.site().join("data/archive").display().to_string();
     let readme = std::fs::read_to_string(bailiwick_tests::workspace().join("README.md"))?;
     let line = readme
         .lines()
@@ -284,15 +286,17 @@ fn who_called() -> Result<()> {
         .context("README.md asks DuckDB who called paste.example")?;
     let query = line.split('"').nth(1).context("a query in quotation marks")?;
     // Last month, for somebody who asks next month.
-    let query = query
-        .replace("data/archive", &output)
-        .replace("current_date", "(current_date + INTERVAL 1 MONTH)");
+    let query = query.replace("current_date", "(current_date + INTERVAL 1 MONTH)");
     let script = "import duckdb, json, sys; print(json.dumps([[str(v) for v in row] for row in duckdb.sql(sys.argv[1]).fetchall()]))";
-    let told = run(Peer::Readers.command().args(["-c", script, &query]))?
-        .expect(0)?
-        .json()?;
-    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
-    assert_eq!(told[0][0], plugin.id.as_str(), "{told}");
+    // What was exported, and the archive itself.
+    for folder in [&output, &archive] {
+        let query = query.replace("data/archive", folder);
+        let told = run(Peer::Readers.command().args(["-c", script, &query]))?
+            .expect(0)?
+            .json()?;
+        assert_eq!(told.as_array().map(Vec::len), Some(1), "{folder}: {told}");
+        assert_eq!(told[0][0], plugin.id.as_str(), "{folder}: {told}");
+    }
     let wrong = export(
         &world,
         &[

@@ -11,6 +11,7 @@ mod adversarial_targets;
 mod archive;
 mod bad_documents;
 mod bad_evidence;
+mod bucket;
 mod bundles;
 mod canary;
 mod check;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("archive", archive::SCENARIOS),
+        ("bucket", bucket::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("adversarial_http2", adversarial_http2::SCENARIOS),
         ("adversarial_evidence", adversarial_evidence::SCENARIOS),

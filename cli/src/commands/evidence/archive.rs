@@ -1,12 +1,15 @@
 //! `bailiwick evidence archive`: closed stretches of the log become files for good, by hand.
 
 use anyhow::Context as _;
-use evidence::archive::Closing;
+use control::api::types::{ArchiveRequest, ArchivedView};
+use evidence::archive::{Closing, show};
 use evidence::{LogWriter, OpenError};
-use serde::Serialize;
 
+use super::super::who;
+use crate::client::Client;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::house::archive_keeper::file_view;
 use crate::house::logs::{self, LogPlace};
 use crate::house::{archive, own_log};
 use crate::output::{self, Format};
@@ -16,7 +19,7 @@ use crate::trust_file;
 ///
 /// Hours that are over, and every 50,000 events, become Parquet files that give each entry back bit for
 /// bit; an `archived` entry binds each. A running gateway does this by itself with `archive = true`
-/// under [evidence].
+/// under [evidence], and once more when it is asked to here.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ArchiveArgs {
@@ -25,27 +28,29 @@ pub struct ArchiveArgs {
     all: bool,
 }
 
-#[derive(Serialize)]
-struct ArchiveView {
-    origin: String,
-    archive: String,
-    files: Vec<FileView>,
-}
-
-#[derive(Serialize)]
-struct FileView {
-    file: String,
-    sha256: String,
-    entries_from: u64,
-    entries_to: u64,
-    bytes: Option<u64>,
-}
-
-/// Runs `bailiwick evidence archive`.
+/// Runs `bailiwick evidence archive`: in this process, or by the gateway that has the log.
 ///
 /// # Errors
-/// The log is in use or cannot be read, or the archive cannot be written.
-pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+/// The log cannot be read, or the archive cannot be written.
+pub async fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let view = match open(config)? {
+        Some(writer) => here(args, config, writer)?,
+        None => {
+            let request = ArchiveRequest {
+                all: args.all,
+                who: who(),
+            };
+            Client::running(config)
+                .await?
+                .post("/v1/archive", &request)
+                .await?
+        }
+    };
+    output::print(format, &view, || text(&view))?;
+    Ok(Exit::Done)
+}
+
+fn here(args: &ArchiveArgs, config: &Config, mut writer: LogWriter) -> anyhow::Result<ArchivedView> {
     let closing = if args.all {
         Closing::Everything
     } else {
@@ -53,29 +58,20 @@ pub fn run(args: &ArchiveArgs, config: &Config, format: Format) -> anyhow::Resul
     };
     let store = archive::store(config);
     let place = own_log(config)?;
-    let mut writer = open(config)?;
     writer.checkpoint()?;
-    let files = archive::archive_all(&place.folder, &place.verifier, store.as_ref(), closing, |event| {
+    let files = archive::archive_all(&place.folder, &place.verifier, &store, closing, |event| {
         writer.append(&mut [event])?;
         writer.checkpoint()?;
         Ok(())
     })?;
-    let view = ArchiveView {
-        origin: place.origin.clone(),
+    if config.file.evidence.publish_log {
+        show(&place.folder, &place.verifier, &store)?;
+    }
+    Ok(ArchivedView {
+        origin: place.origin,
         archive: store.place(),
-        files: files
-            .into_iter()
-            .map(|bound| FileView {
-                file: bound.name.to_string(),
-                sha256: bound.sha256.to_hex(),
-                entries_from: bound.name.entries().start,
-                entries_to: bound.name.entries().end,
-                bytes: bound.size_bytes,
-            })
-            .collect(),
-    };
-    output::print(format, &view, || text(&view))?;
-    Ok(Exit::Done)
+        files: files.iter().map(file_view).collect(),
+    })
 }
 
 /// Where the configured gateway's log is.
@@ -87,32 +83,36 @@ pub(super) fn own_log(config: &Config) -> anyhow::Result<LogPlace> {
     own.context("the configured gateway has no log")
 }
 
-/// The log of a gateway that does not run.
-pub(super) fn open(config: &Config) -> anyhow::Result<LogWriter> {
+/// The log, unless a gateway that runs has it.
+pub(super) fn open(config: &Config) -> anyhow::Result<Option<LogWriter>> {
     let folder = config.log_dir();
     anyhow::ensure!(
         folder.join("checkpoint").exists(),
         "{} holds no log yet; start the gateway with: bailiwick serve",
         folder.display()
     );
-    let (writer, gap) = own_log::open(config).map_err(|error| {
-        if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(OpenError::Locked { .. }))) {
-            error.context(
-                "the gateway runs, and does this by itself with archive and keep_entries under [evidence]; stop it to do it by hand",
-            )
-        } else {
-            error
+    let (writer, gap) = match own_log::open(config) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let is_locked = |cause: &(dyn std::error::Error + 'static)| {
+                matches!(cause.downcast_ref(), Some(OpenError::Locked { .. }))
+            };
+            return if error.chain().any(is_locked) {
+                Ok(None)
+            } else {
+                Err(error)
+            };
         }
-    })?;
+    };
     anyhow::ensure!(
         gap.is_none(),
         "the log in {} cannot be written; see the warning above",
         folder.display()
     );
-    Ok(writer)
+    Ok(Some(writer))
 }
 
-fn text(view: &ArchiveView) -> String {
+fn text(view: &ArchivedView) -> String {
     if view.files.is_empty() {
         return format!(
             "{}: nothing is due; --all archives the hour under way too",

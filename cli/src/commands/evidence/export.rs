@@ -177,6 +177,7 @@ pub fn open(place: &LogPlace, panel: &Panel) -> anyhow::Result<VerifiedLog> {
     }
     let options = VerifyOptions {
         held: held.first().map(|held| held.cosigned.checkpoint().clone()),
+        archive: place.archive.clone(),
     };
     let opened = VerifiedLog::open_range(&place.folder, &place.verifier, &options, 0..0, &mut |_| {});
     opened.map_err(|error| match error {
@@ -191,6 +192,9 @@ pub fn open(place: &LogPlace, panel: &Panel) -> anyhow::Result<VerifiedLog> {
 /// What it means that entries were not read on.
 pub fn refused(place: &LogPlace, error: EntriesError) -> anyhow::Error {
     match &error {
+        EntriesError::Read(ReadError::Unreadable(away)) if away.is_elsewhere() => {
+            Unknowable(format!("{:#}", anyhow::Error::from(error))).into()
+        }
         EntriesError::Read(ReadError::Unreadable(_)) => error.into(),
         EntriesError::Read(ReadError::Pruned { .. }) => Unknowable(error.to_string()).into(),
         EntriesError::Read(ReadError::Changed { file }) => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use evidence::witness::Cosigned;
-use evidence::{Event, EventKind, EventProof, NotVerified, VerifiedLog};
+use evidence::{Event, EventKind, EventProof, NotVerified, VerifiedLog, VerifyOptions};
 use serde::Serialize;
 
 use super::super::filter;
@@ -77,14 +77,21 @@ pub fn run(
         .iter()
         .find(|place| place.gateway == *gateway)
         .with_context(|| format!("this site has no log of a gateway {gateway:?}"))?;
-    let log = VerifiedLog::open(&place.folder, &place.verifier).map_err(|error| match error {
-        NotVerified::Unseen(_) => anyhow::Error::from(Unknowable(error.to_string())),
-        error => Refused {
-            code: "not_verified".to_owned(),
-            message: error.to_string(),
-        }
-        .into(),
-    })?;
+    let options = VerifyOptions {
+        archive: place.archive.clone(),
+        ..VerifyOptions::default()
+    };
+    let log =
+        VerifiedLog::open_with(&place.folder, &place.verifier, &options, &mut |_| {}).map_err(|error| {
+            match error {
+                NotVerified::Unseen(_) => anyhow::Error::from(Unknowable(error.to_string())),
+                error => Refused {
+                    code: "not_verified".to_owned(),
+                    message: error.to_string(),
+                }
+                .into(),
+            }
+        })?;
     let cosigned = cosigned(place, &Panel::of_site(&config, &trust)?, &log);
     let indices = wanted(args, &log)?;
     let many = indices.len() > 1;

@@ -1,9 +1,12 @@
 //! `bailiwick evidence prune`: entries that the archive has need not stay beside their hashes.
 
-use evidence::archive::{Pruned, Pruner};
-use serde::Serialize;
+use control::api::types::{PruneRequest, PrunedView};
+use evidence::LogWriter;
+use evidence::archive::Pruner;
 
+use super::super::who;
 use super::archive::{open, own_log};
+use crate::client::Client;
 use crate::clock;
 use crate::config::{Config, keep_s};
 use crate::exit::Exit;
@@ -26,57 +29,60 @@ pub struct PruneArgs {
     dry_run: bool,
 }
 
-#[derive(Serialize)]
-struct PruneView {
-    origin: String,
-    archive: String,
-    dry_run: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entries_from: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entries_to: Option<u64>,
-    /// Files of entries that were removed, also those that an interrupted round had left.
-    bundles_removed: u64,
-}
-
-/// Runs `bailiwick evidence prune`.
+/// Runs `bailiwick evidence prune`: in this process, or by the gateway that has the log.
 ///
 /// # Errors
-/// The log is in use or cannot be read, or the archive does not give back what it is to hold.
-pub fn run(args: &PruneArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
+/// The log cannot be read, or the archive does not give back what it is to hold.
+pub async fn run(args: &PruneArgs, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let configured = config.keep_entries_s().map_err(anyhow::Error::msg)?;
     let Some(keep_s) = args.keep.or(configured) else {
         anyhow::bail!("nothing says how long entries stay; use --keep 30d, or keep_entries under [evidence]");
     };
+    let view = match open(config)? {
+        Some(writer) => here(keep_s, args.dry_run, config, writer)?,
+        None => {
+            let request = PruneRequest {
+                keep_s: u32::try_from(keep_s).unwrap_or(u32::MAX),
+                dry_run: args.dry_run,
+                who: who(),
+            };
+            Client::running(config)
+                .await?
+                .post("/v1/archive/prune", &request)
+                .await?
+        }
+    };
+    output::print(format, &view, || text(&view))?;
+    Ok(Exit::Done)
+}
+
+fn here(keep_s: i64, dry_run: bool, config: &Config, mut writer: LogWriter) -> anyhow::Result<PrunedView> {
     let store = archive::store(config);
     let place = own_log(config)?;
-    let mut writer = open(config)?;
     writer.checkpoint()?;
-    let due = Pruner::open(&place.folder, &place.verifier, store.as_ref())?
-        .due(clock::now().plus_seconds(-keep_s))?;
+    let due =
+        Pruner::open(&place.folder, &place.verifier, &store)?.due(clock::now().plus_seconds(-keep_s))?;
     let mut bundles_removed = 0;
-    if !args.dry_run {
+    if !dry_run {
         if let Some(pruned) = due {
             writer.append(&mut [pruned.event(clock::now(), &place.gateway)])?;
             writer.checkpoint()?;
         }
-        let pruner = Pruner::open(&place.folder, &place.verifier, store.as_ref())?;
+        let pruner = Pruner::open(&place.folder, &place.verifier, &store)?;
         bundles_removed = pruner.remove(&archive::place_beside(config))?;
     }
-    let view = PruneView {
+    Ok(PrunedView {
         origin: place.origin,
         archive: store.place(),
-        dry_run: args.dry_run,
+        dry_run,
         entries_from: due.map(|pruned| pruned.from),
         entries_to: due.map(|pruned| pruned.to),
         bundles_removed,
-    };
-    output::print(format, &view, || text(&view, due))?;
-    Ok(Exit::Done)
+    })
 }
 
-fn text(view: &PruneView, due: Option<Pruned>) -> String {
-    let Some(Pruned { from, to }) = due else {
+fn text(view: &PrunedView) -> String {
+    let (Some(from), Some(to)) = (view.entries_from, view.entries_to) else {
         return format!("{}: nothing may go yet", view.origin);
     };
     let (went, last) = (if view.dry_run { "would go" } else { "went" }, to - 1);

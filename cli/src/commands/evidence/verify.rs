@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::super::vkey;
 use super::witnessing::{Held, Panel, WitnessesView};
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, Unknowable};
 use crate::house::logs::{self, LogPlace};
 use crate::output::{self, Format};
 use crate::{files, trust_file};
@@ -157,6 +157,7 @@ fn places(
         origin,
         folder: dir.clone(),
         verifier,
+        archive: None,
     };
     let panel = Panel {
         quorum: evidence::witness::Quorum::new(witnesses, needed).context("--quorum")?,
@@ -175,6 +176,7 @@ fn verify_one(place: &LogPlace, panel: &Panel, args: &VerifyArgs, quiet: bool) -
     };
     let options = VerifyOptions {
         held: held.first().map(|held| held.cosigned.checkpoint().clone()),
+        archive: place.archive.clone(),
     };
     let opened = match &args.range {
         None => VerifiedLog::open_with(&place.folder, &place.verifier, &options, &mut report),
@@ -192,6 +194,9 @@ fn verify_one(place: &LogPlace, panel: &Panel, args: &VerifyArgs, quiet: bool) -
         Err(NotVerified::Tampered(verification) | NotVerified::Unseen(verification)) => *verification,
         Err(NotVerified::Verify(VerifyError::NoLog { .. })) => {
             return Ok(gone(place, panel, held.first(), forged));
+        }
+        Err(NotVerified::Verify(VerifyError::Unreadable(away))) if away.is_elsewhere() => {
+            return Err(Unknowable(format!("{:#}", anyhow::Error::from(away))).into());
         }
         Err(NotVerified::Verify(error)) => return Err(error.into()),
     };

@@ -60,7 +60,10 @@ pub fn read(log: &Log, form: Form, from: u64, held: Option<&str>) -> anyhow::Res
     let opened = VerifiedLog::open_range(
         &log.folder,
         &log.verifier,
-        &VerifyOptions { held },
+        &VerifyOptions {
+            held,
+            archive: log.archive.clone(),
+        },
         0..0,
         &mut |_| {},
     )?;
@@ -119,7 +122,10 @@ pub fn claimed_size(log: &Log) -> u64 {
 
 /// When an entry was written, as the log says.
 pub fn time_of(log: &Log, index: u64) -> Option<Timestamp> {
-    let events = UnverifiedReader::new(&log.folder, index).read_on().ok()?;
+    let events = UnverifiedReader::new(&log.folder, index)
+        .with_archive(log.archive.clone())
+        .read_on()
+        .ok()?;
     events.first().map(|(_, event)| event.time)
 }
 

@@ -13,11 +13,10 @@ use evidence::export::Form;
 use http::{Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batch::Batch;
-use super::syslog::connect;
 use crate::export_config::Peer;
+use crate::outgoing::connect;
 
 /// From the lookup to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,8 +103,3 @@ impl HttpSink {
         Ok(status)
     }
 }
-
-/// A way to a peer, encrypted or not.
-pub trait Way: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Way for T {}

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use base::Timestamp;
+use evidence::archive::Store;
 use evidence::export::Form;
 use seal::note::NoteVerifier;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,8 @@ pub struct Log {
     pub folder: PathBuf,
     /// Its key.
     pub verifier: NoteVerifier,
+    /// What reaches its archive, where that is a bucket.
+    pub archive: Option<Arc<dyn Store>>,
 }
 
 /// The exporters of the configuration.
@@ -76,6 +79,7 @@ pub fn open(config: &Config, log: NoteVerifier) -> anyhow::Result<Vec<Exporter>>
     let log = Arc::new(Log {
         folder: config.log_dir(),
         verifier: log,
+        archive: super::archive::elsewhere(config),
     });
     config
         .file

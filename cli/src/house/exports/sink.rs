@@ -1,12 +1,8 @@
 //! Receivers, whatever they are: something that takes batches and says how far it has them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use super::batch::Batch;
 use super::file;
@@ -15,6 +11,7 @@ use super::syslog::SyslogSink;
 use crate::config::Config;
 use crate::export_config::{ExportConfig, Receiver};
 use crate::files;
+use crate::outgoing::tls_client;
 
 /// Larger files hold no tokens.
 const MAX_TOKEN_BYTES: usize = 1 << 16;
@@ -40,7 +37,8 @@ impl Sink {
     /// # Errors
     /// The token or the authorities cannot be read.
     pub fn open(config: &Config, export: &ExportConfig, receiver: &Receiver) -> anyhow::Result<Self> {
-        let tls = |wanted: bool| wanted.then(|| tls(config, export)).transpose();
+        let authorities = export.ca_file.as_ref().map(|file| config.resolve(file));
+        let tls = |wanted: bool| wanted.then(|| tls_client(authorities.as_deref())).transpose();
         Ok(match receiver {
             Receiver::File(path) => Self::File {
                 path: config.resolve(path),
@@ -117,31 +115,4 @@ fn token(path: &std::path::Path) -> anyhow::Result<String> {
         .with_context(|| format!("cannot read {} (token_file)", path.display()))?;
     let text = String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))?;
     Ok(text.trim().to_owned())
-}
-
-/// What is believed of a receiver's certificate.
-fn tls(config: &Config, export: &ExportConfig) -> anyhow::Result<Arc<rustls::ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let Some(file) = export.ca_file.as_ref().map(|file| config.resolve(file)) else {
-        return Ok(Arc::new(builder.with_platform_verifier()?.with_no_client_auth()));
-    };
-    let mut roots = rustls::RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(&file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read {} (ca_file)", file.display()))?;
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .with_context(|| format!("{} (ca_file)", file.display()))?;
-    }
-    anyhow::ensure!(
-        !roots.is_empty(),
-        "{} holds no certificate (ca_file)",
-        file.display()
-    );
-    Ok(Arc::new(
-        builder.with_root_certificates(roots).with_no_client_auth(),
-    ))
 }

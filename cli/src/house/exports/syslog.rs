@@ -13,21 +13,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use evidence::EventKind;
 use futures_util::FutureExt as _;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::batch::{Batch, Line};
-use super::http::Way;
 use crate::export_config::Peer;
+use crate::outgoing::{Way, connect};
 
-/// From the lookup to the established connection.
-const CONNECTING: Duration = Duration::from_secs(10);
 /// How long a batch may take to be written.
 const WRITING: Duration = Duration::from_secs(30);
-/// How long bytes may stay unacknowledged (tcp(7), `TCP_USER_TIMEOUT`).
-const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 /// How long the connection must have stood after bytes were written for them to count.
 const STOOD: Duration = Duration::from_secs(6);
 /// local0 (RFC 5424 §6.2.1).
@@ -136,29 +129,6 @@ impl SyslogSink {
             }
         }
     }
-}
-
-/// A connection to a peer, over TLS where it is given.
-///
-/// # Errors
-/// It cannot be made in time.
-pub async fn connect(peer: &Peer, tls: Option<&Arc<rustls::ClientConfig>>) -> anyhow::Result<Box<dyn Way>> {
-    let connecting = async {
-        let stream = TcpStream::connect((peer.host.as_str(), peer.port)).await?;
-        stream.set_nodelay(true)?;
-        let socket = socket2::SockRef::from(&stream);
-        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        let Some(tls) = tls else {
-            return anyhow::Ok(Box::new(stream) as Box<dyn Way>);
-        };
-        let name = ServerName::try_from(peer.host.clone())?;
-        let connector = TlsConnector::from(Arc::clone(tls));
-        Ok(Box::new(connector.connect(name, stream).await?) as Box<dyn Way>)
-    };
-    tokio::time::timeout(CONNECTING, connecting)
-        .await
-        .with_context(|| format!("cannot connect to {peer} within {} s", CONNECTING.as_secs()))?
-        .with_context(|| format!("cannot connect to {peer}"))
 }
 
 /// `MSG-LEN SP SYSLOG-MSG`, the message as RFC 5424 §6 writes it.

@@ -222,6 +222,7 @@ impl Tail {
         }
         let options = VerifyOptions {
             held: self.held.clone(),
+            archive: self.place.archive.clone(),
         };
         let range = self.next..u64::MAX;
         let opened = VerifiedLog::open_range(

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use lease::{Lease, LeaseWatch};
 use summary::summary;
 
+use super::budgets::Budgets;
 use super::site::{HouseSite, Kept, LOGS_READ, LogMark};
 use crate::clock;
 use crate::config::Config;
@@ -64,6 +65,8 @@ pub struct HouseNights {
     last_cut: Mutex<Option<ListPublished>>,
     /// How far the audit under way is.
     progress: Arc<Mutex<Option<AuditProgress>>>,
+    /// How much disk the evidence takes.
+    budgets: Arc<Budgets>,
 }
 
 /// What a night is asked for.
@@ -84,7 +87,7 @@ impl Order {
 
 impl HouseNights {
     /// Nights that write to `readers` and ring `bell` when letters were queued.
-    pub fn new(config: &Config, readers: Option<Readers>, bell: Arc<Notify>) -> Self {
+    pub fn new(config: &Config, readers: Option<Readers>, bell: Arc<Notify>, budgets: Arc<Budgets>) -> Self {
         Self {
             config: config.clone(),
             readers,
@@ -94,6 +97,7 @@ impl HouseNights {
             at_work: tokio::sync::Mutex::default(),
             last_cut: Mutex::default(),
             progress: Arc::default(),
+            budgets,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The night as a whole: its summary, signed, beside the list of all its reports.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use reports::SignedFile;
 use reports::mail::Night;
@@ -32,6 +33,8 @@ impl HouseNights {
         let mut notices = notices(&judged.outcome);
         notices.extend(self.unreachable_owners(now).await?);
         notices.extend(self.overdue_appeals().await?);
+        let budgets = Arc::clone(&self.budgets);
+        notices.extend(tokio::task::spawn_blocking(move || budgets.notices()).await?);
         let weeks = self.office().store().weeks(now.plus_seconds(-WEEKS_S)).await?;
         let week = |record: control::store::WeekRecord| Week {
             from: record.from,
