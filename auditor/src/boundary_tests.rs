@@ -1,7 +1,7 @@
 //! Boundaries: whatever runs out or comes in force within a day is judged at each moment by what was in
 //! force then.
 
-use base::{PolicyException, Reason, Severity, Sha256Digest, Timestamp, Verdict};
+use base::{Backing, PolicyException, Reason, Severity, Sha256Digest, Timestamp, Verdict};
 use evidence::EventKind::{Close, Open};
 
 use crate::script::{about, at, run, visit};
@@ -72,6 +72,7 @@ fn let_pass_until_noon() -> Stage {
             why: "until 2.0 ships".to_owned(),
             signed_by: ["ada".to_owned(), "bob".to_owned()],
             until: at(NOON_S),
+            backing: Backing::Signed,
         }];
     })
 }

@@ -1,7 +1,7 @@
 //! Findings beside the destination: classes of data, libraries, limits, exceptions, and whose manifest
 //! counts.
 
-use base::{AutomaticAction, PolicyException, Reason, RefusalReason, Severity, Tier, Verdict};
+use base::{AutomaticAction, Backing, PolicyException, Reason, RefusalReason, Severity, Tier, Verdict};
 use evidence::EventKind::Open;
 use manifests::{Limits, Manifest};
 
@@ -370,6 +370,7 @@ fn exception(until: i64, to: Option<&str>) -> PolicyException {
         why: "until 2.0 ships".to_owned(),
         signed_by: ["ada".to_owned(), "bob".to_owned()],
         until: at(until),
+        backing: Backing::Signed,
     }
 }
 
@@ -394,6 +395,27 @@ fn an_exception_lets_pass_and_still_shows_what_it_let_pass() {
         "{}",
         report.findings[0].fix
     );
+}
+
+#[test]
+fn an_exception_that_two_people_did_not_sign_lets_nothing_pass_and_runs_out_unnoticed() {
+    for backing in [
+        Backing::Unknown,
+        Backing::Lacking {
+            what: "only ada signed it".to_owned(),
+        },
+    ] {
+        let night = |until| {
+            excepted(PolicyException {
+                backing: backing.clone(),
+                ..exception(until, Some("evil.example"))
+            })
+        };
+        assert_eq!(night(2 * NIGHT_S).verdict("p"), Verdict::NonConforming);
+        assert_eq!(night(2 * NIGHT_S).quarantined_by_night(), ["p"]);
+        let lapsed = night(-1).report("p", None);
+        assert_eq!(reasons(&lapsed), [(Reason::UndeclaredHost, Severity::High)]);
+    }
 }
 
 #[test]

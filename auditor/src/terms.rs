@@ -57,9 +57,10 @@ pub struct InvalidException {
 }
 
 impl Waiver {
-    /// All exceptions of a policy.
+    /// All exceptions of a policy that two people signed. The others let nothing pass.
     pub(crate) fn all(policy: &Policy) -> Result<Vec<Self>, InvalidException> {
         let exceptions = policy.exceptions.iter().enumerate();
+        let exceptions = exceptions.filter(|(_, exception)| exception.is_signed());
         exceptions
             .map(|(at, exception)| {
                 let to = exception.to.as_ref().map(|text| text.parse()).transpose();

@@ -33,7 +33,8 @@ pub use event_words::{DialResult, DnsResult, Outcome, RefusalReason, SniVisibili
 pub use host::{Host, HostName, InvalidHost};
 pub use plugin_id::{InvalidPluginId, PluginId};
 pub use policy::{
-    AutomaticAction, BreachClause, InvalidPolicy, MAX_WINDOW_CONNECTIONS, Policy, PolicyException, TierPolicy,
+    AutomaticAction, Backing, BreachClause, InvalidPolicy, MAX_WINDOW_CONNECTIONS, Policy, PolicyException,
+    TierPolicy,
 };
 pub use port::{InvalidPort, Port};
 pub use reason::{Reason, Severity, ShownBy};

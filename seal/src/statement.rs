@@ -24,6 +24,8 @@ pub enum PredicateType {
     Crl,
     /// A site's policy, signed by its certifier.
     Policy,
+    /// An exception of a policy, signed by one of the two who stand behind it.
+    PolicyException,
     /// The summary of a night, signed by the auditor.
     NightSummary,
     /// The end of a breach: the build that mended it, signed by the auditor.
@@ -39,6 +41,7 @@ impl PredicateType {
             Self::ConformanceReport => "https://bailiwick.dev/conformance-report/v1",
             Self::Crl => "https://bailiwick.dev/crl/v1",
             Self::Policy => "https://bailiwick.dev/policy/v1",
+            Self::PolicyException => "https://bailiwick.dev/policy-exception/v1",
             Self::NightSummary => "https://bailiwick.dev/night-summary/v1",
             Self::Remediation => "https://bailiwick.dev/remediation/v1",
         }

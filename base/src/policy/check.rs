@@ -222,6 +222,7 @@ mod tests {
             why: "until 2.0 ships".into(),
             signed_by: ["ada".into(), "bob".into()],
             until: "2026-12-01T00:00:00Z".parse().unwrap(),
+            backing: crate::Backing::Unknown,
         };
         let check = |change: fn(&mut PolicyException)| {
             let mut exception = exception.clone();

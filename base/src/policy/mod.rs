@@ -15,7 +15,7 @@ use crate::{Reason, Tier};
 
 pub use check::InvalidPolicy;
 pub use clause::{AutomaticAction, BreachClause, MAX_WINDOW_CONNECTIONS};
-pub use exception::PolicyException;
+pub use exception::{Backing, PolicyException};
 
 /// The policy of one site.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

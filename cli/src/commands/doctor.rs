@@ -115,6 +115,13 @@ fn policy(config: &Config) -> anyhow::Result<String> {
         Some(signer) => format!("signed by {signer}"),
         None => "not signed".to_owned(),
     };
+    for (at, exception) in policy.exceptions.iter().enumerate() {
+        if let base::Backing::Lacking { what } = &exception.backing {
+            anyhow::bail!(
+                "exceptions[{at}] lets nothing pass: {what}; see: bailiwick policy sign-exception --help"
+            );
+        }
+    }
     Ok(format!(
         "version {}, {signed}, plugins without a chosen tier are in {}",
         policy.version, policy.default_tier

@@ -19,6 +19,7 @@ pub mod kill;
 pub mod manifest;
 mod plugins;
 pub mod policy;
+mod policy_exception;
 mod reload;
 pub mod remediation;
 pub mod report;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use base::{BreachClause, Policy, Sha256Digest, Tier};
+use base::{Backing, BreachClause, Policy, Sha256Digest, Tier};
 use clap::Subcommand;
 use control::policy::{
     PolicyChange, PolicyInForce, PolicyLint, PolicySignature, difference, lint, sign, signature_path,
@@ -17,6 +17,8 @@ use crate::config::Config;
 use crate::exit::{Exit, Refused};
 use crate::output::{self, Format};
 use crate::{clock, files, trust_file};
+
+use super::policy_exception::{self, Signing};
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
@@ -38,6 +40,28 @@ pub enum PolicyCommand {
         /// The certifier's private key [default: the site's]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+    },
+    /// Sign an exception, as one of the two whom it names; it counts once both did
+    SignException {
+        /// Which one, counted from 0 [default: the only one]
+        number: Option<usize>,
+        /// The policy [default: the site's]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// The private key of an operator or the certifier [default: the site's operator]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Where the signature goes [default: beside the policy]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Put a signature of an exception that was made elsewhere beside the policy
+    AddSignature {
+        /// The signature
+        signature: PathBuf,
+        /// The policy [default: the site's]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
     /// Verify a policy's signature
     Verify {
@@ -130,13 +154,50 @@ pub fn run(
             let config = config()?;
             show(&config.policy_path(), &in_force(&config)?, format)
         }
-        PolicyCommand::Lint { policy } => check(&named(policy)?, format),
+        PolicyCommand::Lint { policy } => {
+            let path = named(policy)?;
+            let read = PolicyInForce::read(&path)?;
+            // Without a trust root nobody knows who may sign; everything else can be looked at.
+            let trust = config()
+                .ok()
+                .and_then(|config| trust_file::read(&config.trust_root_path()).ok());
+            check(
+                &trust.map_or_else(|| read.clone(), |trust| read.clone().with_backing(&path, &trust)),
+                format,
+            )
+        }
         PolicyCommand::Sign { policy, key } => {
             let key = match key {
                 Some(key) => key.clone(),
                 None => config()?.key_path(Role::Certifier),
             };
             write_signature(&named(policy)?, &key, format)
+        }
+        PolicyCommand::SignException {
+            number,
+            policy,
+            key,
+            out,
+        } => {
+            let key = match key {
+                Some(key) => key.clone(),
+                None => config()?.key_path(Role::Operator),
+            };
+            let signing = Signing {
+                policy: &named(policy)?,
+                number: *number,
+                key: &key,
+                out: out.as_deref(),
+            };
+            // Whoever signs elsewhere has the policy and a key, and perhaps no trust root.
+            let trust = config()
+                .ok()
+                .and_then(|config| trust_file::read(&config.trust_root_path()).ok());
+            policy_exception::sign(&signing, trust.as_ref(), format)
+        }
+        PolicyCommand::AddSignature { signature, policy } => {
+            let trust = trust_file::read(&config()?.trust_root_path())?;
+            policy_exception::add(&named(policy)?, signature, &trust, format)
         }
         PolicyCommand::Verify { policy } => verify(named(policy)?, &config()?, format),
         PolicyCommand::Diff { old, new } => {
@@ -191,12 +252,16 @@ fn text(view: &ShowView<'_>) -> String {
     for exception in &policy.exceptions {
         let reasons: Vec<&str> = exception.reasons.iter().map(|reason| reason.as_str()).collect();
         let to = exception.to.as_deref().unwrap_or("anywhere");
+        let signed = match &exception.backing {
+            Backing::Signed => format!("signed by {}", exception.signers()),
+            Backing::Lacking { what } => format!("lets nothing pass, since {what}"),
+            Backing::Unknown => format!("to be signed by {}", exception.signers()),
+        };
         lines.push(output::for_terminal(&format!(
-            "  {}: {} to {to} until {}, signed by {}: {}",
+            "  {}: {} to {to} until {}, {signed}: {}",
             exception.plugin_id,
             reasons.join(", "),
             exception.until,
-            exception.signers(),
             exception.why
         )));
     }
@@ -228,8 +293,7 @@ fn sentence(name: &str, clause: &BreachClause) -> String {
     ))
 }
 
-fn check(path: &Path, format: Format) -> anyhow::Result<Exit> {
-    let read = PolicyInForce::read(path)?;
+fn check(read: &PolicyInForce, format: Format) -> anyhow::Result<Exit> {
     let lints = lint(&read.policy, clock::now());
     let view = LintView {
         ok: lints.iter().all(|lint| lint.severity == Severity::Note),

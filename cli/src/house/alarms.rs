@@ -104,7 +104,7 @@ impl HouseNights {
             tier: plugin
                 .as_ref()
                 .and_then(|plugin| plugin.tier)
-                .unwrap_or(office.policy()?.policy.default_tier),
+                .unwrap_or(office.policy().await?.policy.default_tier),
             target: sight.target.clone(),
             decision: sight.decision,
             at: sight.at,

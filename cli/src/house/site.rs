@@ -239,7 +239,7 @@ impl Site for HouseSite<'_> {
                 begun
             },
         );
-        let default_tier = self.office.policy()?.policy.default_tier;
+        let default_tier = self.wait(self.office.policy())?.policy.default_tier;
         let tiers: HashMap<_, _> = self
             .wait(store.plugins())?
             .into_iter()
@@ -333,7 +333,7 @@ impl Site for HouseSite<'_> {
     }
 
     fn policy(&self) -> Result<Policy, SiteError> {
-        Ok(self.office.policy()?.policy)
+        Ok(self.wait(self.office.policy())?.policy)
     }
 
     fn crl(&self) -> Result<CrlOnFile, SiteError> {

@@ -240,7 +240,7 @@ impl Office {
         trust::check_expiry(&self.inner.settings.root_path, &trust, self.now())?;
         Ok(Ground {
             trust,
-            policy: self.policy()?,
+            policy: self.policy().await?,
             safe_mode: self.safe_mode().await?,
         })
     }

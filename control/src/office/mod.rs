@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::types::GatewayView;
 use crate::clock::Clock;
 use crate::gateways::{ArtifactFacts, Facts, Gateways, RegisteredRun};
-use crate::policy::{PolicyInForce, PolicySignature};
+use crate::policy::{PolicyFileError, PolicyInForce, PolicySignature, check_floor, hold_floor};
 use crate::store::{Act, Store};
 use crate::trust;
 use crate::words::Action;
@@ -138,7 +138,7 @@ impl Office {
     ) -> Result<Self, OfficeError> {
         let now = clock.now();
         let root = trust::read(&settings.root_path, &store, now).await?;
-        let policy = PolicyInForce::read_signed(&settings.policy_path, &root, settings.policy_signature)?;
+        let policy = read_policy(&settings, &root, &store).await?;
         authorise(&root, &keys.run, Role::Run, now)?;
         let keeper = Keeper::open(&settings.crl_folder, &settings.site, &root).await?;
         let facts = Facts {
@@ -197,21 +197,17 @@ impl Office {
         Arc::clone(&self.inner.facts.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The policy as the file says it now.
+    /// The policy as the file says it now, which is in force from now on.
     ///
     /// # Errors
-    /// [`OfficeError::Policy`].
-    pub fn policy(&self) -> Result<PolicyInForce, OfficeError> {
-        self.policy_under(&self.facts().trust)
+    /// [`OfficeError::Policy`]; an older policy than the last in force is one of them.
+    pub async fn policy(&self) -> Result<PolicyInForce, OfficeError> {
+        let trust = self.facts().trust.clone();
+        self.policy_under(&trust).await
     }
 
-    fn policy_under(&self, trust: &TrustRoot) -> Result<PolicyInForce, OfficeError> {
-        let settings = &self.inner.settings;
-        Ok(PolicyInForce::read_signed(
-            &settings.policy_path,
-            trust,
-            settings.policy_signature,
-        )?)
+    async fn policy_under(&self, trust: &TrustRoot) -> Result<PolicyInForce, OfficeError> {
+        Ok(read_policy(&self.inner.settings, trust, &self.inner.store).await?)
     }
 
     /// The trust root as the file says it now.
@@ -266,7 +262,12 @@ impl Office {
     /// [`OfficeError`].
     pub async fn check_files(&self) -> Result<(), OfficeError> {
         let trust = self.trust_root().await?;
-        self.policy_under(&trust).map(drop)
+        let settings = &self.inner.settings;
+        let path = &settings.policy_path;
+        let read = PolicyInForce::read_signed(path, &trust, settings.policy_signature)?;
+        // It is kept as the one in force once it is.
+        check_floor(path, &read, &self.inner.store).await?;
+        Ok(())
     }
 
     /// Reads trust root and policy again, tells the gateways what they and the list in force say, and
@@ -293,7 +294,7 @@ impl Office {
     /// Tells the gateways what the registry, the policy and the trust root say now.
     async fn tell_facts(&self) -> Result<(), OfficeError> {
         let trust = self.trust_root().await?;
-        let policy = self.policy_under(&trust)?;
+        let policy = self.policy_under(&trust).await?;
         let tiers: HashMap<PluginId, Option<Tier>> = self
             .inner
             .store
@@ -368,6 +369,18 @@ const RELOADED: &str = "config_reloaded";
 const SAFE_MODE: &str = "safe_mode";
 
 /// Whether `key` may sign as `role` now.
+/// Reads the policy, and holds it against the last one in force before it counts.
+async fn read_policy(
+    settings: &Settings,
+    trust: &TrustRoot,
+    store: &Store,
+) -> Result<PolicyInForce, PolicyFileError> {
+    let path = &settings.policy_path;
+    let read = PolicyInForce::read_signed(path, trust, settings.policy_signature)?;
+    hold_floor(path, &read, store).await?;
+    Ok(read)
+}
+
 fn authorise(root: &TrustRoot, key: &SigningKey, role: Role, now: Timestamp) -> Result<(), OfficeError> {
     root.authorises(&key.public().fingerprint(), role, None, now)
         .map(drop)

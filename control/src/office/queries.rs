@@ -29,7 +29,7 @@ impl Office {
     /// # Errors
     /// [`OfficeError::Store`] or [`OfficeError::Policy`].
     pub async fn plugins(&self) -> Result<PluginList, OfficeError> {
-        let policy = self.policy()?;
+        let policy = self.policy().await?;
         let mut plugins = Vec::new();
         for record in self.inner.store.plugins().await? {
             plugins.push(self.plugin_view(record, &policy).await?);
@@ -44,7 +44,7 @@ impl Office {
     pub async fn plugin(&self, plugin_id: &PluginId) -> Result<PluginView, OfficeError> {
         let record = self.inner.store.plugin(plugin_id.clone()).await?;
         let record = record.ok_or_else(|| unknown_plugin(plugin_id))?;
-        self.plugin_view(record, &self.policy()?).await
+        self.plugin_view(record, &self.policy().await?).await
     }
 
     async fn plugin_view(
@@ -74,7 +74,7 @@ impl Office {
     /// [`OfficeError::Unknown`] where it was never admitted.
     pub async fn artifact(&self, digest: ArtifactDigest) -> Result<ArtifactDetail, OfficeError> {
         let record = self.known_artifact(digest).await?;
-        let tier = self.tier_of(&record.plugin_id, &self.policy()?).await?;
+        let tier = self.tier_of(&record.plugin_id, &self.policy().await?).await?;
         let now = self.now();
         let live = RunFilter {
             artifact_digest: Some(digest),

@@ -779,6 +779,44 @@ async fn a_broken_policy_refuses_loads_and_leaves_the_gateways_with_the_last_goo
 }
 
 #[tokio::test]
+async fn an_older_policy_or_the_same_version_in_other_words_is_refused_across_restarts() {
+    let site = Site::new();
+    let office = site.office().await;
+    let path = site.path("policy.toml");
+    let first = std::fs::read_to_string(&path).unwrap();
+    let second = first.replacen("version = 1", "version = 2", 1);
+    std::fs::write(&path, &second).unwrap();
+    assert_eq!(office.policy().await.unwrap().policy.version, 2);
+
+    let refused = |error: OfficeError| crate::error_line(&error);
+    std::fs::write(&path, &first).unwrap();
+    let older = refused(office.policy().await.unwrap_err());
+    assert!(
+        older.contains("has version 1, and version 2 was in force already"),
+        "{older}"
+    );
+    // What is in force stays in force.
+    assert_eq!(office.upkeep().await.unwrap_err().code(), "policy_unusable");
+    drop(office);
+    let older = refused(site.try_office().await.unwrap_err());
+    assert!(older.contains("version 2 was in force already"), "{older}");
+
+    std::fs::write(&path, format!("{second}# a remark\n")).unwrap();
+    let changed = refused(site.try_office().await.unwrap_err());
+    assert!(
+        changed.contains("still has version 2; raise its version"),
+        "{changed}"
+    );
+
+    std::fs::write(&path, &second).unwrap();
+    let office = site.office().await;
+    let third = first.replacen("version = 1", "version = 7", 1);
+    std::fs::write(&path, third).unwrap();
+    office.upkeep().await.unwrap();
+    assert_eq!(site.gateways.facts().policy.policy.version, 7);
+}
+
+#[tokio::test]
 async fn the_same_bytes_are_never_two_plugins() {
     let site = Site::new();
     let office = site.office().await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base::{AutomaticAction, BreachClause, Policy, Reason, ShownBy, Tier, Timestamp, text_enum};
+use base::{AutomaticAction, Backing, BreachClause, Policy, Reason, ShownBy, Tier, Timestamp, text_enum};
 use manifests::lint::Severity;
 
 /// Within this time before it runs out, an exception is remarked on.
@@ -29,6 +29,8 @@ text_enum! {
         LiveWithGrace = "live-with-grace",
         /// The low tier lists nothing, so nothing of it may connect.
         EmptyList = "empty-list",
+        /// An exception that the two whom it names did not sign.
+        ExceptionUnsigned = "exception-unsigned",
         /// An exception ran out.
         ExceptionExpired = "exception-expired",
         /// An exception runs out soon.
@@ -83,6 +85,16 @@ pub fn lint(policy: &Policy, now: Timestamp) -> Vec<PolicyLint> {
     for (at, exception) in policy.exceptions.iter().enumerate() {
         let field = format!("exceptions[{at}]");
         let until = exception.until;
+        if let Backing::Lacking { what } = &exception.backing {
+            let why =
+                format!("it lets nothing pass: {what}; sign it with: bailiwick policy sign-exception {at}");
+            lints.push(remark(
+                PolicyRule::ExceptionUnsigned,
+                Severity::Warning,
+                &field,
+                why,
+            ));
+        }
         if !exception.stands(now) {
             let why = format!("it ran out at {until}; remove it, or have two people sign it anew");
             lints.push(remark(
@@ -208,6 +220,7 @@ mod tests {
             why: "x".into(),
             signed_by: ["ada".into(), "bob".into()],
             until,
+            backing: Backing::Signed,
         }
     }
 
@@ -267,6 +280,14 @@ mod tests {
             });
         };
         assert_eq!(rules(anywhere), [R::ExceptionAnywhere]);
+        let unsigned = |p: &mut Policy| {
+            let what = "only ada signed it, and bob has to".to_owned();
+            p.exceptions.push(PolicyException {
+                backing: Backing::Lacking { what },
+                ..exception(NOW.plus_seconds(100 * 24 * 3600))
+            });
+        };
+        assert_eq!(rules(unsigned), [R::ExceptionUnsigned]);
     }
     #[test]
     fn every_reason_counts_or_it_is_said_why_not() {

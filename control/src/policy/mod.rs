@@ -2,9 +2,12 @@
 //!
 //! Trusted with this file: whoever can write it decides what the house does on its own. Its digest
 //! goes into every report, so that a change shows. Where its signature lies beside it, the certifier's
-//! word counts and a changed file is refused.
+//! word counts and a changed file is refused. What it lets pass for a time counts where two people signed
+//! that by itself ([`sign_exception`]).
 
 mod difference;
+mod exceptions;
+mod floor;
 mod lint;
 mod signature;
 
@@ -16,7 +19,13 @@ use manifests::egress::{Entry, InvalidEntry};
 use seal::Fingerprint;
 use seal::envelope::EnvelopeError;
 
+use crate::store::StoreError;
+
 pub use difference::{PolicyChange, difference};
+pub use exceptions::{
+    exception_signature_name, exception_signer, exception_words, exceptions_folder, sign_exception,
+};
+pub(crate) use floor::{check_floor, hold_floor};
 pub use lint::{PolicyLint, PolicyRule, lint};
 pub use signature::{PolicySignature, SignPolicyError, sign, signature_path};
 
@@ -91,6 +100,29 @@ pub enum PolicyFileError {
         /// What is wrong.
         source: EnvelopeError,
     },
+    /// A lower version than the one in force before.
+    #[error(
+        "policy {path} has version {found}, and version {known} was in force already; restore the newest policy, or give this one a higher version"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The version in force before.
+        known: u64,
+        /// The version in the file.
+        found: u64,
+    },
+    /// The version in force before, in other words.
+    #[error("policy {path} was changed and still has version {version}; raise its version with every change")]
+    SameVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version.
+        version: u64,
+    },
+    /// The registry cannot be asked which policy was in force.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The signature is about other bytes.
     #[error(
         "policy {path} was changed after it was signed; look at: bailiwick policy diff, then sign it again: bailiwick policy sign"

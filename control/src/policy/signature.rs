@@ -9,6 +9,7 @@ use seal::envelope::{self, EnvelopeError};
 use seal::trust::{Role, TrustRoot};
 use seal::{PredicateType, SigningKey, Statement, Subject};
 
+use super::exceptions::{backing, exceptions_folder};
 use super::{PolicyFileError, PolicyInForce};
 
 /// Whether a policy has to be signed.
@@ -61,7 +62,18 @@ fn words(read: &PolicyInForce) -> serde_json::Value {
 }
 
 impl PolicyInForce {
-    /// Reads the policy at `path` and asks its signature.
+    /// The same, knowing of each exception whether the two whom it names signed it.
+    #[must_use]
+    pub fn with_backing(mut self, path: &Path, trust: &TrustRoot) -> Self {
+        let folder = exceptions_folder(path);
+        for exception in &mut self.policy.exceptions {
+            exception.backing = backing(exception, &folder, trust);
+        }
+        self
+    }
+
+    /// Reads the policy at `path`, asks its signature, and asks of each exception whether the two whom it
+    /// names signed that.
     ///
     /// # Errors
     /// [`PolicyFileError`]; nothing of a bad policy is used.
@@ -70,7 +82,7 @@ impl PolicyInForce {
         trust: &TrustRoot,
         wanted: PolicySignature,
     ) -> Result<Self, PolicyFileError> {
-        let read = Self::read(path)?;
+        let read = Self::read(path)?.with_backing(path, trust);
         let path = || path.to_owned();
         let bundle = match std::fs::read(signature_path(&path())) {
             Ok(bundle) => bundle,

@@ -185,6 +185,7 @@ impl Sizes {
                 manifest: manifest(&plugin_id, version, &domain, opened),
                 tier: Tier::High,
                 admitted_at: opened,
+                components: Vec::new(),
             })?;
             artifacts.push(Artifact {
                 plugin_id,
@@ -397,6 +398,7 @@ impl Gateway<'_> {
             artifact_digest: artifact.digest,
             started,
             ended: Some(ended),
+            data_class: None,
         })?;
         let findings: Vec<Due> = run
             .breach

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use base::{ArtifactDigest, PluginId, Reason, RunId, Sha256Digest, Tier, Timestamp};
 use control::api::types::{ListAct, Target};
 use evidence::{EVENT_VERSION, Event, EventKind, MAX_EVENT_BYTES};
-use manifests::Manifest;
+use manifests::{DataClass, Manifest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -76,6 +76,8 @@ struct RunLine {
     started: Timestamp,
     #[serde(default)]
     ended: Option<Timestamp>,
+    #[serde(default)]
+    data_class: Option<String>,
 }
 
 /// One change of the list, as `--revocations` has it.
@@ -216,12 +218,16 @@ impl Given {
                 line.ended.is_none_or(|ended| line.started <= ended),
                 "the run ends before it starts"
             );
+            if let Some(class) = &line.data_class {
+                class.parse::<DataClass>().context("data_class")?;
+            }
             let run = RunRow {
                 run_id: line.run_id,
                 plugin_id: line.plugin_id,
                 artifact_digest,
                 started: line.started,
                 ended: line.ended,
+                data_class: line.data_class,
             };
             survey.runs.insert(run.run_id, run);
             Ok(())
@@ -304,6 +310,7 @@ impl Survey {
             artifact_digest,
             started: event.time,
             ended: Some(event.time),
+            data_class: None,
         });
         run.started = run.started.min(event.time);
         run.ended = run.ended.max(Some(event.time));
@@ -366,6 +373,7 @@ impl Builds {
                 manifest: value,
                 tier,
                 admitted_at: manifest.built_at,
+                components: Vec::new(),
             },
         );
         Ok(())

@@ -105,7 +105,8 @@ enum Command {
         /// The folder to make
         #[arg(long)]
         out: PathBuf,
-        /// Runs, JSON lines: run_id, plugin_id, artifact_digest (if the plugin has several), started, ended
+        /// Runs, JSON lines: run_id, plugin_id, artifact_digest (if the plugin has several), started, ended,
+        /// data_class
         #[arg(long, value_name = "FILE")]
         runs: Option<PathBuf>,
         /// Changes of the revocation list, JSON lines: target (digest or plugin), action (quarantine,

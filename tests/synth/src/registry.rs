@@ -9,7 +9,7 @@ use control::api::types::{ChangeRequest, ListAct, ListChange, Target};
 use control::clock::HandClock;
 use control::gateways::NoGateways;
 use control::office::{Keys, Office, Settings};
-use control::store::{Act, AdmissionRecord, NewAdmission, RunRecord, Store};
+use control::store::{Act, AdmissionRecord, ComponentRecord, NewAdmission, RunRecord, Store};
 use control::words::Action;
 use manifests::Manifest;
 use seal::envelope::Unverified;
@@ -41,6 +41,8 @@ pub struct Build {
     pub tier: Tier,
     /// When it was admitted.
     pub admitted_at: Timestamp,
+    /// Libraries inside, by name and version.
+    pub components: Vec<(String, String)>,
 }
 
 /// One run.
@@ -56,6 +58,8 @@ pub struct RunRow {
     pub started: Timestamp,
     /// When it ended, if it did.
     pub ended: Option<Timestamp>,
+    /// The class of data that it was registered to handle, if somebody said.
+    pub data_class: Option<String>,
 }
 
 /// One change of the revocation list.
@@ -130,7 +134,14 @@ impl<'s> Registry<'s> {
                 manifest_bundle: bundle,
                 approval_bundle: None,
                 sbom_sha256: None,
-                components: Vec::new(),
+                components: build
+                    .components
+                    .iter()
+                    .map(|(name, version)| ComponentRecord {
+                        name: name.clone(),
+                        version: version.clone(),
+                    })
+                    .collect(),
                 signer: opened.signer,
                 admitted_at: build.admitted_at,
                 admitted_by: WHO.to_owned(),
@@ -167,7 +178,7 @@ impl<'s> Registry<'s> {
             listeners: Vec::new(),
             socket_uid: None,
             sources: Vec::new(),
-            data_class: None,
+            data_class: run.data_class.clone(),
         };
         self.runtime
             .block_on(self.store.start_run(record))

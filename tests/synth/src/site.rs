@@ -9,7 +9,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use base::{Policy, Timestamp};
+use base::{Policy, PolicyException, Timestamp};
+use control::policy::{exception_signature_name, exceptions_folder, sign_exception};
 use evidence::{Event, LogWriter, Origin};
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use seal::{SigningKey, key_file};
@@ -19,6 +20,9 @@ use crate::dice::key;
 
 /// The roles that have a key. All owners share one, which may speak for every plugin.
 const ROLES: [Role; 8] = Role::ALL;
+const POLICY: &str = "policy.toml";
+/// Who answers for the clauses of the policy.
+const MAKERS: &str = "the makers of this corpus";
 /// Entries that one batch of a log has at most.
 const BATCH: usize = 512;
 /// Entries between two checkpoints, so that memory stays small.
@@ -65,10 +69,7 @@ impl Site {
             seed,
         };
         site.write_keys(opened)?;
-        site.write(
-            "policy.toml",
-            &toml::to_string_pretty(&Policy::initial("the makers of this corpus"))?,
-        )?;
+        site.write(POLICY, &toml::to_string_pretty(&Policy::initial(MAKERS))?)?;
         site.write("bailiwick.toml", &configuration(name, gateway))?;
         Ok(site)
     }
@@ -126,6 +127,30 @@ impl Site {
         let origin = Origin::new(&self.name, gateway)
             .with_context(|| format!("gateway {gateway:?} cannot name a log"))?;
         Ok(GatewayArchive::new(&self.data().join("archive"), origin, closing))
+    }
+
+    /// Writes a policy that lets these pass, each signed by as many of its two as is said: the operator
+    /// and the certifier.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn except(&self, exceptions: Vec<(PolicyException, usize)>) -> Result<()> {
+        let policy_path = self.folder.join(POLICY);
+        let folder = exceptions_folder(&policy_path);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (exception, signatures) in &exceptions {
+            for role in [Role::Operator, Role::Certifier].into_iter().take(*signatures) {
+                let key = self.key(role);
+                let name = exception_signature_name(exception, &key.public().fingerprint());
+                fs::write(folder.join(&name), sign_exception(exception, &key)?)
+                    .with_context(|| format!("cannot write {name}"))?;
+            }
+        }
+        let policy = Policy {
+            exceptions: exceptions.into_iter().map(|(exception, _)| exception).collect(),
+            ..Policy::initial(MAKERS)
+        };
+        self.write(POLICY, &toml::to_string_pretty(&policy)?)
     }
 
     fn write_keys(&self, opened: Timestamp) -> Result<()> {

@@ -65,15 +65,18 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 /// Changes the site's policy, and has a running server read it.
-fn edit_policy(world: &World, edit: impl FnOnce(&mut Table)) -> Result<()> {
+pub fn edit_policy(world: &World, edit: impl FnOnce(&mut Table)) -> Result<()> {
     let path = world.site().join("policy.toml");
     let mut policy: Table = std::fs::read_to_string(&path)?.parse()?;
     edit(&mut policy);
+    // Every change is another version.
+    let version = policy["version"].as_integer().unwrap_or(0);
+    policy.insert("version".into(), (version + 1).into());
     std::fs::write(&path, toml::to_string(&policy)?)?;
     Ok(())
 }
 
-fn medium(policy: &mut Table) -> &mut Table {
+pub fn medium(policy: &mut Table) -> &mut Table {
     policy["tiers"]["medium"]["on_breach"]
         .as_table_mut()
         .expect("the shipped policy has the clause")
@@ -115,7 +118,7 @@ fn breach_twice(world: &World, run: &LiveRun, server: &RawServer, target: &str) 
     Ok(())
 }
 
-fn acts(world: &World, action: &str) -> Result<Vec<Value>> {
+pub fn acts(world: &World, action: &str) -> Result<Vec<Value>> {
     let script = "
 import json, sqlite3, sys
 with sqlite3.connect(sys.argv[1]) as db:
@@ -403,7 +406,7 @@ fn what_if() -> Result<()> {
     std::fs::rename(world.site().join("policy.toml"), &drafted)?;
     std::fs::write(
         world.site().join("policy.toml"),
-        "version = 1\ndefault_tier = \"low\"\n",
+        "version = 3\ndefault_tier = \"low\"\n",
     )?;
     let both = [
         "audit",

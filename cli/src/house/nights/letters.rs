@@ -166,7 +166,7 @@ pub(in crate::house) async fn context(
         None => None,
     };
     let plugin = store.plugin(record.plugin_id.clone()).await?;
-    let policy = office.policy()?;
+    let policy = office.policy().await?;
     Ok(Context {
         site: config.file.site.clone(),
         artifact_name: artifact

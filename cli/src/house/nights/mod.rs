@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use auditor::{Auditor, Hypothesis, Night, NightOutcome, Period, Progress, Schedule};
-use base::{Timestamp, Verdict};
+use base::{Backing, Policy, Timestamp, Verdict};
 use control::api::types::{AppealView, AuditProgress, AuditRequest, AuditSummary, ListPublished};
 use control::nights::{Answer, NightFailure, Nights};
 use control::office::Office;
@@ -442,13 +442,21 @@ fn hypothesis(request: &AuditRequest) -> Result<Hypothesis, String> {
         .transpose();
     let policy = request.policy.as_ref().map(|text| {
         let read = PolicyInForce::parse(Path::new("DRAFT"), text.as_bytes());
-        read.map(|read| read.policy)
+        read.map(|read| as_if_signed(read.policy))
     });
     Ok(Hypothesis {
         manifest: manifest.map_err(|error| format!("the draft manifest: {error}"))?,
         policy: policy.transpose().map_err(|error| control::error_line(&error))?,
         tier: request.tier,
     })
+}
+
+/// What a draft asks to be let pass is imagined as signed: the question is what it would do if it were.
+fn as_if_signed(mut policy: Policy) -> Policy {
+    for exception in &mut policy.exceptions {
+        exception.backing = Backing::Signed;
+    }
+    policy
 }
 
 struct Judged {

@@ -6,6 +6,7 @@
 
 mod breaches;
 mod losses;
+mod measures;
 mod plot;
 mod twins;
 
@@ -65,12 +66,20 @@ const GATEWAYS: usize = 3;
 const CRASHING: usize = GATEWAYS;
 const NOON_S: i64 = DAY_S / 2;
 const SITE: &str = "corpus";
+/// The two who sign exceptions, by their names in the trust root.
+const PEOPLE: [&str; 2] = ["corpus operator", "corpus certifier"];
 
 /// The sites of every corpus.
 pub const SCENES: [Scene; 4] = [
     Scene {
         name: "whole",
-        kinds: &[&breaches::KINDS, &losses::OF_ONE_PLUGIN, &twins::KINDS],
+        kinds: &[
+            &breaches::KINDS,
+            &measures::BREACHES,
+            &losses::OF_ONE_PLUGIN,
+            &twins::KINDS,
+            &measures::TWINS,
+        ],
         cases: 3,
         ending: Ending::Whole,
     },
@@ -129,10 +138,14 @@ impl Scene {
         }
         let opened = since.plus_seconds(-7 * DAY_S);
         let site = Site::make(folder, SITE, seed, &gateway(0), opened)?;
+        site.except(plots.iter().flat_map(|plot| plot.exceptions.clone()).collect())?;
         let registry = Registry::begin(&site, opened)?;
         for plot in &plots {
             for planned in &plot.builds {
                 registry.admit(&planned.build)?;
+                for again in &planned.again {
+                    registry.admit(again)?;
+                }
                 for run in &planned.runs {
                     registry.run(&run.row)?;
                 }
@@ -242,7 +255,8 @@ impl Plot {
                 });
             };
             let mut all = Vec::new();
-            for due in planned.runs.iter().flat_map(|run| &run.due) {
+            let of_runs = planned.runs.iter().flat_map(|run| &run.due);
+            for due in of_runs.chain(&planned.due) {
                 truth::add(&mut all, due);
             }
             expected(None, all, planned.runs.iter().any(|run| run.has_traffic));

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use base::{ArtifactDigest, ObservedScheme, PluginId, Reason, RunId, Sha256Digest, Target, Tier, Timestamp};
+use base::{
+    ArtifactDigest, ObservedScheme, PluginId, PolicyException, Reason, RunId, Sha256Digest, Target, Tier,
+    Timestamp,
+};
 use evidence::Event;
 use serde_json::{Value, json};
 
@@ -28,6 +31,8 @@ pub(super) struct Plot {
     pub(super) strays: Vec<Stray>,
     /// The gateways that say they lost something of this plugin.
     pub(super) doubts: Vec<usize>,
+    /// What the policy lets pass, and how many of the two signed it.
+    pub(super) exceptions: Vec<(PolicyException, usize)>,
 }
 
 /// One build and its runs.
@@ -35,7 +40,11 @@ pub(super) struct Plot {
 pub(super) struct Planned {
     pub(super) plugin_id: PluginId,
     pub(super) build: Build,
+    /// The same build, admitted again with another manifest.
+    pub(super) again: Vec<Build>,
     pub(super) runs: Vec<PlannedRun>,
+    /// What the report on the build must say beside what the reports on its runs say.
+    pub(super) due: Vec<Due>,
 }
 
 /// One run, and what its report must say.
@@ -66,6 +75,7 @@ impl Plot {
             list: Vec::new(),
             strays: Vec::new(),
             doubts: Vec::new(),
+            exceptions: Vec::new(),
         }
     }
 
@@ -108,15 +118,44 @@ impl Plot {
             }),
             tier: Tier::High,
             admitted_at: self.time(-5 * DAY_S),
+            components: Vec::new(),
         };
         self.builds.push(Planned {
             plugin_id: plugin_id
                 .parse()
                 .expect("kinds are named so that they can name plugins"),
             build,
+            again: Vec::new(),
             runs: Vec::new(),
+            due: Vec::new(),
         });
         self.builds.len() - 1
+    }
+
+    /// Writes a field of a build's manifest.
+    pub(super) fn declare(&mut self, build: usize, field: &str, value: Value) {
+        self.builds[build].build.manifest[field] = value;
+    }
+
+    /// Admits a build once more, `seconds` into the day, declaring `egress`.
+    pub(super) fn admit_again(&mut self, build: usize, egress: Value, seconds: i64) {
+        let admitted_at = self.time(seconds);
+        let planned = &mut self.builds[build];
+        let mut again = planned.build.clone();
+        again.manifest["allowed_egress"] = egress;
+        again.admitted_at = admitted_at;
+        planned.again.push(again);
+    }
+
+    /// Puts a library into the build of a run.
+    pub(super) fn holds(&mut self, at: At, name: &str, version: &str) {
+        let components = &mut self.builds[at.build].build.components;
+        components.push((name.to_owned(), version.to_owned()));
+    }
+
+    /// Registers the run for data of a class.
+    pub(super) fn handles(&mut self, at: At, class: &str) {
+        self.builds[at.build].runs[at.run].row.data_class = Some(class.to_owned());
     }
 
     /// Puts the plugin into a tier.
@@ -153,6 +192,7 @@ impl Plot {
                 artifact_digest: planned.build.artifact_digest,
                 started,
                 ended,
+                data_class: None,
             },
             due: Vec::new(),
             has_traffic: false,
@@ -249,5 +289,9 @@ impl Plot {
     /// What the run's report must say beside destinations.
     pub(super) fn owe(&mut self, at: At, due: Due) {
         crate::truth::add(&mut self.builds[at.build].runs[at.run].due, &due);
+    }
+    /// What the report on a run's build alone must say.
+    pub(super) fn owe_build(&mut self, at: At, due: Due) {
+        self.builds[at.build].due.push(due);
     }
 }
