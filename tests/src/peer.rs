@@ -35,7 +35,7 @@ pub enum Peer {
     Readers,
     /// Python with the packages of `tests/bucket.txt`: an S3-compatible server.
     Bucket,
-    /// Python with PySpark, and Java: large, so it has to be asked for.
+    /// Python with the packages of `tests/spark.txt`, and Java.
     Spark,
     /// A PostgreSQL server that can be started, by root for somebody else.
     Postgres,
@@ -124,22 +124,12 @@ impl Peer {
         };
         let nowhere = "neither on PATH nor in target/peers; tests/peers installs it";
         match self {
-            Self::Python | Self::Readers | Self::Bucket => {
-                let folder = match self {
-                    Self::Python => "venv",
-                    Self::Readers => "readers",
-                    _ => "bucket",
-                };
-                python_of(folder)
-                    .filter(|_| peers().join(folder).join("installed.txt").is_file())
-                    .ok_or_else(|| missing("not in target/peers; tests/peers installs it"))
-            }
-            Self::Spark => std::env::var_os("BAILIWICK_SPARK")
-                .map(PathBuf::from)
-                .filter(|python| is_executable(python) && which("java").is_some())
-                .ok_or_else(|| {
-                    missing("BAILIWICK_SPARK names the python of an environment that has pyspark")
-                }),
+            Self::Python => python_of("venv").ok_or_else(|| missing(NOT_INSTALLED)),
+            Self::Readers => python_of("readers").ok_or_else(|| missing(NOT_INSTALLED)),
+            Self::Bucket => python_of("bucket").ok_or_else(|| missing(NOT_INSTALLED)),
+            Self::Spark => python_of("spark")
+                .filter(|_| which("java").is_some())
+                .ok_or_else(|| missing("tests/peers installs it where java is on PATH")),
             Self::Postgres => postgres().ok_or_else(|| missing("it takes root, setpriv, psql and initdb")),
             Self::Rsyslog => {
                 rsyslog().ok_or_else(|| missing("tests/peers installs rsyslog and rsyslog-gnutls"))
@@ -227,9 +217,13 @@ fn is_executable(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
+const NOT_INSTALLED: &str = "not in target/peers; tests/peers installs it";
+
+/// The Python of an environment that was installed whole.
 fn python_of(folder: &str) -> Option<PathBuf> {
-    let python = peers().join(folder).join("bin/python");
-    is_executable(&python).then_some(python)
+    let folder = peers().join(folder);
+    let python = folder.join("bin/python");
+    (is_executable(&python) && folder.join("installed.txt").is_file()).then_some(python)
 }
 
 /// The folder with `initdb` may not be on `PATH`, but what is there leads to it.
