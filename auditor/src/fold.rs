@@ -138,14 +138,15 @@ impl LogFold<'_, '_> {
 
     /// No more entries concern the period: what is open now was open when it ended.
     pub fn finish(mut self) {
-        self.count_open(true);
+        let open = self.open.drain().collect();
+        self.count_open(open, true);
         self.fold.observations.logs.push(self.stretch);
     }
 
     /// Counts what was open when the period ended, as far as anybody knows.
-    fn count_open(&mut self, alive: bool) {
+    fn count_open(&mut self, open: Vec<(String, Connection)>, alive: bool) {
         let Period { from, to } = self.fold.period;
-        for mut connection in self.take_open() {
+        for mut connection in in_order(open) {
             connection.outlives(from, to);
             if let Some(who) = connection.who() {
                 // Nothing was said since; the entry that opened it was read for this period too.
@@ -170,8 +171,8 @@ impl LogFold<'_, '_> {
                     self.open.remove(id);
                 }
             }
-            EventKind::Start | EventKind::Stop => self.open.clear(),
-            EventKind::Gap | EventKind::Kill | EventKind::Archived | EventKind::Pruned => {}
+            EventKind::Start | EventKind::Stop | EventKind::Gap => drop(self.take_ended(event)),
+            EventKind::Kill | EventKind::Archived | EventKind::Pruned => {}
         }
     }
 
@@ -191,13 +192,10 @@ impl LogFold<'_, '_> {
                 let connection = self.connection(entry, event);
                 self.count(connection, false);
             }
-            EventKind::Gap => self.note_gap(entry, event),
-            // One process writes a log. When it starts or stops, no connection of an earlier one lives.
-            EventKind::Start | EventKind::Stop => {
-                if event.kind == EventKind::Start {
-                    self.note_cut_short(entry);
-                }
-                for connection in self.take_open() {
+            // One process writes a log. When it starts or stops, no connection of an earlier one lives,
+            // unless that goes on beside it and says so.
+            EventKind::Start | EventKind::Stop | EventKind::Gap => {
+                for connection in in_order(self.end(entry, event)) {
                     self.count(connection, false);
                 }
             }
@@ -209,13 +207,9 @@ impl LogFold<'_, '_> {
     /// a gateway that died within the period says when it comes back.
     fn handle_after(&mut self, entry: Cited, event: &Event) -> ControlFlow<()> {
         match event.kind {
-            EventKind::Start => {
-                self.note_cut_short(entry);
-                self.count_open(false);
-                ControlFlow::Continue(())
-            }
-            EventKind::Gap => {
-                self.note_gap(entry, event);
+            EventKind::Start | EventKind::Gap => {
+                let ended = self.end(entry, event);
+                self.count_open(ended, false);
                 ControlFlow::Continue(())
             }
             _ => ControlFlow::Break(()),
@@ -243,16 +237,32 @@ impl LogFold<'_, '_> {
         });
     }
 
-    /// The gateway came back without having stopped. Whatever was open died with it, nobody can tell
-    /// when; how much went over it since it last spoke, and what was spoken in it, is missing.
-    fn note_cut_short(&mut self, start: Cited) {
+    /// Takes the connections that an event of the whole gateway says are over, and notes what is missing
+    /// on its account.
+    fn end(&mut self, entry: Cited, event: &Event) -> Vec<(String, Connection)> {
+        let ended = self.take_ended(event);
+        match (event.kind, &event.scope) {
+            (EventKind::Gap, None) => self.note_gap(entry, event),
+            (EventKind::Start | EventKind::Gap, _) => self.note_cut_short(entry, &ended),
+            _ => {}
+        }
+        ended
+    }
+
+    fn take_ended(&mut self, event: &Event) -> Vec<(String, Connection)> {
+        self.open.extract_if(|id, _| event.ends(id)).collect()
+    }
+
+    /// A process ended without having stopped. Whatever it had open died with it, nobody can tell when;
+    /// how much went over it since it last spoke, and what was spoken in it, is missing.
+    fn note_cut_short(&mut self, told_by: Cited, ended: &[(String, Connection)]) {
         let mut cut_short: BTreeMap<PluginId, u64> = BTreeMap::new();
-        for who in self.open.values().filter_map(Connection::who) {
+        for who in ended.iter().filter_map(|(_, connection)| connection.who()) {
             *cut_short.entry(who.plugin_id.clone()).or_default() += 1;
         }
         for (plugin_id, connections) in cut_short {
             self.fold.observations.gaps.push(Gap {
-                cited: start,
+                cited: told_by,
                 from: self.whole_until,
                 to: self.clock,
                 cause: CUT_SHORT.to_owned(),
@@ -260,13 +270,6 @@ impl LogFold<'_, '_> {
                 plugin_id: Some(plugin_id),
             });
         }
-    }
-
-    /// In the order of the log, so that nothing depends on how a table hashes.
-    fn take_open(&mut self) -> Vec<Connection> {
-        let mut open: Vec<Connection> = self.open.drain().map(|(_, connection)| connection).collect();
-        open.sort_by_key(Connection::first_entry);
-        open
     }
 
     fn count(&mut self, connection: Connection, alive: bool) {
@@ -341,4 +344,14 @@ impl Observations {
             .and_modify(|known| known.merge(tally))
             .or_insert_with(|| tally.clone());
     }
+}
+
+/// In the order of the log, so that nothing depends on how a table hashes.
+fn in_order(connections: Vec<(String, Connection)>) -> Vec<Connection> {
+    let mut connections: Vec<Connection> = connections
+        .into_iter()
+        .map(|(_, connection)| connection)
+        .collect();
+    connections.sort_by_key(Connection::first_entry);
+    connections
 }

@@ -478,6 +478,77 @@ fn what_a_crash_cut_short_is_missing_for_its_plugin_and_not_alive() {
     assert!(fold(today(), &[&stopped]).gaps.is_empty());
 }
 
+fn named(kind: evidence::EventKind, seconds: i64, session: &str) -> Line {
+    event(kind, seconds).with(|event| event.scope = Some(session.to_owned()))
+}
+
+#[test]
+fn a_process_that_takes_over_ends_nothing_of_the_one_that_goes_on_beside_it() {
+    let api = "api.example:443";
+    let lines = [
+        event(Start, 90),
+        about(Open, 100, "a-1", "weather", api),
+        named(Start, 200, "a"),
+        about(Open, 210, "b-1", "clock", api),
+        about(Close, 220, "a-1", "weather", api).reached(5, 7),
+        named(Stop, 230, "a"),
+        about(Close, 240, "b-1", "clock", api).reached(1, 2),
+        event(Stop, 250),
+    ];
+    let observations = fold(today(), &[&lines]);
+    assert!(observations.gaps.is_empty(), "{:#?}", observations.gaps);
+    for (plugin, bytes) in [("weather", 5), ("clock", 1)] {
+        let seen = only(&observations, plugin, api);
+        assert_eq!((seen.tally().connections, seen.tally().bytes_out), (1, bytes));
+        assert_eq!(seen.alive_at_end, 0);
+    }
+    // At midnight both are alive, also where the one that took over began after it.
+    for midnight in [215, 150] {
+        let shifted: Vec<Line> = lines
+            .iter()
+            .map(|line| {
+                let after = line.0.time.plus_seconds(NIGHT - midnight);
+                line.clone().with(|event| event.time = after)
+            })
+            .collect();
+        let observations = fold(today(), &[&shifted]);
+        assert!(observations.gaps.is_empty(), "{:#?}", observations.gaps);
+        assert_eq!(only(&observations, "weather", api).alive_at_end, 1);
+    }
+}
+
+#[test]
+fn what_one_of_two_processes_took_with_it_is_missing_for_its_plugins_alone() {
+    let api = "api.example:443";
+    let lines = [
+        about(Open, 100, "a-1", "weather", api),
+        named(Start, 200, "a"),
+        about(Open, 210, "b-1", "clock", api),
+        named(Gap, 220, "a"),
+        about(Close, 240, "b-1", "clock", api).reached(1, 2),
+    ];
+    let missing = |observations: &Observations| -> Vec<(String, Option<u64>)> {
+        let plugin = |gap: &crate::observation::Gap| gap.plugin_id.as_ref().unwrap().to_string();
+        let gaps = observations.gaps.iter();
+        gaps.map(|gap| (plugin(gap), gap.count)).collect()
+    };
+    let observations = fold(today(), &[&lines]);
+    assert_eq!(missing(&observations), [("weather".to_owned(), Some(1))]);
+    assert_eq!(only(&observations, "weather", api).alive_at_end, 0);
+    // The successor died, and the one before goes on.
+    let mut lines = lines;
+    lines[3] = named(Gap, 220, "b");
+    lines[4] = about(Close, 240, "a-1", "weather", api).reached(1, 2);
+    assert_eq!(
+        missing(&fold(today(), &[&lines])),
+        [("clock".to_owned(), Some(1))]
+    );
+    // Both died, or nothing stood.
+    lines[3] = event(Start, 220);
+    assert_eq!(missing(&fold(today(), &[&lines[..4]])).len(), 2);
+    assert!(fold(today(), &[&[named(Gap, 220, "a")]]).gaps.is_empty());
+}
+
 #[test]
 fn a_crash_that_shows_only_after_the_period_is_missing_in_it_too() {
     let lines = [

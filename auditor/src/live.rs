@@ -154,12 +154,18 @@ impl Live {
         event: &Event,
         now: Timestamp,
     ) -> Option<Proposal> {
-        if event.kind == EventKind::Gap {
-            self.gaps.insert(event.plugin_id.clone());
+        if matches!(event.kind, EventKind::Start | EventKind::Stop | EventKind::Gap) {
+            let ended = |(of, id): &(usize, String)| *of == log && event.ends(id);
+            if event.kind == EventKind::Gap && event.scope.is_some() {
+                // What a process took with it concerns those whose connections it had.
+                let cut_short = self.open.iter().filter(|(key, _)| ended(key));
+                let plugins = cut_short.filter_map(|(_, open)| open.connection.who());
+                self.gaps.extend(plugins.map(|who| Some(who.plugin_id.clone())));
+            } else if event.kind == EventKind::Gap {
+                self.gaps.insert(event.plugin_id.clone());
+            }
+            self.open.retain(|key, _| !ended(key));
             return None;
-        }
-        if matches!(event.kind, EventKind::Start | EventKind::Stop) {
-            self.open.retain(|(of, _), _| *of != log);
         }
         let (who, moment) = self.moment(ground, log, index, event)?;
         let artifact = ground.artifact(&who)?;

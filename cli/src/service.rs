@@ -2,6 +2,7 @@
 //!
 //! Without one, nothing here does anything but raise the limit of open files.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -112,6 +113,44 @@ pub fn reloading() {
 /// Says that the service is going down.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("draining tunnels")]);
+}
+
+/// Starts the binary anew, as it lies on the disk now and with the arguments of this process, to take this
+/// one's place. It is our child, so a service manager counts it to the same service.
+pub fn start_successor() {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.is_empty() {
+        return;
+    }
+    let binary = arguments.remove(0);
+    if !arguments.iter().any(|argument| argument == "--take-over") {
+        arguments.push("--take-over".into());
+    }
+    let mut command = tokio::process::Command::new(&binary);
+    command.args(arguments);
+    // These name this process and its descriptors; the successor is handed its sockets otherwise.
+    for name in ["WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+        command.env_remove(name);
+    }
+    match command.spawn() {
+        Ok(mut successor) => {
+            tracing::info!(process = successor.id(), "a successor was started");
+            tokio::spawn(async move {
+                if let Ok(status) = successor.wait().await {
+                    tracing::warn!(%status, "the successor has ended");
+                }
+            });
+        }
+        Err(error) => {
+            let binary = binary.display();
+            tracing::error!(%binary, %error, "no successor could be started; nothing has changed");
+        }
+    }
+}
+
+/// Says that another process is the service from now on; its end is ours no more.
+pub fn follow(process: u32) {
+    tell(&[NotifyState::MainPid(process)]);
 }
 
 /// Shows the watchdog twice in every interval that the runtime still gets round to things.

@@ -65,6 +65,16 @@ impl EventKind {
     ];
 }
 
+/// Whether the connection of this id was made by the process whose `session` this is.
+///
+/// A process begins the ids of its connections with its session's name and a hyphen. Two of them can
+/// have connections at one time, while one takes over from the other; then their `start`, `stop` and
+/// `gap` name the session that they are about.
+pub fn is_of_session(connection_id: &str, session: &str) -> bool {
+    let rest = connection_id.strip_prefix(session);
+    rest.is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// What ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -229,7 +239,8 @@ pub struct Event {
     /// What was spoken, from the first bytes; absent while nobody spoke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<ObservedScheme>,
-    /// `kill`: a digest, a plugin id, a run id or `*`.
+    /// `kill`: a digest, a plugin id, a run id or `*`. `start`: the session that goes on beside the one
+    /// that begins. `stop`, `gap`: the one session that ended; absent where everything did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
     /// The entry's index in the log; given by the one writer.
@@ -358,6 +369,17 @@ impl Event {
             v: EVENT_VERSION,
             via: None,
             would_deny: None,
+        }
+    }
+
+    /// Whether this event says that the connection `connection_id`, opened earlier in this log, does not
+    /// stand any more: its process ended, in good order (`stop`) or not (`start`, `gap`).
+    pub fn ends(&self, connection_id: &str) -> bool {
+        match (self.kind, self.scope.as_deref()) {
+            (EventKind::Start | EventKind::Stop, None) => true,
+            (EventKind::Start, Some(session)) => !is_of_session(connection_id, session),
+            (EventKind::Stop | EventKind::Gap, Some(session)) => is_of_session(connection_id, session),
+            _ => false,
         }
     }
 
@@ -491,6 +513,33 @@ mod tests {
             Err(InvalidEvent::Shape { .. })
         ));
         assert!(Event::from_entry(&entry.as_bytes()[1..]).is_err());
+    }
+
+    #[test]
+    fn a_process_ends_its_own_connections_and_those_of_nobody_beside_it() {
+        let event = |kind, scope: Option<&str>| {
+            let mut event = Event::new(kind, Timestamp::from_unix_us(0), "gw-1");
+            event.scope = scope.map(str::to_owned);
+            event
+        };
+        for (kind, scope, ends) in [
+            (EventKind::Start, None, [true, true]),
+            (EventKind::Stop, None, [true, true]),
+            (EventKind::Gap, None, [false, false]),
+            // Session `a` goes on.
+            (EventKind::Start, Some("a"), [false, true]),
+            (EventKind::Stop, Some("a"), [true, false]),
+            (EventKind::Gap, Some("a"), [true, false]),
+            (EventKind::Kill, Some("a"), [false, false]),
+            (EventKind::Close, None, [false, false]),
+        ] {
+            let event = event(kind, scope);
+            assert_eq!(
+                ["a-1", "ab-1"].map(|id| event.ends(id)),
+                ends,
+                "{kind:?} {scope:?}"
+            );
+        }
     }
 
     #[test]

@@ -46,7 +46,9 @@ mod writer;
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, InvalidOrigin, Origin};
 pub use encode::Draft;
 pub use entries::{Entries, EntriesError, EntryBundle};
-pub use event::{Claim, EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout};
+pub use event::{
+    Claim, EVENT_VERSION, Event, EventKind, InvalidEvent, MAX_EVENT_BYTES, Timeout, is_of_session,
+};
 pub use failure::{AppendError, CheckpointError, SyncError};
 pub use flush::{Flush, Flushed, Seal, Sealed};
 pub use folder::Unreadable;

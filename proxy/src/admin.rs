@@ -21,12 +21,14 @@ const CONNECTIONS: usize = 64;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves the admin port until the gateway is closed; while it drains, it says so here.
-pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
+/// Serves the admin port until the gateway is closed; while it drains, it says so here. Where another
+/// process took the port over, only those who are connected already hear it from this one.
+pub(crate) async fn serve(core: Arc<Core>, listener: Arc<TcpListener>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = core.closing.cancelled() => return,
+            () = core.handed_over.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {

@@ -5,6 +5,7 @@
 //! for, for what is due, and whenever a disk is at work that could hold a write up. Connections of
 //! other threads do not notice which it was.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use evidence::{Draft, Event, EventKind};
 use parking_lot::Mutex;
 
 use crate::hands::{Hands, Task};
+use crate::lent::{LendAsked, Lent};
 use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Missing, Overflow, Parked, Pending};
 use crate::recorder::{Durability, EvidenceUnavailable, Gap, Shared};
 use crate::sink::{EventSink, SinkError};
@@ -37,7 +39,12 @@ const ROUNDS_FOR_OTHERS: usize = 4;
 const MAX_UNSEALED_BYTES: usize = 32 << 20;
 
 pub(crate) struct Clerk<S: EventSink> {
-    sink: S,
+    /// Absent while the log is lent.
+    sink: Option<S>,
+    /// Present while the log is lent.
+    lent: Option<Lent>,
+    /// Somebody waits for the log. Nothing more is appended until it is sealed and given up.
+    lending: Option<LendAsked>,
     shared: Arc<Shared>,
     hands: Hands<S::Work>,
     /// Taken from the queue and not yet appended.
@@ -73,6 +80,21 @@ pub(crate) trait AnyDesk: Send + Sync {
     /// Has everything in the queue appended on this thread if that waits for nobody; leaves it to
     /// whoever is at the desk, or to the clerk's own thread, where it does not.
     fn append_here(&self);
+
+    /// The process that has the log says that everything forwarded up to `number` is on record, or why
+    /// not.
+    fn confirmed(&self, number: u64, answer: Result<(), EvidenceUnavailable>);
+
+    /// Events that were forwarded and not confirmed, in order.
+    fn unconfirmed(&self) -> Vec<Draft>;
+
+    /// The log is ours again: `sink`, which holds the first `written` of the unconfirmed events already
+    /// and gets `first` before everything else. `false` where the log is not lent, or this is a sink of
+    /// another kind.
+    fn take_back(&self, sink: Box<dyn Any>, written: usize, first: &[Event]) -> bool;
+
+    /// Nobody has the log whom events could be forwarded to, and it does not come back.
+    fn forsake(&self);
 }
 
 impl<S: EventSink> Desk<S> {
@@ -119,6 +141,31 @@ impl<S: EventSink> AnyDesk for Desk<S> {
         queue.urgent = true;
         self.shared.wake(queue);
     }
+
+    fn confirmed(&self, number: u64, answer: Result<(), EvidenceUnavailable>) {
+        self.clerk.lock().confirmed(number, answer);
+        self.shared.work_is_done();
+    }
+
+    fn unconfirmed(&self) -> Vec<Draft> {
+        let clerk = self.clerk.lock();
+        let lent = clerk.lent.iter();
+        lent.flat_map(Lent::unconfirmed).cloned().collect()
+    }
+
+    fn take_back(&self, sink: Box<dyn Any>, written: usize, first: &[Event]) -> bool {
+        let Ok(sink) = sink.downcast::<S>() else {
+            return false;
+        };
+        let taken = self.clerk.lock().take_log_back(*sink, written, first);
+        self.shared.work_is_done();
+        taken
+    }
+
+    fn forsake(&self) {
+        self.clerk.lock().forsake();
+        self.shared.work_is_done();
+    }
 }
 
 /// What the clerk's own thread may do until there is more.
@@ -131,6 +178,7 @@ pub(crate) struct Rest {
 /// What was in the queue besides events.
 pub(crate) struct Taken {
     checkpoints: Vec<CheckpointAsked>,
+    lend: Option<LendAsked>,
     closed: bool,
 }
 
@@ -142,7 +190,8 @@ impl Shared {
         let linger = std::mem::take(&mut queue.lively).then(|| Instant::now() + LINGER);
         loop {
             let is_news = queue.closed && !rest.closing;
-            if !rest.may_wait || queue.urgent || !queue.checkpoints.is_empty() || queue.work_done || is_news {
+            let is_asked = !queue.checkpoints.is_empty() || queue.lend.is_some();
+            if !rest.may_wait || queue.urgent || is_asked || queue.work_done || is_news {
                 break;
             }
             let now = Instant::now();
@@ -167,6 +216,7 @@ impl Shared {
         queue.work_done = false;
         Taken {
             checkpoints: std::mem::take(&mut queue.checkpoints),
+            lend: queue.lend.take(),
             closed: queue.closed,
         }
     }
@@ -180,7 +230,9 @@ struct Failure {
 impl<S: EventSink> Clerk<S> {
     pub(crate) fn new(sink: S, shared: Arc<Shared>) -> io::Result<Self> {
         Ok(Self {
-            sink,
+            sink: Some(sink),
+            lent: None,
+            lending: None,
             hands: Hands::new(&shared)?,
             shared,
             held: VecDeque::new(),
@@ -212,9 +264,123 @@ impl<S: EventSink> Clerk<S> {
         self.append_held();
         self.declare_missing();
         self.note_asked(taken.checkpoints);
+        if let Some(asked) = taken.lend {
+            self.begin_to_lend(asked);
+        }
         self.hand_out();
-        let is_last_seal_over = self.last_seal_tried || !self.hands.is_free(Task::Seal);
-        self.closing && !self.hands.is_waiting() && is_last_seal_over
+        self.lend();
+        let is_over = match &self.lent {
+            Some(lent) => lent.is_settled(),
+            None => self.last_seal_tried || !self.hands.is_free(Task::Seal),
+        };
+        self.closing && !self.hands.is_waiting() && is_over
+    }
+
+    /// From here on nothing is appended until the log is sealed to its end and given up.
+    fn begin_to_lend(&mut self, asked: LendAsked) {
+        let hindrance = if self.lent.is_some() || self.lending.is_some() {
+            Some("another process has the log, or is about to".to_owned())
+        } else if self.closing {
+            Some("the log is being closed".to_owned())
+        } else {
+            self.failure.as_ref().map(|failure| failure.cause.clone())
+        };
+        match hindrance {
+            // Whoever asked may have left.
+            Some(hindrance) => drop(asked.answer.send(Err(hindrance))),
+            None => self.lending = Some(asked),
+        }
+    }
+
+    /// Gives the log up once everything in it is signed for.
+    fn lend(&mut self) {
+        if self.lending.is_none() || !self.hands.is_free(Task::Seal) || !self.hands.is_free(Task::Flush) {
+            return;
+        }
+        let Some(sink) = self.sink.take_if(|sink| sink.signed() == sink.size()) else {
+            return;
+        };
+        if let Some(LendAsked { forwarding, answer }) = self.lending.take() {
+            let size = sink.size();
+            // Its lock goes with it.
+            drop(sink);
+            self.lent = Some(Lent::new(forwarding));
+            (self.flush_due, self.seal_due, self.seal_not_before) = (None, None, None);
+            (self.failure, self.checkpoint_failed) = (None, false);
+            self.publish_state();
+            let _ = answer.send(Ok(size));
+            self.append_held();
+        }
+    }
+
+    fn confirmed(&mut self, number: u64, answer: Result<(), EvidenceUnavailable>) {
+        let Some(lent) = &mut self.lent else {
+            return;
+        };
+        let mut queue = self.shared.queue.lock();
+        while let Some(pending) = lent.confirmed(number) {
+            queue.release(pending.account, pending.charged);
+            if answer.is_ok() {
+                self.shared.counters.written.inc();
+            }
+            if let Some(acknowledge) = pending.acknowledge {
+                // A connection that no longer waits has its own reasons.
+                let _ = acknowledge.send(answer);
+            }
+        }
+    }
+
+    /// Goes on with the log, where another process left it.
+    fn take_log_back(&mut self, sink: S, written: usize, first: &[Event]) -> bool {
+        let Some(lent) = &self.lent else {
+            return false;
+        };
+        let numbers = lent.numbers();
+        if written > 0 {
+            let number = numbers.start + u64::try_from(written).expect("a length fits 64 bits") - 1;
+            self.confirmed(number.min(numbers.end - 1), Ok(()));
+        }
+        let Some(mut lent) = self.lent.take() else {
+            return false;
+        };
+        let since = std::mem::take(&mut self.held);
+        first.iter().for_each(|event| self.hold(event));
+        let rest = lent.forsake().into_iter().map(|(_, pending)| pending);
+        self.held.extend(rest.chain(since));
+        self.sink = Some(sink);
+        self.append_held();
+        true
+    }
+
+    /// Every event is lost from here on, and those who wait are told so.
+    fn forsake(&mut self) {
+        let Some(lent) = &mut self.lent else {
+            return;
+        };
+        let lost = lent.forsake();
+        for (_, pending) in lost {
+            self.held.push_back(pending);
+        }
+        self.forward_held();
+    }
+
+    /// Sends what is held to the process that has the log.
+    fn forward_held(&mut self) {
+        let answer = self.shared.unavailable();
+        let Some(lent) = &mut self.lent else {
+            return;
+        };
+        for pending in self.held.drain(..) {
+            let Err(pending) = lent.forward(pending) else {
+                continue;
+            };
+            self.shared.writable.store(false, Ordering::Relaxed);
+            self.shared.counters.lost.inc();
+            self.shared.queue.lock().release(pending.account, pending.charged);
+            if let Some(acknowledge) = pending.acknowledge {
+                let _ = acknowledge.send(answer);
+            }
+        }
     }
 
     /// Appends what is in the queue, and nothing else. `false`, with nothing done, where that might
@@ -222,7 +388,8 @@ impl<S: EventSink> Clerk<S> {
     fn append_queued(&mut self) -> bool {
         let is_strict = self.shared.settings.durability == Durability::Strict;
         let is_disk_at_rest = self.hands.is_free(Task::Flush) && self.hands.is_free(Task::Seal);
-        if is_strict || !is_disk_at_rest || self.failure.is_some() {
+        let may_wait = is_strict || !is_disk_at_rest || self.failure.is_some() || self.lending.is_some();
+        if self.lent.is_none() && may_wait {
             return false;
         }
         self.take();
@@ -240,7 +407,7 @@ impl<S: EventSink> Clerk<S> {
     /// What the next round is to wait for.
     fn rest(&self, now: Instant) -> Rest {
         Rest {
-            may_wait: self.held.is_empty() || self.failure.is_some(),
+            may_wait: self.held.is_empty() || self.failure.is_some() || self.lending.is_some(),
             due: self.next_due(now),
             closing: self.closing,
         }
@@ -259,7 +426,13 @@ impl<S: EventSink> Clerk<S> {
     }
 
     fn append_held(&mut self) {
+        if self.lending.is_some() {
+            return;
+        }
         while !self.held.is_empty() {
+            let Some(sink) = &mut self.sink else {
+                return self.forward_held();
+            };
             let count = self.held.len().min(BATCH);
             let mut drafts = Vec::with_capacity(count);
             let mut rest = Vec::with_capacity(count);
@@ -267,7 +440,7 @@ impl<S: EventSink> Clerk<S> {
                 drafts.push(pending.draft);
                 rest.push((pending.account, pending.charged, pending.acknowledge));
             }
-            if let Err(error) = self.sink.append(&drafts) {
+            if let Err(error) = sink.append(&drafts) {
                 let batch = drafts.into_iter().zip(rest);
                 for (draft, (account, charged, acknowledge)) in batch.rev() {
                     self.held.push_front(Pending {
@@ -295,7 +468,7 @@ impl<S: EventSink> Clerk<S> {
         self.seal_due.get_or_insert(now + interval);
         self.flush_due.get_or_insert(now + interval / 2);
         let is_strict = self.shared.settings.durability == Durability::Strict;
-        let first = self.sink.size() - written;
+        let first = self.size() - written;
         let mut queue = self.shared.queue.lock();
         for (account, charged, _) in &batch {
             queue.release(*account, *charged);
@@ -319,7 +492,11 @@ impl<S: EventSink> Clerk<S> {
     /// Takes back what the hands did.
     fn take_back(&mut self) {
         while let Some((task, done)) = self.hands.take_back() {
-            let result = self.sink.finish(done);
+            let Some(sink) = &mut self.sink else {
+                return;
+            };
+            let result = sink.finish(done);
+            let needs_seal = sink.needs_seal();
             if task == Task::Seal {
                 self.sealed(&result);
             }
@@ -327,7 +504,7 @@ impl<S: EventSink> Clerk<S> {
             match result {
                 Ok(()) => self.acknowledge_durable(),
                 // Only a seal makes up for it; the events stand until then.
-                Err(error) if is_strict && (task == Task::Flush || self.sink.needs_seal()) => {
+                Err(error) if is_strict && (task == Task::Flush || needs_seal) => {
                     let answer = self.unavailable();
                     for (_, acknowledge) in self.undurable.drain(..) {
                         let _ = acknowledge.send(answer);
@@ -347,18 +524,18 @@ impl<S: EventSink> Clerk<S> {
     }
 
     fn acknowledge_durable(&mut self) {
-        let durable = self.sink.durable();
+        let durable = self.sink.as_ref().map_or(0, EventSink::durable);
         while let Some((_, acknowledge)) = self.undurable.pop_front_if(|(entries, _)| *entries <= durable) {
             let _ = acknowledge.send(Ok(()));
         }
         let is_strict = self.shared.settings.durability == Durability::Strict;
-        if is_strict && self.held.is_empty() && !self.sink.needs_seal() {
+        if is_strict && self.held.is_empty() && !self.needs_seal() {
             self.recover();
         }
     }
 
     fn sealed(&mut self, result: &Result<(), SinkError>) {
-        let signed = self.sink.signed();
+        let signed = self.signed();
         if let Err(error) = result {
             let error = error.in_full();
             self.shared.counters.failures.inc();
@@ -373,6 +550,9 @@ impl<S: EventSink> Clerk<S> {
                 // Whoever asked may have left.
                 let _ = answer.send(Err(error.clone()));
             }
+            if let Some(LendAsked { answer, .. }) = self.lending.take() {
+                let _ = answer.send(Err(error));
+            }
         } else {
             self.checkpoint_failed = false;
             self.seal_not_before = None;
@@ -383,9 +563,11 @@ impl<S: EventSink> Clerk<S> {
     }
 
     fn note_asked(&mut self, asked: Vec<CheckpointAsked>) {
-        let size = self.sink.size();
+        let size = self.size();
         for answer in asked {
-            if let Some(failure) = &self.failure
+            if self.lent.is_some() {
+                let _ = answer.send(Err("another process has the log".to_owned()));
+            } else if let Some(failure) = &self.failure
                 && !self.held.is_empty()
             {
                 let _ = answer.send(Err(format!(
@@ -397,7 +579,7 @@ impl<S: EventSink> Clerk<S> {
                 self.seal_not_before = None;
             }
         }
-        self.answer_asked(self.sink.signed());
+        self.answer_asked(self.signed());
     }
 
     fn answer_asked(&mut self, signed: u64) {
@@ -412,10 +594,10 @@ impl<S: EventSink> Clerk<S> {
         if self.hands.is_free(Task::Seal) && self.wants_seal(now) {
             self.last_seal_tried = self.closing;
             self.seal_due = None;
-            if let Some(work) = self.sink.start_seal() {
+            if let Some(work) = self.sink.as_mut().and_then(EventSink::start_seal) {
                 self.hands.give(Task::Seal, work);
             } else {
-                self.answer_asked(self.sink.signed());
+                self.answer_asked(self.signed());
             }
         }
         let is_due = match self.shared.settings.durability {
@@ -424,15 +606,21 @@ impl<S: EventSink> Clerk<S> {
         };
         if is_due && self.hands.is_free(Task::Flush) {
             self.flush_due = None;
-            if let Some(work) = self.sink.start_flush() {
+            if let Some(work) = self.sink.as_mut().and_then(EventSink::start_flush) {
                 self.hands.give(Task::Flush, work);
-            } else if !self.sink.needs_seal() {
+            } else if !self.needs_seal() {
                 self.acknowledge_durable();
             }
         }
     }
 
     fn wants_seal(&self, now: Instant) -> bool {
+        let Some(sink) = &self.sink else {
+            return false;
+        };
+        if self.lending.is_some() {
+            return sink.signed() < sink.size();
+        }
         if self.closing {
             return !self.last_seal_tried;
         }
@@ -440,8 +628,8 @@ impl<S: EventSink> Clerk<S> {
             return true;
         }
         let may = self.seal_not_before.is_none_or(|not_before| not_before <= now);
-        let must = self.sink.needs_seal()
-            || self.sink.waiting_bytes() > MAX_UNSEALED_BYTES
+        let must = sink.needs_seal()
+            || sink.waiting_bytes() > MAX_UNSEALED_BYTES
             || self.seal_due.is_some_and(|due| due <= now);
         may && must
     }
@@ -495,6 +683,18 @@ impl<S: EventSink> Clerk<S> {
         });
         drop(queue);
         self.publish_state();
+    }
+
+    fn size(&self) -> u64 {
+        self.sink.as_ref().map_or(0, EventSink::size)
+    }
+
+    fn signed(&self) -> u64 {
+        self.sink.as_ref().map_or(0, EventSink::signed)
+    }
+
+    fn needs_seal(&self) -> bool {
+        self.sink.as_ref().is_some_and(EventSink::needs_seal)
     }
 
     /// What whoever waits is told once writing has failed. Readiness says so first: who was refused must

@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     /// Fires when no new request is taken.
     pub(crate) draining: CancellationToken,
+    /// Fires when another process accepts on our sockets in our place.
+    pub(crate) handed_over: CancellationToken,
     /// Fires when connections that never got as far as the live table end too.
     pub(crate) closing: CancellationToken,
     /// Every task that serves a client.
@@ -77,6 +79,7 @@ impl Core {
         recorder: Recorder,
         tls: Option<TlsKeeper>,
         own: Vec<SocketAddr>,
+        predecessor: Option<&str>,
     ) -> Self {
         let now = Self::now();
         Self {
@@ -90,9 +93,10 @@ impl Core {
             }),
             metrics: Metrics::new(recorder.counters(), now),
             draining: CancellationToken::new(),
+            handed_over: CancellationToken::new(),
             closing: CancellationToken::new(),
             clients: TaskTracker::new(),
-            connection_ids: ConnectionIds::starting_at(now),
+            connection_ids: ConnectionIds::starting_at(now, predecessor),
             settings: ArcSwap::from_pointee(settings),
             runs,
             rulings,
@@ -183,14 +187,26 @@ impl Core {
 }
 
 impl ConnectionIds {
-    pub(crate) fn starting_at(now: Timestamp) -> Self {
+    /// Names that no process before this one gave, nor the one beside it, by whatever clock.
+    pub(crate) fn starting_at(now: Timestamp, predecessor: Option<&str>) -> Self {
+        let taken = predecessor.and_then(|session| i64::from_str_radix(session, 16).ok());
+        let now = now.unix_us();
         Self {
-            epoch: now.unix_us(),
+            epoch: taken.map_or(now, |taken| now.max(taken.saturating_add(1))),
             next: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn next(&self) -> String {
-        format!("{:x}-{:x}", self.epoch, self.next.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{}-{:x}",
+            self.session(),
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+
+    /// What the names of this process's connections begin with ([`evidence::is_of_session`]).
+    pub(crate) fn session(&self) -> String {
+        format!("{:x}", self.epoch)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use base::{Attribution, PluginId, RunId};
 use evidence::{Event, EventKind};
 use parking_lot::Mutex;
 use seal::PublicKey;
+use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,6 +39,10 @@ pub struct Gateway {
     core: Arc<Core>,
     addresses: Vec<ListenAddress>,
     admin: Option<SocketAddr>,
+    /// Where the gateway listens for everybody, by the addresses of the settings; nowhere once it
+    /// drains.
+    sockets: Mutex<Vec<(ListenAddress, Arc<Listener>)>>,
+    admin_socket: Mutex<Option<(SocketAddr, Arc<TcpListener>)>>,
     listeners: TaskTracker,
     /// The runs' own listeners, each until its run is over.
     run_listeners: Mutex<HashMap<RunId, Vec<RunListener>>>,
@@ -81,8 +87,20 @@ pub enum OpenListenerError {
 /// A listener that stands.
 struct RunListener {
     address: ListenAddress,
+    socket: Arc<Listener>,
     closed: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// A socket that the gateway listens on, for a process that takes over.
+#[derive(Debug)]
+pub struct OpenSocket {
+    /// Its address, as the settings or the run's registration have it.
+    pub address: ListenAddress,
+    /// The same open socket.
+    pub socket: OwnedFd,
+    /// Whether a file goes with it, which is the successor's to remove once it serves.
+    pub has_file: bool,
 }
 
 /// What a kill did.
@@ -180,7 +198,7 @@ impl Gateway {
             Some(tls) => Some(TlsKeeper::open(tls)?),
             None => return Err(TlsError::Missing.into()),
         };
-        let mut bound = Vec::new();
+        let mut sockets = Vec::new();
         let mut addresses = Vec::new();
         for address in &settings.listen {
             let (listener, taken) = Listener::open(address, handed).map_err(|source| StartError::Listen {
@@ -188,7 +206,7 @@ impl Gateway {
                 source,
             })?;
             addresses.push(taken);
-            bound.push(listener);
+            sockets.push((address.clone(), Arc::new(listener)));
         }
         let admin = match settings.admin {
             None => None,
@@ -198,30 +216,45 @@ impl Gateway {
                     source,
                 };
                 let listener = open_tcp(address, handed).map_err(listen)?;
-                Some((listener.local_addr().map_err(listen)?, listener))
+                let taken = listener.local_addr().map_err(listen)?;
+                Some((taken, address, Arc::new(listener)))
             }
         };
         let mut own = settings.own_addresses.clone();
         own.extend(addresses.iter().filter_map(ListenAddress::socket_address));
-        own.extend(admin.iter().map(|(address, _)| *address));
-        let core = Arc::new(Core::new(settings, runs, rulings, recorder, tls, own));
-        core.recorder.record(core.event(EventKind::Start));
+        own.extend(admin.iter().map(|(taken, ..)| *taken));
+        let predecessor = handed.predecessor();
+        let core = Arc::new(Core::new(
+            settings,
+            runs,
+            rulings,
+            recorder,
+            tls,
+            own,
+            predecessor,
+        ));
+        let mut start = core.event(EventKind::Start);
+        start.scope = predecessor.map(str::to_owned);
+        core.recorder.record(start);
         let listeners = TaskTracker::new();
-        for listener in bound {
-            let core = Arc::clone(&core);
+        for (_, listener) in &sockets {
+            let (core, listener) = (Arc::clone(&core), Arc::clone(listener));
             listeners.spawn(listener::accept(core, listener, Audience::Everybody));
         }
         listeners.spawn(tell_of_excess(Arc::clone(&core)));
         listeners.spawn(keep_ticking(Arc::clone(&core)));
         listeners.spawn(tls::watch(Arc::clone(&core)));
-        let admin = admin.map(|(address, listener)| {
-            listeners.spawn(admin::serve(Arc::clone(&core), listener));
-            address
+        let admin = admin.map(|(taken, address, listener)| {
+            listeners.spawn(admin::serve(Arc::clone(&core), Arc::clone(&listener)));
+            (taken, (address, listener))
         });
+        let (admin, admin_socket) = admin.unzip();
         Ok(Self {
             core,
             addresses,
             admin,
+            sockets: Mutex::new(sockets),
+            admin_socket: Mutex::new(admin_socket),
             listeners,
             run_listeners: Mutex::default(),
             stopped: tokio::sync::Mutex::new(false),
@@ -243,6 +276,11 @@ impl Gateway {
         self.core.live.len()
     }
 
+    /// Whose connections these are, one for each.
+    pub fn live_identities(&self) -> Vec<Arc<Identity>> {
+        self.core.live.identities()
+    }
+
     /// Whether new connections are welcome: evidence can be written, and the gateway is not draining.
     pub fn is_ready(&self) -> bool {
         self.core.recorder.is_ready() && !self.core.draining.is_cancelled()
@@ -251,7 +289,17 @@ impl Gateway {
     /// Cuts every connection in `scope`, whatever it is doing, and returns once the last of their
     /// sockets is closed. Change what [`Rulings`] answers first: then no connection slips through.
     pub async fn kill(&self, scope: KillScope) -> KillReceipt {
-        let receipt = self.cut(&scope, CutCause::Killed).await;
+        self.kill_also(scope, std::future::ready(0)).await
+    }
+
+    /// The same, together with what `elsewhere` cuts in the same scope and counts.
+    pub async fn kill_also(&self, scope: KillScope, elsewhere: impl Future<Output = u64>) -> KillReceipt {
+        let started = Instant::now();
+        let (here, elsewhere) = tokio::join!(self.cut(&scope, CutCause::Killed), elsewhere);
+        let receipt = KillReceipt {
+            tunnels: here.tunnels + elsewhere,
+            elapsed: started.elapsed(),
+        };
         self.core.metrics.killed(receipt.elapsed);
         let mut event = self.core.event(EventKind::Kill);
         event.scope = Some(scope.to_string());
@@ -259,6 +307,11 @@ impl Gateway {
         event.duration_ms = Some(u64::try_from(receipt.elapsed.as_millis()).unwrap_or(u64::MAX));
         self.core.recorder.record(event);
         receipt
+    }
+
+    /// Cuts every connection in `scope` for a kill that another process tells of, which also records it.
+    pub async fn cut_for_another(&self, scope: &KillScope) -> KillReceipt {
+        self.cut(scope, CutCause::Killed).await
     }
 
     /// Opens a listener that is `identity`'s alone: whoever comes in there needs no credentials, and
@@ -271,6 +324,20 @@ impl Gateway {
         identity: &Identity,
         place: &RunPlace,
     ) -> Result<ListenAddress, OpenListenerError> {
+        self.open_listener_on(&mut HandedSockets::default(), identity, place)
+    }
+
+    /// Like [`Gateway::open_listener`], on the socket that was `handed` to this process for that place,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_listener_on(
+        &self,
+        handed: &mut HandedSockets,
+        identity: &Identity,
+        place: &RunPlace,
+    ) -> Result<ListenAddress, OpenListenerError> {
         let run_id = identity.run_id;
         let (listener, address, uid) = match place {
             RunPlace::Tcp(address) if !address.ip().is_loopback() => {
@@ -278,9 +345,8 @@ impl Gateway {
             }
             RunPlace::Tcp(address) => {
                 let place = ListenAddress::Tcp(*address);
-                let nothing = &mut HandedSockets::default();
                 let (listener, taken) =
-                    Listener::open(&place, nothing).map_err(|source| OpenListenerError::Listen {
+                    Listener::open(&place, handed).map_err(|source| OpenListenerError::Listen {
                         run_id,
                         address: ListenAddress::Tcp(*address),
                         source,
@@ -289,7 +355,7 @@ impl Gateway {
             }
             RunPlace::Unix { path, uid } => {
                 let address = ListenAddress::Unix(path.clone());
-                match Listener::bind_unix(path, Permission::User(*uid)) {
+                match Listener::open_unix(path, Permission::User(*uid), handed) {
                     Ok(listener) => (listener, address, Some(*uid)),
                     Err(source) => {
                         return Err(OpenListenerError::Listen {
@@ -310,9 +376,11 @@ impl Gateway {
             uid,
             closed: closed.clone(),
         };
-        let accepting = listener::accept(Arc::clone(&self.core), listener, audience);
+        let socket = Arc::new(listener);
+        let accepting = listener::accept(Arc::clone(&self.core), Arc::clone(&socket), audience);
         let opened = RunListener {
             address: address.clone(),
+            socket,
             closed,
             task: self.listeners.spawn(accepting),
         };
@@ -346,10 +414,12 @@ impl Gateway {
         let listeners = self.run_listeners.lock().remove(&run_id);
         for RunListener {
             address,
+            socket,
             closed,
             task,
         } in listeners.into_iter().flatten()
         {
+            drop(socket);
             closed.cancel();
             // It ends by itself as well when the gateway stops.
             let _ = task.await;
@@ -357,6 +427,89 @@ impl Gateway {
                 self.core.floor.remove_own(own);
             }
         }
+    }
+
+    /// Every socket that clients come in by, once more, for a process that takes over.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn open_sockets(&self) -> io::Result<Vec<OpenSocket>> {
+        let open = |address: &ListenAddress, listener: &Listener| -> io::Result<OpenSocket> {
+            Ok(OpenSocket {
+                address: address.clone(),
+                socket: listener.duplicate()?,
+                has_file: listener.file().is_some(),
+            })
+        };
+        let mut sockets: Vec<OpenSocket> = Vec::new();
+        for (address, listener) in self.sockets.lock().iter() {
+            sockets.push(open(address, listener)?);
+        }
+        for listener in self.run_listeners.lock().values().flatten() {
+            sockets.push(open(&listener.address, &listener.socket)?);
+        }
+        if let Some((address, listener)) = &*self.admin_socket.lock() {
+            sockets.push(OpenSocket {
+                address: ListenAddress::Tcp(*address),
+                socket: listener.as_fd().try_clone_to_owned()?,
+                has_file: false,
+            });
+        }
+        Ok(sockets)
+    }
+
+    /// What the ids of this process's connections begin with, and what its `stop` names.
+    pub fn session(&self) -> String {
+        self.core.connection_ids.session()
+    }
+
+    /// The way into the log.
+    pub fn recorder(&self) -> &Recorder {
+        &self.core.recorder
+    }
+
+    /// From now on the files of handed sockets go with this process.
+    pub fn own_socket_files(&self) {
+        self.set_files_ours(true);
+    }
+
+    /// From now on another process serves whoever comes in by our sockets: no new connection is taken
+    /// here, those that stand are told to go where their protocol has words for it, and tunnels live
+    /// on until [`Gateway::shutdown`]'s deadline. [`OpenSocket`]s that were handed over stay open there.
+    pub fn hand_over(&self) {
+        self.set_files_ours(false);
+        self.core.handed_over.cancel();
+        self.begin_to_drain();
+    }
+
+    fn begin_to_drain(&self) {
+        self.core.draining.cancel();
+        self.core.clients.close();
+        // The tasks that accept have theirs, and end now.
+        self.sockets.lock().clear();
+        self.run_listeners.lock().clear();
+        if self.core.handed_over.is_cancelled() {
+            *self.admin_socket.lock() = None;
+        }
+    }
+
+    fn set_files_ours(&self, is_ours: bool) {
+        let set = |listener: &Listener| {
+            if let Some(file) = listener.file() {
+                file.set_ours(is_ours);
+            }
+        };
+        self.sockets.lock().iter().for_each(|(_, listener)| set(listener));
+        let run_listeners = self.run_listeners.lock();
+        run_listeners
+            .values()
+            .flatten()
+            .for_each(|listener| set(&listener.socket));
+    }
+
+    /// Shows on the metrics page how many connections the process before this one still holds.
+    pub fn predecessor(&self, live: u64) {
+        self.core.metrics.predecessor(live);
     }
 
     async fn cut(&self, scope: &KillScope, cause: CutCause) -> KillReceipt {
@@ -490,22 +643,30 @@ impl Gateway {
         self.core.recorder.checkpoint().await
     }
 
+    /// Takes no new connection, and waits until those that stand have ended, at most for `patience`.
+    pub async fn drain(&self, patience: Duration) {
+        self.begin_to_drain();
+        // Connections that end in time end by themselves; the others are the caller's to end.
+        let _ = tokio::time::timeout(patience.min(LONGEST), self.core.clients.wait()).await;
+    }
+
     /// Takes no new connection, waits for those that stand until `deadline`, cuts the rest, and
     /// signs a last checkpoint. Called again meanwhile, the earlier of the deadlines holds.
     pub async fn shutdown(&self, deadline: Duration) {
         let core = &self.core;
-        core.draining.cancel();
-        core.clients.close();
-        // Connections that end in time end by themselves; either way the next step is the same.
-        let _ = tokio::time::timeout(deadline.min(LONGEST), core.clients.wait()).await;
+        self.drain(deadline).await;
         core.live.cut(&KillScope::All, CutCause::Shutdown).await;
         core.closing.cancel();
         core.clients.wait().await;
         self.listeners.close();
         self.listeners.wait().await;
+        *self.admin_socket.lock() = None;
         let mut stopped = self.stopped.lock().await;
         if !*stopped {
-            core.recorder.record(core.event(EventKind::Stop));
+            let mut stop = core.event(EventKind::Stop);
+            // The successor's connections go on.
+            stop.scope = core.handed_over.is_cancelled().then(|| self.session());
+            core.recorder.record(stop);
             core.recorder.close().await;
             *stopped = true;
         }

@@ -9,7 +9,7 @@
 //! | it is **named**, by what it shows and by the way it came | `proof`, [`identity`], [`token_runs`] |
 //! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
 //! | it is **ruled on** | [`ruling`] |
-//! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`] |
+//! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`], or through `lent` into the log of a successor |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names` with `name_transport` and `turnstile`, `floor`, `dial`, or `parent` |
 //! | it is **relayed**, and watched without being held back | `connect`, `tunnel`, `relay` and `splice`; plain HTTP in `forward`, `exchange` and `response`; `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
@@ -48,6 +48,7 @@ mod http1;
 mod http2;
 pub mod identity;
 mod inner_http;
+mod lent;
 mod listen_address;
 mod listener;
 mod live;
@@ -81,9 +82,10 @@ mod tunnel;
 mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
-pub use gateway::{Gateway, KillReceipt, OpenListenerError, ReloadError, RunPlace, StartError};
+pub use gateway::{Gateway, KillReceipt, OpenListenerError, OpenSocket, ReloadError, RunPlace, StartError};
 pub use handed::HandedSockets;
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
+pub use lent::{Forwarded, Forwarding};
 pub use listen_address::{InvalidListenAddress, ListenAddress};
 pub use live::KillScope;
 pub use metrics::{Archived, Budgeted, Exported, Witnessed};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
 use crate::exhausted::Exhausted;
-use crate::handed::HandedSockets;
+use crate::handed::{HandedSockets, HandedUnix};
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
 use crate::places::Place;
@@ -41,7 +42,7 @@ pub(crate) enum Listener {
     Unix {
         listener: UnixListener,
         /// Goes with the listener, unless somebody else opened it.
-        _file: Option<SocketFile>,
+        file: Option<SocketFile>,
     },
 }
 
@@ -79,26 +80,51 @@ impl Listener {
                 Ok((Self::Tls(listener), taken))
             }
             ListenAddress::Unix(path) => {
-                let listener = match handed.take_unix(path) {
-                    Some(listener) => Self::unix(listener, None)?,
-                    None => Self::bind_unix(path, Permission::Group)?,
-                };
-                Ok((listener, address.clone()))
+                Ok((Self::open_unix(path, Permission::Group, handed)?, address.clone()))
             }
         }
     }
 
-    /// Binds a Unix socket for whoever `permission` names.
-    pub(crate) fn bind_unix(path: &Path, permission: Permission) -> io::Result<Self> {
+    /// Takes the Unix socket that was handed to us for this path, or binds one for whoever `permission`
+    /// names.
+    pub(crate) fn open_unix(
+        path: &Path,
+        permission: Permission,
+        handed: &mut HandedSockets,
+    ) -> io::Result<Self> {
+        if let Some(HandedUnix {
+            listener, has_file, ..
+        }) = handed.take_unix(path)
+        {
+            let is_of_a_run = matches!(permission, Permission::User(_));
+            let file = has_file.then(|| SocketFile::of_another(path, is_of_a_run));
+            return Self::unix(listener, file.transpose()?);
+        }
         let (listener, file) = socket_file::bind(path, permission)?;
         Self::unix(listener, Some(file))
+    }
+
+    /// The same open socket once more, for another process.
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) | Self::Tls(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix { listener, .. } => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// The socket's file, if it goes with the listener.
+    pub(crate) const fn file(&self) -> Option<&SocketFile> {
+        match self {
+            Self::Unix { file, .. } => file.as_ref(),
+            Self::Tcp(_) | Self::Tls(_) => None,
+        }
     }
 
     fn unix(listener: std::os::unix::net::UnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::Unix {
             listener: UnixListener::from_std(listener)?,
-            _file: file,
+            file,
         })
     }
 
@@ -194,7 +220,7 @@ impl Audience {
 }
 
 /// Accepts clients until the gateway drains or the run is over.
-pub(crate) async fn accept(core: Arc<Core>, listener: Listener, audience: Audience) {
+pub(crate) async fn accept(core: Arc<Core>, listener: Arc<Listener>, audience: Audience) {
     let let_in = |(stream, mut entry): (Stream, Entry)| {
         entry.listener = audience.identity();
         let objection = audience.objects_to(&stream);

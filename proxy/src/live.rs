@@ -174,6 +174,13 @@ impl LiveTable {
         self.entries.lock().by_number.len()
     }
 
+    /// Whose connections there are, each named once for every connection.
+    pub(crate) fn identities(&self) -> Vec<Arc<Identity>> {
+        let entries = self.entries.lock();
+        let entries = entries.by_number.values();
+        entries.filter_map(|entry| entry.identity.clone()).collect()
+    }
+
     /// Takes the refusals over a quota that nobody was told of in time.
     pub(crate) fn sweep(&self, now: Instant) -> Vec<Untold> {
         let mut entries = self.entries.lock();

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     queueing: Histogram,
     kill: Histogram,
     live: Gauge,
+    predecessor_live: Gauge,
     evidence_writable: Gauge,
     witnessed_entries: Gauge,
     witness_cosignatures: Gauge,
@@ -153,6 +154,7 @@ impl Metrics {
             queueing: seconds(),
             kill: seconds(),
             live: Gauge::default(),
+            predecessor_live: Gauge::default(),
             evidence_writable: Gauge::default(),
             witnessed_entries: Gauge::default(),
             witness_cosignatures: Gauge::default(),
@@ -260,6 +262,11 @@ impl Metrics {
             self.configured.clone(),
         );
         registry.register("live", "Connections being made or standing", self.live.clone());
+        registry.register(
+            "predecessor_live",
+            "Connections that the process before this one still holds",
+            self.predecessor_live.clone(),
+        );
         registry.register(
             "evidence_writable",
             "1 while evidence can be written",
@@ -456,6 +463,11 @@ impl Metrics {
 
     pub(crate) fn killed(&self, took: Duration) {
         self.kill.observe(took.as_secs_f64());
+    }
+
+    /// What the process before this one still holds.
+    pub(crate) fn predecessor(&self, live: u64) {
+        self.predecessor_live.set(i64::try_from(live).unwrap_or(i64::MAX));
     }
 
     /// The metrics page.

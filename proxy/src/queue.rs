@@ -10,6 +10,7 @@ use base::PluginId;
 use evidence::{Draft, EventKind};
 use tokio::sync::oneshot;
 
+use crate::lent::LendAsked;
 use crate::recorder::EvidenceUnavailable;
 
 /// Where somebody waits for an event to count as written.
@@ -98,6 +99,8 @@ pub(crate) enum Parked {
 pub(crate) struct Queue {
     pub(crate) events: Vec<Pending>,
     pub(crate) checkpoints: Vec<CheckpointAsked>,
+    /// Somebody asks for the log itself.
+    pub(crate) lend: Option<LendAsked>,
     pub(crate) closed: bool,
     pub(crate) parked: Parked,
     /// Work that was handed out is done.

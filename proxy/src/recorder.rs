@@ -19,9 +19,10 @@ use base::PluginId;
 use evidence::{Draft, Event, EventKind, InvalidEvent, Recovery};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clerk::{AnyDesk, Clerk, Desk};
+use crate::lent::{Forwarding, LendAsked};
 use crate::queue::{Acknowledge, CheckpointAsked, EvidenceBudget, Parked, Pending, Queue};
 use crate::sink::EventSink;
 
@@ -102,6 +103,12 @@ pub enum RecorderError {
     /// The recorder was closed.
     #[error("the recorder is closed")]
     Closed,
+    /// The log was not given up, and events are written into it as before.
+    #[error("could not give the evidence log up to another process: {cause}")]
+    NotLent {
+        /// What stood in the way.
+        cause: String,
+    },
 }
 
 /// The way into the evidence log.
@@ -235,6 +242,65 @@ impl Recorder {
             .map_err(|cause| RecorderError::Checkpoint { cause })
     }
 
+    /// Hands an event over, and says later whether it counts as written. Events handed over one after
+    /// the other are written in this order, also where nobody has asked about the first ones yet.
+    pub fn record_noting(
+        &self,
+        event: &Event,
+    ) -> impl Future<Output = Result<(), EvidenceUnavailable>> + Send + use<> + 'static {
+        let (acknowledge, written) = oneshot::channel();
+        self.hand_over(event, Some(acknowledge));
+        self.desk.append_here();
+        let unavailable = self.shared.unavailable();
+        async move { written.await.unwrap_or(unavailable) }
+    }
+
+    /// Signs for everything in the log and gives it up, its lock with it, so that another process can
+    /// write it. Says how many entries it has. Whatever is recorded from then on comes out of the
+    /// [`Forwarding`] and counts as written once it is [confirmed](Self::confirm_forwarded).
+    ///
+    /// # Errors
+    /// [`RecorderError::NotLent`], [`RecorderError::Closed`]; the log is ours as before.
+    pub async fn lend_log(&self) -> Result<(u64, Forwarding), RecorderError> {
+        let (answer, size) = oneshot::channel();
+        let (forwarding, events) = mpsc::unbounded_channel();
+        if !self.ask_to_lend(LendAsked { forwarding, answer }) {
+            return Err(RecorderError::Closed);
+        }
+        let size = size.await.map_err(|_| RecorderError::Closed)?;
+        let size = size.map_err(|cause| RecorderError::NotLent { cause })?;
+        Ok((size, events))
+    }
+
+    /// The process that has the log says that everything forwarded up to `number` is on record, or that
+    /// it could not be written.
+    pub fn confirm_forwarded(&self, number: u64, answer: Result<(), EvidenceUnavailable>) {
+        self.desk.confirmed(number, answer);
+    }
+
+    /// Events that were forwarded and not confirmed, in order.
+    pub fn unconfirmed(&self) -> Vec<Draft> {
+        self.desk.unconfirmed()
+    }
+
+    /// Goes on with a log that was lent: `sink`, opened anew, which holds the first `written` of the
+    /// unconfirmed events already. Now it gets the events `first`, also where the recorder is about to
+    /// close, then the other unconfirmed ones. `false`, and nothing happens, where the log is not lent,
+    /// or where the sink is of another kind than the first one.
+    pub fn take_log_back(&self, sink: impl EventSink, written: usize, first: &[Event]) -> bool {
+        self.desk.take_back(Box::new(sink), written, first)
+    }
+
+    /// Gives up on a log that was lent and does not come back: nothing can be recorded any more.
+    pub fn forsake_log(&self) {
+        self.desk.forsake();
+    }
+
+    /// What is done about connections while evidence cannot be written.
+    pub fn on_failure(&self) -> OnFailure {
+        self.shared.settings.on_failure
+    }
+
     /// How an event counts as written.
     pub(crate) fn durability(&self) -> Durability {
         self.shared.settings.durability
@@ -279,6 +345,18 @@ impl Recorder {
 
     pub(crate) fn counters(&self) -> &RecorderCounters {
         &self.shared.counters
+    }
+
+    /// Hands the question over, unless nobody is left to answer or another one waits.
+    fn ask_to_lend(&self, question: LendAsked) -> bool {
+        let mut queue = self.shared.queue.lock();
+        if queue.closed || queue.lend.is_some() {
+            return false;
+        }
+        queue.lend = Some(question);
+        drop(queue);
+        self.shared.arrived.notify_one();
+        true
     }
 
     /// Hands the question over; where nobody is left to answer, it is dropped and that is the answer.
@@ -435,6 +513,118 @@ mod tests {
         let counts: Vec<_> = sink.events().iter().filter_map(|event| event.count).collect();
         assert_eq!(counts, (0..1000).collect::<Vec<_>>());
         assert_eq!(sink.checkpointed(), 1000);
+    }
+
+    /// Waits until the recorder forwards its next event.
+    async fn forwarded(events: &mut Forwarding) -> (u64, Option<u64>) {
+        let forwarded = events.recv().await.unwrap();
+        (forwarded.number, forwarded.event.event(0).unwrap().count)
+    }
+
+    fn counted(count: u64) -> Event {
+        let mut event = event(EventKind::Progress);
+        event.count = Some(count);
+        event
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_lent_is_signed_to_its_end_and_gets_nothing_more() {
+        for durability in [Durability::Group, Durability::Strict] {
+            let sink = MemorySink::new();
+            let settings = EvidenceSettings {
+                durability,
+                ..settings()
+            };
+            let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
+            (0..5).for_each(|count| recorder.record(counted(count)));
+            let (size, mut events) = recorder.lend_log().await.unwrap();
+            assert_eq!((size, sink.checkpointed(), sink.events().len()), (5, 5, 5));
+            assert!(recorder.is_writable());
+            // Nobody is told that an event is written before whoever has the log says so.
+            let waiting = recorder.record_noting(&counted(5));
+            tokio::pin!(waiting);
+            assert_eq!(forwarded(&mut events).await, (1, Some(5)));
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            recorder.confirm_forwarded(1, Ok(()));
+            assert_eq!(waiting.await, Ok(()));
+            assert!(matches!(
+                recorder.lend_log().await,
+                Err(RecorderError::NotLent { .. })
+            ));
+            recorder.record(counted(6));
+            let closing = recorder.close();
+            tokio::pin!(closing);
+            assert_eq!(forwarded(&mut events).await, (2, Some(6)));
+            assert!(futures_util::poll!(&mut closing).is_pending());
+            recorder.confirm_forwarded(2, Ok(()));
+            closing.await;
+            assert_eq!(sink.events().len(), 5);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_comes_back_gets_what_was_not_confirmed_and_nothing_twice() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        let (_, mut events) = recorder.lend_log().await.unwrap();
+        let waiting: Vec<_> = (0..4)
+            .map(|count| recorder.record_noting(&counted(count)))
+            .collect();
+        for number in 1..=4 {
+            assert_eq!(forwarded(&mut events).await, (number, Some(number - 1)));
+        }
+        recorder.confirm_forwarded(1, Ok(()));
+        assert_eq!(recorder.unconfirmed().len(), 3);
+        // The successor wrote one more before it died.
+        assert!(recorder.take_log_back(sink.clone(), 1, &[counted(100)]));
+        for written in waiting {
+            assert_eq!(written.await, Ok(()));
+        }
+        recorder.record(counted(4));
+        recorder.close().await;
+        let counts: Vec<_> = sink.events().iter().filter_map(|event| event.count).collect();
+        assert_eq!(counts, [100, 2, 3, 4]);
+        assert_eq!(sink.checkpointed(), 4);
+        assert!(!recorder.take_log_back(sink, 0, &[]));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_signed_is_not_lent() {
+        let sink = MemorySink::new();
+        let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
+        sink.stall();
+        recorder.record_and_wait(counted(0)).await.unwrap();
+        let lending = recorder.lend_log();
+        tokio::pin!(lending);
+        assert!(futures_util::poll!(&mut lending).is_pending());
+        sink.break_with("no space left");
+        let refused = lending.await.unwrap_err().to_string();
+        assert!(refused.contains("no space left"), "{refused}");
+        sink.mend();
+        recorder.record_and_wait(counted(1)).await.unwrap();
+        assert_eq!(recorder.lend_log().await.unwrap().0, sink.checkpointed());
+        recorder.forsake_log();
+    }
+
+    #[tokio::test]
+    async fn without_anybody_who_has_the_log_those_who_wait_are_told() {
+        for (on_failure, answer) in [
+            (OnFailure::Refuse, Err(EvidenceUnavailable)),
+            (OnFailure::Continue, Ok(())),
+        ] {
+            let settings = EvidenceSettings {
+                on_failure,
+                ..settings()
+            };
+            let recorder = Recorder::start(MemorySink::new(), settings, None).unwrap();
+            let (_, _events) = recorder.lend_log().await.unwrap();
+            let before = recorder.record_noting(&counted(0));
+            recorder.forsake_log();
+            assert_eq!(before.await, answer);
+            assert_eq!(recorder.record_and_wait(counted(1)).await, answer);
+            assert!(!recorder.is_writable());
+            recorder.close().await;
+        }
     }
 
     #[tokio::test]

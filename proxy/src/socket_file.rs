@@ -3,13 +3,15 @@
 //! A dead process leaves its socket file behind, and the next one must not fail over it. It must not
 //! take away anything else either: what lies at the path is replaced only if it is a socket of our
 //! own user that nobody answers at, and removed at the end only if it is still the one that was made.
+//!
+//! Where another process takes the listener over, the file is its own from then on and stays.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Tells the files apart that one process makes.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -31,6 +33,27 @@ pub(crate) struct SocketFile {
     id: (u64, u64),
     /// The folder that was made for this file alone.
     folder: Option<PathBuf>,
+    /// Whether it goes with this listener, and not with another process's.
+    is_ours: AtomicBool,
+}
+
+impl SocketFile {
+    /// The file of a listener that another process opened, and that is still that one's to remove.
+    pub(crate) fn of_another(path: &Path, is_of_a_run: bool) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        let folder = path.parent().filter(|_| is_of_a_run).map(Path::to_owned);
+        Ok(Self {
+            path: path.to_owned(),
+            id: (found.dev(), found.ino()),
+            folder,
+            is_ours: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the file goes when its listener does. Of two processes with one listener, one says yes.
+    pub(crate) fn set_ours(&self, is_ours: bool) {
+        self.is_ours.store(is_ours, Ordering::SeqCst);
+    }
 }
 
 /// Listens at `path`, with the permissions that `permission` says from the first moment on.
@@ -42,7 +65,13 @@ pub(crate) fn bind(path: &Path, permission: Permission) -> io::Result<(UnixListe
     match bind_in(path, permission) {
         Ok((listener, id)) => {
             let path = path.to_owned();
-            Ok((listener, SocketFile { path, id, folder }))
+            let file = SocketFile {
+                path,
+                id,
+                folder,
+                is_ours: AtomicBool::new(true),
+            };
+            Ok((listener, file))
         }
         Err(error) => {
             remove_folder(folder.as_deref());
@@ -150,6 +179,9 @@ fn remove_folder(folder: Option<&Path>) {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if !*self.is_ours.get_mut() {
+            return;
+        }
         let still_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.id && found.file_type().is_socket());
         if still_ours {
@@ -193,6 +225,22 @@ mod tests {
         let (listener, file) = bind(&path, Permission::User(own_uid(folder.path()))).unwrap();
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         drop((listener, file));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_goes_with_the_process_whose_it_is() {
+        let folder = folder();
+        let path = folder.path().join("run/s");
+        let (listener, first) = bind(&path, Permission::User(own_uid(folder.path()))).unwrap();
+        let second = SocketFile::of_another(&path, true).unwrap();
+        // A successor that gives up leaves it, and so does a process that has one.
+        drop(SocketFile::of_another(&path, true).unwrap());
+        second.set_ours(true);
+        first.set_ours(false);
+        drop(first);
+        UnixStream::connect(&path).unwrap();
+        drop((listener, second));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

@@ -36,6 +36,13 @@ impl Server {
         admin: SocketAddr,
         log: PathBuf,
     ) -> Result<Self> {
+        let mut server = Self::spawn(command, input, log)?;
+        server.wait_until(|_| is_ready(admin))?;
+        Ok(server)
+    }
+
+    /// Starts `command` and waits for nothing. Everything it prints goes to `log`.
+    pub(crate) fn spawn(command: &mut Command, input: Stdio, log: PathBuf) -> Result<Self> {
         let output = File::options().create(true).append(true).open(&log);
         let output = output.with_context(|| format!("opening {}", log.display()))?;
         let child = command
@@ -44,17 +51,40 @@ impl Server {
             .stderr(output)
             .spawn()
             .context("starting bailiwick serve")?;
-        let mut server = Self { child, log };
+        Ok(Self { child, log })
+    }
+
+    /// Waits until it serves, as far as it says so itself.
+    ///
+    /// # Errors
+    /// With everything it printed, when it ends instead.
+    pub fn serves(&mut self) -> Result<()> {
+        self.wait_until(|server| server.printed().contains("admin    http://"))
+    }
+
+    fn wait_until(&mut self, is_there: impl Fn(&Self) -> bool) -> Result<()> {
         wait_for("bailiwick serve to be ready", || {
-            if let Ok(Some(status)) = server.child.try_wait() {
+            if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(Err(status));
             }
-            is_ready(admin).then_some(Ok(()))
+            is_there(self).then_some(Ok(()))
         })?
-        .map_err(|status| {
-            anyhow::anyhow!("bailiwick serve ended at once ({status}):\n{}", server.printed())
-        })?;
-        Ok(server)
+        .map_err(|status| anyhow::anyhow!("bailiwick serve ended at once ({status}):\n{}", self.printed()))
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Kills it as a power cut would, and does not wait for that.
+    pub fn strike(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Asks it to start its successor.
+    pub fn succeed(&self) {
+        self.signal(Signal::USR2);
     }
 
     /// Everything it printed so far.

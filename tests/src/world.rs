@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -344,6 +344,39 @@ impl World {
         Ok(())
     }
 
+    /// Starts a process that takes over from the server, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begin_take_over(&self) -> Result<Server> {
+        let logs = (2..).map(|number| self.path(&format!("serve-{number}.log")));
+        let log = logs
+            .into_iter()
+            .find(|log| !log.exists())
+            .context("a free name")?;
+        let mut command = self.command(["serve", "--take-over"]);
+        Server::spawn(&mut command, Stdio::null(), log)
+    }
+
+    /// Has another process take over from the server, and gives the one before it.
+    ///
+    /// # Errors
+    /// With everything it printed, when it does not come to serve.
+    pub fn take_over(&mut self) -> Result<Server> {
+        let mut successor = self.begin_take_over()?;
+        successor.serves()?;
+        self.replace_server(successor)
+    }
+
+    /// From now on `successor` is the server; gives the one before it.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub fn replace_server(&mut self, successor: Server) -> Result<Server> {
+        let before = self.server.replace(successor);
+        before.context("no server runs in this world")
+    }
+
     /// Waits for the server to stop that was asked to; its exit status must be 0.
     ///
     /// # Errors
@@ -517,11 +550,13 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let folder = self.folder.path().display();
-        if let Ok(printed) = std::fs::read_to_string(self.path("serve.log")) {
-            leave_note(format!(
-                "--- what bailiwick serve printed in {folder}\n{printed}---"
-            ));
+        let later = (2..).map(|number| self.path(&format!("serve-{number}.log")));
+        for log in std::iter::once(self.path("serve.log")).chain(later) {
+            let Ok(printed) = std::fs::read_to_string(&log) else {
+                break;
+            };
+            let log = log.display();
+            leave_note(format!("--- what bailiwick serve printed: {log}\n{printed}---"));
         }
     }
 }

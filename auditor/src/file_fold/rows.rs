@@ -46,6 +46,7 @@ struct Ids {
 /// What gaps say.
 struct Rest {
     causes: TextColumn,
+    scopes: TextColumn,
     counts: NumberColumn,
     plugins: TextColumn,
 }
@@ -113,6 +114,7 @@ impl<'a> FileRows<'a> {
             whole,
             rest: Rest {
                 causes: archive.texts("cause")?,
+                scopes: archive.texts("scope")?,
                 counts: archive.numbers("count")?,
                 plugins: columns.plugin,
             },
@@ -174,6 +176,7 @@ impl<'a> FileRows<'a> {
         let gateway = origin.split_once('/').map_or(origin, |(_, gateway)| gateway);
         let mut event = Event::new(kind, self.time(row), gateway);
         event.cause = self.rest.causes.row(row).map(str::to_owned);
+        event.scope = self.rest.scopes.row(row).map(str::to_owned);
         event.count = self.rest.counts.row(row).map(i64::unsigned_abs);
         event.plugin_id = self.rest.plugins.row(row).and_then(|text| text.parse().ok());
         event

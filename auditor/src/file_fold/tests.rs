@@ -90,17 +90,24 @@ fn any_line() -> impl Strategy<Value = Line> {
     let shape = (0_u8..14, 0_u8..10, any::<bool>());
     (kind, 0_u8..8, target, plugin, 0_u8..3, shape, 0_u64..500).prop_map(
         |(kind, id, target, plugin, run, (shape, odd, also), bytes)| {
-            if matches!(kind, EventKind::Start | EventKind::Stop | EventKind::Kill) {
+            // While one process takes over from another, what one says is about its own connections.
+            let session = ["a", "b"][usize::from(id % 2)];
+            let named =
+                |line: Line| line.with(|event| event.scope = (odd % 2 == 1).then(|| session.to_owned()));
+            if matches!(kind, EventKind::Start | EventKind::Stop) {
+                return named(event(kind, 0));
+            }
+            if kind == EventKind::Kill {
                 return event(kind, 0);
             }
             if kind == EventKind::Gap {
-                return event(kind, 0).with(|event| {
+                return named(event(kind, 0)).with(|event| {
                     event.cause = also.then(|| "the disk was full".to_owned());
                     event.count = (odd > 3).then_some(bytes);
                     event.plugin_id = (odd > 5).then(|| plugin.parse().unwrap());
                 });
             }
-            let line = about(kind, 0, &format!("c{id}"), plugin, target).of(plugin, run);
+            let line = about(kind, 0, &format!("{session}-{id}"), plugin, target).of(plugin, run);
             let line = match shape {
                 0 => line.of_nobody(),
                 1 => line.failed(DnsResult::NxDomain),

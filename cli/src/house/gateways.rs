@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use base::{Attribution, RunId};
 use control::api::types::GatewayView;
 use control::gateways::{Facts, GatewayFailure, Gateways, KillReport, RegisteredRun, Stop};
 use control::nights::Answer;
 use control::words::ListenerKind;
 use evidence::UnverifiedReader;
-use proxy::{Gateway, Identity, KillScope, Registration, RunPlace, TokenRuns};
+use proxy::{Gateway, HandedSockets, Identity, KillScope, Registration, RunPlace, TokenRuns};
 use seal::trust::Role;
 
+use super::handover::Follower;
 use super::rulings::HouseRulings;
 use super::run_places::{LONGEST_SOCKET_PATH, RunPlaces, own_uid};
 use super::witnesses::Witnesses;
@@ -33,7 +35,9 @@ pub struct HouseGateways {
     /// Whose run is this?
     pub runs: Arc<TokenRuns>,
     gateway: OnceLock<Gateway>,
-    witnesses: OnceLock<Arc<Witnesses>>,
+    witnesses: ArcSwapOption<Witnesses>,
+    /// The process that this one took over from, while it still has connections.
+    follower: ArcSwapOption<Follower>,
     places: RunPlaces,
 }
 
@@ -46,14 +50,15 @@ impl HouseGateways {
             rulings: Arc::new(HouseRulings::default()),
             runs: Arc::new(TokenRuns::new(Vec::new())),
             gateway: OnceLock::new(),
-            witnesses: OnceLock::new(),
+            witnesses: ArcSwapOption::default(),
+            follower: ArcSwapOption::default(),
             places: RunPlaces::new(config.run_dir()),
         }
     }
 
     /// From now on there is a gateway. Runs that live longer than the one before get their listeners
-    /// back, where they were.
-    pub fn attach(&self, gateway: Gateway, facts: &Facts) {
+    /// back, where they were, on the sockets that were `handed` to this process if they are among them.
+    pub fn attach(&self, gateway: Gateway, facts: &Facts, handed: &mut HandedSockets) {
         assert!(self.gateway.set(gateway).is_ok(), "a process has one gateway");
         let mut kept = HashSet::new();
         for run in &facts.registered_runs {
@@ -65,7 +70,7 @@ impl HouseGateways {
                 if let RunPlace::Unix { path, .. } = &place {
                     kept.insert(path.clone());
                 }
-                if let Err(error) = self.open(run, &place) {
+                if let Err(error) = self.open(run, &place, handed) {
                     tracing::warn!(%error, "a run lost its listener; its token still works");
                 }
             }
@@ -73,7 +78,12 @@ impl HouseGateways {
         self.places.sweep(&kept);
     }
 
-    fn open(&self, run: &RegisteredRun, place: &RunPlace) -> Result<String, GatewayFailure> {
+    fn open(
+        &self,
+        run: &RegisteredRun,
+        place: &RunPlace,
+        handed: &mut HandedSockets,
+    ) -> Result<String, GatewayFailure> {
         let failure = |what: String| GatewayFailure {
             gateway: self.name.clone(),
             what,
@@ -82,7 +92,7 @@ impl HouseGateways {
             .gateway
             .get()
             .ok_or_else(|| failure("it does not run; start it with: bailiwick serve".to_owned()))?;
-        let opened = gateway.open_listener(&identity(run), place);
+        let opened = gateway.open_listener_on(handed, &identity(run), place);
         let address = opened.map_err(|error| {
             let hint = match place {
                 RunPlace::Unix { path, .. } if path.as_os_str().len() > LONGEST_SOCKET_PATH => {
@@ -110,15 +120,47 @@ impl HouseGateways {
 
     /// From now on its log has witnesses.
     pub fn attach_witnesses(&self, witnesses: Arc<Witnesses>) {
-        assert!(
-            self.witnesses.set(witnesses).is_ok(),
-            "a gateway's witnesses are asked from one place"
-        );
+        self.witnesses.store(Some(witnesses));
+    }
+
+    /// From now on another process deals with the witnesses. What they are remembered by is closed.
+    pub fn detach_witnesses(&self) {
+        self.witnesses.store(None);
     }
 
     /// Those who vouch for its log, once it runs.
-    pub fn witnesses(&self) -> Option<&Arc<Witnesses>> {
-        self.witnesses.get()
+    pub fn witnesses(&self) -> Option<Arc<Witnesses>> {
+        self.witnesses.load_full()
+    }
+
+    /// From now on the last connections of another process are this one's to look after.
+    pub fn attach_follower(self: &Arc<Self>, follower: Arc<Follower>) {
+        self.follower.store(Some(Arc::clone(&follower)));
+        let own = Arc::downgrade(self);
+        tokio::spawn(async move {
+            follower.gone().await;
+            if let Some(own) = own.upgrade() {
+                own.follower.store(None);
+            }
+        });
+    }
+
+    /// The process before this one, while it still has connections.
+    pub fn follower(&self) -> Option<Arc<Follower>> {
+        self.follower.load_full()
+    }
+
+    /// Connections here and with the process before this one.
+    pub fn live(&self) -> u64 {
+        let here = self.gateway().map_or(0, Gateway::live);
+        u64::try_from(here).unwrap_or(u64::MAX) + self.follower().map_or(0, |follower| follower.live())
+    }
+
+    /// Refuses a run's token from now on.
+    pub fn forget_run(&self, run_id: RunId) {
+        let now = clock::now();
+        self.runs
+            .end_run(run_id, now.plus_seconds(ENDED_RUN_MEMORY_S), now);
     }
 
     /// The gateway, if it runs.
@@ -143,8 +185,15 @@ impl HouseGateways {
         };
         let begun = Instant::now();
         let mut tunnels = 0;
+        let follower = self.follower();
         for scope in scopes {
-            tunnels += gateway.kill(scope).await.tunnels;
+            let elsewhere = async {
+                match &follower {
+                    Some(follower) => follower.cut(&scope).await,
+                    None => 0,
+                }
+            };
+            tunnels += gateway.kill_also(scope.clone(), elsewhere).await.tunnels;
         }
         vec![KillReport {
             gateway: self.name.clone(),
@@ -169,6 +218,9 @@ impl Gateways for HouseGateways {
         Box::pin(async move {
             // First the answers, then the tunnels: whoever slips in between is refused.
             self.rulings.tell_list(&list);
+            if let Some(follower) = self.follower() {
+                follower.tell_list();
+            }
             let everything = stop.everything.then_some(KillScope::All);
             let plugins = stop.plugins.into_iter().map(KillScope::Plugin);
             let artifacts = stop.artifacts.into_iter().map(KillScope::Artifact);
@@ -213,7 +265,7 @@ impl Gateways for HouseGateways {
             for kind in kinds {
                 let place = self.places.fresh(kind, run.socket_uid);
                 let opened = match place {
-                    Ok(place) => self.open(&run, &place),
+                    Ok(place) => self.open(&run, &place, &mut HandedSockets::default()),
                     Err(error) => Err(GatewayFailure {
                         gateway: self.name.clone(),
                         what: format!("cannot make a folder for the run's socket (gateway.run_dir): {error}"),
@@ -233,16 +285,21 @@ impl Gateways for HouseGateways {
 
     fn end_run(&self, run_id: RunId) -> Answer<'_, Vec<KillReport>> {
         Box::pin(async move {
-            let now = clock::now();
-            self.runs
-                .end_run(run_id, now.plus_seconds(ENDED_RUN_MEMORY_S), now);
+            self.forget_run(run_id);
             let Some(gateway) = self.gateway.get() else {
                 return Vec::new();
             };
-            let receipt = gateway.end_run(run_id).await;
+            let follower = self.follower();
+            let elsewhere = async {
+                match &follower {
+                    Some(follower) => follower.end_run(run_id).await,
+                    None => 0,
+                }
+            };
+            let (receipt, elsewhere) = tokio::join!(gateway.end_run(run_id), elsewhere);
             vec![KillReport {
                 gateway: self.name.clone(),
-                tunnels: receipt.tunnels,
+                tunnels: receipt.tunnels + elsewhere,
                 elapsed: receipt.elapsed,
                 error: None,
             }]
@@ -279,15 +336,14 @@ impl Gateways for HouseGateways {
                     .map(|(_, listeners)| u64::try_from(*listeners).unwrap_or(u64::MAX))
                     .sum(),
                 run_sources: u64::try_from(self.runs.sources(clock::now())).unwrap_or(u64::MAX),
-                live_tunnels: u64::try_from(gateway.live()).unwrap_or(u64::MAX),
+                live_tunnels: self.live(),
                 log_size: UnverifiedReader::new(&self.log_folder, 0)
                     .claimed_size()
                     .unwrap_or_default(),
                 crl_number: self.rulings.crl_number(),
                 ready: gateway.is_ready(),
                 witnessing: self
-                    .witnesses
-                    .get()
+                    .witnesses()
                     .map(|witnesses| witnesses.view())
                     .unwrap_or_default(),
             }]

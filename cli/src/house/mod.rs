@@ -10,6 +10,7 @@ mod budgets;
 pub mod child;
 mod exports;
 mod gateways;
+pub mod handover;
 pub mod hooks;
 pub mod logs;
 mod nights;
@@ -25,9 +26,10 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -41,7 +43,8 @@ use control::smtp::{MailServer, ServerUrl};
 use control::store::Store;
 use evidence::Origin;
 use proxy::{
-    EvidenceBudget, EvidenceSettings, Gateway, HandedSockets, ListenAddress, OverrideAddress, Recorder,
+    EvidenceBudget, EvidenceSettings, Gateway, HandedSockets, ListenAddress, OpenSocket, OverrideAddress,
+    Recorder,
 };
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
@@ -58,6 +61,7 @@ use crate::tls_config;
 use archive_keeper::{ArchiveKeeper, HouseArchives};
 use budgets::Budgets;
 use gateways::HouseGateways;
+use handover::{Predecessor, Request, Retired};
 use hooks::Courier;
 use nights::{HouseNights, OPENED, Readers};
 use reload::HouseConfiguration;
@@ -71,6 +75,7 @@ const DAY_S: u32 = 24 * 3600;
 /// An open house. Dropping it without [`House::close`] leaves the log to be recovered at the next
 /// start, as after a crash.
 pub struct House {
+    config: Config,
     office: Office,
     gateways: Arc<HouseGateways>,
     nights: Arc<HouseNights>,
@@ -81,8 +86,18 @@ pub struct House {
     budgets: Arc<Budgets>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// The control API's socket, for a process that takes over.
+    control: OnceLock<OpenSocket>,
     /// Held for as long as the house is open: one process per data folder.
-    _lock: File,
+    lock: File,
+}
+
+/// What became of a process's asking to take over.
+pub enum HandedOver {
+    /// Nothing: this process serves on.
+    Not(Arc<House>),
+    /// The other process serves.
+    To(Box<Retired>),
 }
 
 /// Where a serving house can be reached.
@@ -102,6 +117,11 @@ impl House {
     /// # Errors
     /// Another process has the folder, or something in it cannot be read.
     pub async fn open(config: &Config) -> anyhow::Result<Arc<Self>> {
+        Self::open_around(config, Arc::new(HouseGateways::new(config))).await
+    }
+
+    /// Opens the data folder around a gateway that may run already.
+    async fn open_around(config: &Config, gateways: Arc<HouseGateways>) -> anyhow::Result<Arc<Self>> {
         let lock = lock(&config.data_dir())?;
         let data = config.data_dir();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -110,7 +130,6 @@ impl House {
             store.set_setting(OPENED, clock.now().to_string(), None).await?;
         }
         let bell = Arc::new(Notify::new());
-        let gateways = Arc::new(HouseGateways::new(config));
         let budgets = Arc::new(Budgets::new(config));
         let nights = Arc::new(HouseNights::new(
             config,
@@ -151,6 +170,7 @@ impl House {
             access,
         );
         Ok(Arc::new(Self {
+            config: config.clone(),
             office,
             gateways,
             nights,
@@ -161,7 +181,8 @@ impl House {
             budgets,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            _lock: lock,
+            control: OnceLock::new(),
+            lock,
         }))
     }
 
@@ -172,25 +193,67 @@ impl House {
     /// As [`House::open`]; or a port cannot be had, or the evidence log cannot be opened.
     pub async fn serve(config: &Config, mut handed: HandedSockets) -> anyhow::Result<(Arc<Self>, Addresses)> {
         let house = Self::open(config).await?;
-        let listener = control_listener(config.file.control.listen, &mut handed)
-            .await
-            .with_context(|| format!("cannot listen on {} (control.listen)", config.file.control.listen))?;
+        let addresses = house.open_ports(config, &mut handed).await?;
+        Ok((house, addresses))
+    }
+
+    /// The same, in the place of the process that serves the site now and hands its sockets over. That
+    /// one goes on as before unless this succeeds.
+    ///
+    /// # Errors
+    /// As [`House::serve`]; or nobody serves the site, or whoever does refuses.
+    pub async fn take_over(config: &Config) -> anyhow::Result<(Arc<Self>, Addresses)> {
+        check_before_taking_over(config)?;
+        let mut handed = HandedSockets::default();
+        let mut predecessor = Predecessor::ask(config, &mut handed).await?;
+        let session = handed.predecessor().unwrap_or_default().to_owned();
+        predecessor.release().await?;
+        let house = Self::open(config).await?;
+        let addresses = house.open_ports(config, &mut handed).await?;
+        if let Some(gateway) = house.gateways.gateway() {
+            gateway.own_socket_files();
+        }
+        let follower = predecessor.follow(&session, Arc::clone(&house.gateways)).await;
+        house.gateways.attach_follower(follower);
+        Ok((house, addresses))
+    }
+
+    async fn open_ports(&self, config: &Config, handed: &mut HandedSockets) -> anyhow::Result<Addresses> {
+        let listen = config.file.control.listen;
+        let failed = || format!("cannot listen on {listen} (control.listen)");
+        let listener = control_listener(listen, handed).await.with_context(failed)?;
         let control = listener.local_addr()?;
-        let gateway = house.start_gateway(config, control, &mut handed).await?;
-        service::warn_of_unused(&handed);
+        self.keep_control(&listener)?;
+        let gateway = self.start_gateway(config, control, handed).await?;
         let addresses = Addresses {
             gateway: gateway.addresses().to_vec(),
             admin: gateway.admin_address().unwrap_or(config.file.gateway.admin),
             control,
         };
-        house.gateways.attach(gateway, &house.office.facts());
+        self.gateways.attach(gateway, &self.office.facts(), handed);
+        service::warn_of_unused(handed);
         // What was told while the gateway started is told again.
-        house.gateways.tell_run_keys(&house.office.facts());
-        house.spawn_witnesses(config)?;
-        house.spawn_archive(config)?;
-        house.spawn_exports(config)?;
-        house.spawn_work(config, listener)?;
-        Ok((house, addresses))
+        self.gateways.tell_run_keys(&self.office.facts());
+        self.begin_work(config, listener)?;
+        Ok(addresses)
+    }
+
+    fn keep_control(&self, listener: &TcpListener) -> io::Result<()> {
+        let kept = OpenSocket {
+            address: ListenAddress::Tcp(self.config.file.control.listen),
+            socket: listener.as_fd().try_clone_to_owned()?,
+            has_file: false,
+        };
+        assert!(self.control.set(kept).is_ok(), "a house has one control API");
+        Ok(())
+    }
+
+    /// Starts what works by itself.
+    fn begin_work(&self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+        self.spawn_witnesses(config)?;
+        self.spawn_archive(config)?;
+        self.spawn_exports(config)?;
+        self.spawn_work(config, listener)
     }
 
     async fn start_gateway(
@@ -323,6 +386,108 @@ impl House {
         Ok(())
     }
 
+    /// Hands the gateway over to the process that asks for it in `request`. It is refused, and nothing
+    /// changes, where this is no time for it; where that process dies before it serves, this one takes
+    /// everything back and serves on.
+    ///
+    /// # Errors
+    /// Everything was given up and cannot be had back.
+    pub async fn hand_over(self: Arc<Self>, request: Request) -> anyhow::Result<HandedOver> {
+        let Some(gateway) = self.gateways.gateway() else {
+            return Ok(HandedOver::Not(self));
+        };
+        // Held until this process serves again, if it does.
+        let Some(rest) = self.nights.rest() else {
+            request
+                .refuse("a night or an audit is under way; try again when it is over")
+                .await;
+            return Ok(HandedOver::Not(self));
+        };
+        let mut sockets = match gateway.open_sockets() {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                request
+                    .refuse(&format!("the sockets cannot be handed over: {error}"))
+                    .await;
+                return Ok(HandedOver::Not(self));
+            }
+        };
+        if let Some(control) = self.control.get() {
+            sockets.push(OpenSocket {
+                address: control.address.clone(),
+                socket: control.socket.try_clone()?,
+                has_file: false,
+            });
+        }
+        let Some(request) = request.welcome(&gateway.session(), sockets).await else {
+            tracing::warn!("a process that asked to take over has not gone on with it; nothing has changed");
+            return Ok(HandedOver::Not(self));
+        };
+        tracing::info!(process = request.process, "another process takes over");
+        self.stop_work().await;
+        let config = self.config.clone();
+        let gateways = Arc::clone(&self.gateways);
+        let (trust, drain) = (self.office.facts().trust.clone(), self.configuration.drain());
+        let control = self
+            .control
+            .get()
+            .and_then(|control| control.socket.try_clone().ok());
+        // Commands that open the folder by themselves wait for the lock until the successor has it.
+        flock(&self.lock, FlockOperation::Unlock)?;
+        drop(self);
+        let given = gateways.give_log_to(request, &config, trust, drain).await?;
+        match given {
+            Some(retired) => Ok(HandedOver::To(Box::new(retired))),
+            None => {
+                drop(rest);
+                Ok(HandedOver::Not(Self::resume(&config, gateways, control).await?))
+            }
+        }
+    }
+
+    /// Opens the house again around its gateway, which never stopped.
+    async fn resume(
+        config: &Config,
+        gateways: Arc<HouseGateways>,
+        control: Option<OwnedFd>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let begun = Instant::now();
+        let house = loop {
+            match Self::open_around(config, Arc::clone(&gateways)).await {
+                // The process that is about to die may still have the folder.
+                Err(error) if is_in_use(&error) && begun.elapsed() < RESUME => {
+                    tokio::time::sleep(RESUME / 200).await;
+                }
+                opened => break opened?,
+            }
+        };
+        let listener = match control {
+            Some(socket) => TcpListener::from_std(std::net::TcpListener::from(socket))?,
+            None => TcpListener::bind(config.file.control.listen).await?,
+        };
+        house.keep_control(&listener)?;
+        house.begin_work(config, listener)?;
+        tracing::warn!("the process that took over is gone; this one serves on");
+        Ok(house)
+    }
+
+    /// Ends what only one process may do. The gateway serves on.
+    async fn stop_work(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Some(witnesses) = self.gateways.witnesses() {
+            witnesses.finish().await;
+        }
+        self.gateways.detach_witnesses();
+    }
+
+    /// Closes the door to successors while one process before this one still has connections; `None`
+    /// where there is none.
+    pub fn follower(&self) -> Option<Arc<handover::Follower>> {
+        self.gateways.follower()
+    }
+
     /// The API's routes, for commands in this process.
     pub fn router(&self) -> Router {
         self.router.clone()
@@ -330,7 +495,7 @@ impl House {
 
     /// Connections that the gateway makes or relays now.
     pub fn live(&self) -> usize {
-        self.gateways.gateway().map_or(0, |gateway| gateway.live())
+        usize::try_from(self.gateways.live()).unwrap_or(usize::MAX)
     }
 
     /// What the last automatic act cut.
@@ -348,14 +513,44 @@ impl House {
     pub async fn close(&self) {
         self.stop.cancel();
         if let Some(gateway) = self.gateways.gateway() {
-            gateway.shutdown(self.configuration.drain()).await;
+            let drain = self.configuration.drain();
+            if let Some(follower) = self.gateways.follower() {
+                // It writes through us, so the log stays open for as long as it may go on.
+                tokio::join!(gateway.drain(drain), follower.outlive(drain));
+                gateway.shutdown(Duration::ZERO).await;
+            } else {
+                gateway.shutdown(drain).await;
+            }
         }
-        self.tasks.close();
-        self.tasks.wait().await;
-        if let Some(witnesses) = self.gateways.witnesses() {
-            witnesses.finish().await;
-        }
+        self.stop_work().await;
     }
+}
+
+/// How long a process that dies may keep the data folder from whoever takes it back.
+const RESUME: Duration = Duration::from_secs(10);
+
+/// What can be seen to be wrong before another process gives anything up.
+fn check_before_taking_over(config: &Config) -> anyhow::Result<()> {
+    gateway_settings(config, config.file.control.listen)?;
+    for role in [Role::Crl, Role::Run, Role::Gateway] {
+        key_file::read_private(&config.key_path(role))?;
+    }
+    readers(config)?;
+    if let Some(mail) = &config.file.mail {
+        mail_server(config, mail)?;
+    }
+    let key = key_file::read_private(&config.key_path(Role::Gateway))?.public();
+    let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
+    exports::open(config, NoteVerifier::new(origin.as_str(), &key)?)?;
+    Ok(())
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    let is_locked = |error: &rustix::io::Errno| *error == rustix::io::Errno::WOULDBLOCK;
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref())
+        .any(is_locked)
 }
 
 async fn control_listener(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {

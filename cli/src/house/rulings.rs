@@ -5,7 +5,7 @@
 //! registry knows of each artifact.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use base::{ArtifactDigest, Mode, RefusalReason, Target, Tier, Timestamp};
@@ -38,7 +38,7 @@ struct Ground {
 pub struct HouseRulings {
     list: ArcSwapOption<RevocationSet>,
     ground: ArcSwapOption<Ground>,
-    watcher: OnceLock<Watcher>,
+    watcher: ArcSwapOption<Watcher>,
 }
 
 /// Somebody who wants to know of the first undeclared destination of each build.
@@ -110,15 +110,18 @@ impl HouseRulings {
     }
 
     /// From now on the first undeclared destination of each build, once a day, goes to whoever holds the
-    /// other end. Called once.
+    /// other end; nobody else is told any more.
     pub fn watch(&self) -> mpsc::Receiver<Sight> {
         let (sights, receiver) = mpsc::channel(SIGHTS);
         let told = Mutex::default();
-        assert!(
-            self.watcher.set(Watcher { sights, told }).is_ok(),
-            "rulings are watched once"
-        );
+        self.watcher.store(Some(Arc::new(Watcher { sights, told })));
         receiver
+    }
+
+    /// Whether the list in force stops whatever this identity does.
+    pub fn stops(&self, identity: &Identity) -> bool {
+        self.known()
+            .is_some_and(|known| refusal(&known.standing(identity)).is_some())
     }
 
     /// The number of the list in force; 0 before the first.
@@ -140,8 +143,9 @@ impl Rulings for HouseRulings {
             Some(known) => {
                 let now = clock::now();
                 let ruling = known.rule(identity, target, now);
-                if let (Some(identity), Some(watcher)) = (identity, self.watcher.get())
+                if let Some(identity) = identity
                     && known.is_first_breach(identity, &ruling)
+                    && let Some(watcher) = &*self.watcher.load()
                 {
                     watcher.see(identity, target, &ruling, now);
                 }
@@ -163,12 +167,7 @@ impl Known {
             return self.dated(self.rule_nameless(), now);
         };
         let artifact = self.ground.facts.artifacts.get(&identity.artifact_digest);
-        let standing = self.revocations.standing(&Question {
-            artifact: identity.artifact_digest,
-            manifest: artifact.map(|known| known.manifest_digest),
-            signer: artifact.map(|known| known.signer),
-            plugin: &identity.plugin_id,
-        });
+        let standing = self.standing(identity);
         let by_tier = self.rule_by_tier(artifact, target, now);
         let ruling = match refusal(&standing) {
             Some(refused) => Ruling {
@@ -178,6 +177,17 @@ impl Known {
             None => by_tier,
         };
         self.dated(ruling, now)
+    }
+
+    /// What the list says about a build of which all is known that the registry knows.
+    fn standing(&self, identity: &Identity) -> Standing {
+        let artifact = self.ground.facts.artifacts.get(&identity.artifact_digest);
+        self.revocations.standing(&Question {
+            artifact: identity.artifact_digest,
+            manifest: artifact.map(|known| known.manifest_digest),
+            signer: artifact.map(|known| known.signer),
+            plugin: &identity.plugin_id,
+        })
     }
 
     /// Whether the ruling is about something undeclared that a build which may run asked for. What a

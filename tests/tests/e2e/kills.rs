@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{RawClient, Scenario, World};
+use bailiwick_tests::{RawClient, Scenario, World, wait_within};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::tokens::LiveRun;
@@ -31,6 +31,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: campaign,
     },
     Scenario {
+        name: "neither_of_two_processes_takes_a_record_with_it_that_was_acknowledged",
+        needs: &[],
+        run: take_overs,
+    },
+    Scenario {
         name: "connections_that_a_crash_ended_leave_a_gap_and_not_a_clean_night",
         needs: &[],
         run: ended_by_a_crash,
@@ -38,6 +43,8 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 const KILLS: u64 = 5;
+/// How long the one that was not killed is given to see to what the other left.
+const SEES_TO_IT: Duration = Duration::from_secs(2);
 /// A site is begun anew after so many, so that late rounds do not read ever longer logs.
 const KILLS_OF_ONE_SITE: u64 = 20;
 const CLIENTS: usize = 12;
@@ -46,7 +53,16 @@ const LEFT_OPEN: usize = 6;
 const HOST: &str = "k.example";
 const PORTS: std::ops::Range<u64> = 1024..65_000;
 
+/// The same, with one process taking over from another when one of the two is killed.
+fn take_overs() -> Result<()> {
+    hold_campaign(Site::take_over_round)
+}
+
 fn campaign() -> Result<()> {
+    hold_campaign(Site::round)
+}
+
+fn hold_campaign(hold: impl Fn(&mut Site, &mut Dice, &mut Counts) -> Result<()>) -> Result<()> {
     let number = |name| {
         let text = std::env::var(name).ok()?;
         text.parse::<u64>().ok()
@@ -65,7 +81,7 @@ fn campaign() -> Result<()> {
         };
         let mut site = Site::new(durability)?;
         for round in first..kills.min(first + KILLS_OF_ONE_SITE) {
-            site.round(&mut dice, &mut counts)
+            hold(&mut site, &mut dice, &mut counts)
                 .with_context(|| format!("round {round} of BAILIWICK_KILLS_SEED={seed}, {durability}"))?;
         }
         site.count(&mut counts)?;
@@ -261,20 +277,68 @@ impl Site {
             dice.roll(700)
         };
         self.fuse.lay(moment, 1 + count, self.world.server()?.id())?;
-        let site = &*self;
+        self.load(gateway)?;
+        self.world.kill_server()?;
+
+        counts.asked += self.asked.load(Ordering::SeqCst) - asked_before;
+        self.starts += 1;
+        self.begin_again(counts)
+    }
+
+    /// Another process takes over under load, and one of the two is killed while it does or soon after.
+    /// The other one sees to what is left, and then dies too.
+    fn take_over_round(&mut self, dice: &mut Dice, counts: &mut Counts) -> Result<()> {
+        let moments = [Moment::Asked, Moment::Arrived, Moment::Answered];
+        let moment = moments[usize::try_from(dice.roll(3))?];
+        let asked_before = self.asked.load(Ordering::SeqCst);
+        let gateway = self.world.gateway()?;
+        let is_first = dice.roll(2) == 0;
+        // From before anything was agreed on until the one that leaves has only its tunnels.
+        let count = dice.roll(1200);
+        let successor = self.world.begin_take_over()?;
+        let victim = if is_first {
+            self.world.server()?.id()
+        } else {
+            successor.id()
+        };
+        self.fuse.lay(moment, 1 + count, victim)?;
+        self.load(gateway)?;
+        // Whoever is left may be in the middle of finding out.
+        let survivor = if is_first {
+            &successor
+        } else {
+            self.world.server()?
+        };
+        if dice.roll(2) == 0 {
+            let printed = survivor.printed().len();
+            let _ = wait_within(SEES_TO_IT, "the survivor to say something", || {
+                survivor.printed().len() > printed
+            });
+        }
+        successor.kill()?;
+        self.world.kill_server()?;
+
+        counts.asked += self.asked.load(Ordering::SeqCst) - asked_before;
+        self.starts = Record::of(&self.world)?.starts + 1;
+        self.begin_again(counts)
+    }
+
+    /// Load until the fuse has burnt down.
+    fn load(&self, gateway: SocketAddr) -> Result<()> {
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
-                scope.spawn(|| site.client(gateway));
+                scope.spawn(|| self.client(gateway));
             }
         });
         let asked = self.asked.load(Ordering::SeqCst);
         ensure!(PORTS.contains(&asked), "a site has no more targets");
-        self.world.kill_server()?;
+        Ok(())
+    }
 
-        counts.asked += asked - asked_before;
+    /// What was left, and what there is after the next start.
+    fn begin_again(&mut self, counts: &mut Counts) -> Result<()> {
         counts.unsigned += self.verify().context("as it was left")?;
         self.world.serve()?;
-        self.starts += 1;
         self.verify().context("after the next start")?;
 
         let record = Record::of(&self.world)?;
@@ -373,7 +437,8 @@ struct Record {
     starts: usize,
     opened: HashSet<String>,
     ended: HashSet<String>,
-    opened_twice: Vec<String>,
+    /// Opened or ended more than once.
+    twice: Vec<String>,
     /// What gaps give as their cause.
     gaps: Vec<String>,
 }
@@ -395,11 +460,14 @@ impl Record {
                 "open" => {
                     let target = target()?;
                     if !record.opened.insert(target.clone()) {
-                        record.opened_twice.push(target);
+                        record.twice.push(target);
                     }
                 }
                 "close" => {
-                    record.ended.insert(target()?);
+                    let target = target()?;
+                    if !record.ended.insert(target.clone()) {
+                        record.twice.push(target);
+                    }
                 }
                 _ => {}
             }
@@ -412,11 +480,7 @@ impl Record {
         let expected: Vec<u64> = (0..self.seqs.len() as u64).collect();
         ensure!(self.seqs == expected, "the log has a hole: {:?}", self.seqs);
         ensure!(self.starts == starts, "{} starts of {starts}", self.starts);
-        ensure!(
-            self.opened_twice.is_empty(),
-            "opened twice: {:?}",
-            self.opened_twice
-        );
+        ensure!(self.twice.is_empty(), "opened or ended twice: {:?}", self.twice);
         ensure!(
             self.gaps.iter().all(|cause| !cause.is_empty()),
             "a gap without a cause"

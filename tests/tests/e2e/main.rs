@@ -36,6 +36,7 @@ mod service;
 mod stage;
 mod stock;
 mod story;
+mod take_over;
 mod tampered_logs;
 mod tls;
 mod tokens;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
+        ("take_over", take_over::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("policy", policy::SCENARIOS),
         ("json", json::SCENARIOS),

@@ -43,7 +43,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const UNITS: [&str; 2] = ["bailiwick.service", "bailiwick.socket"];
 const TARGET: &str = "api.weather.example:443";
 /// Where everybody goes who only counts.
-const BUSY: &str = "busy.example:443";
+pub const BUSY: &str = "busy.example:443";
 
 /// The number of a metric, 0 where it was never counted.
 pub fn metric(world: &World, name: &str) -> Result<u64> {
@@ -67,7 +67,8 @@ fn tunnel(stage: &Stage) -> Result<(RawClient, std::net::TcpStream)> {
     Ok((client, stage.server.accept()?))
 }
 
-fn carries(client: &mut RawClient, far: &mut std::net::TcpStream) -> Result<()> {
+/// Says something in a tunnel and hears the answer.
+pub fn carries(client: &mut RawClient, far: &mut std::net::TcpStream) -> Result<()> {
     use std::io::{Read as _, Write as _};
     client.send(b"ping")?;
     let mut heard = [0; 4];
@@ -282,14 +283,15 @@ fn handed_sockets() -> Result<()> {
 }
 
 /// Connects over and over, one client after the other, until told to stop.
-struct Hammer {
+pub struct Hammer {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     clients: Vec<thread::JoinHandle<Vec<String>>>,
 }
 
 impl Hammer {
-    fn start(gateway: SocketAddr, run: &LiveRun) -> Self {
+    /// Begins, at the destination [`BUSY`].
+    pub fn start(gateway: SocketAddr, run: &LiveRun) -> Self {
         let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let clients = (0..4)
             .map(|_| {
@@ -314,14 +316,16 @@ impl Hammer {
         Self { stop, done, clients }
     }
 
-    fn wait_for_more(&self, count: usize) -> Result<()> {
+    /// Waits for so many more connections that were answered.
+    pub fn wait_for_more(&self, count: usize) -> Result<()> {
         let before = self.done.load(Ordering::SeqCst);
         wait_until("more connections", || {
             self.done.load(Ordering::SeqCst) >= before + count
         })
     }
 
-    fn finish(self) -> Vec<String> {
+    /// Ends it, and says who was refused.
+    pub fn finish(self) -> Vec<String> {
         self.stop.store(true, Ordering::SeqCst);
         let refused = self.clients.into_iter().map(|client| client.join());
         refused

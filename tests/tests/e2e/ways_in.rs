@@ -64,13 +64,14 @@ pub const SCENARIOS: &[Scenario] = &[
 const TARGET: &str = "ok.example:443";
 
 /// A run that says its environment and stays until it is dropped.
-struct OwnRun {
+pub struct OwnRun {
     child: Child,
     environment: HashMap<String, String>,
 }
 
 impl OwnRun {
-    fn start(world: &World, plugin: &Plugin, options: &[&str]) -> Result<Self> {
+    /// A run with these options.
+    pub fn start(world: &World, plugin: &Plugin, options: &[&str]) -> Result<Self> {
         let mut command = world.command(["run", "--artifact"]);
         command.arg(&plugin.artifact).args(options);
         command.args(["--", "sh", "-c", "env; echo; read line"]);
@@ -107,7 +108,8 @@ impl OwnRun {
         Ok(self.get("BAILIWICK_PROXY")?.parse()?)
     }
 
-    fn socket(&self) -> Result<PathBuf> {
+    /// Its Unix socket.
+    pub fn socket(&self) -> Result<PathBuf> {
         Ok(self.get("BAILIWICK_PROXY_SOCKET")?.into())
     }
 }

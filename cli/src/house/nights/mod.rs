@@ -27,7 +27,7 @@ use reports::mail::Address;
 use seal::key_file;
 use seal::trust::Role;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use lease::{Lease, LeaseWatch};
@@ -60,7 +60,7 @@ pub struct HouseNights {
     hook_bell: Arc<Notify>,
     office: OnceLock<Office>,
     /// One night at a time.
-    at_work: tokio::sync::Mutex<()>,
+    at_work: Arc<tokio::sync::Mutex<()>>,
     /// What the last automatic act cut.
     last_cut: Mutex<Option<ListPublished>>,
     /// How far the audit under way is.
@@ -94,7 +94,7 @@ impl HouseNights {
             bell,
             hook_bell: Arc::default(),
             office: OnceLock::new(),
-            at_work: tokio::sync::Mutex::default(),
+            at_work: Arc::default(),
             last_cut: Mutex::default(),
             progress: Arc::default(),
             budgets,
@@ -114,6 +114,11 @@ impl HouseNights {
     /// What the last automatic act cut.
     pub fn last_cut(&self) -> Option<ListPublished> {
         self.last_cut.lock().clone()
+    }
+
+    /// Keeps every night from beginning for as long as this is held; `None` while one is under way.
+    pub fn rest(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.at_work).try_lock_owned().ok()
     }
 
     pub(super) fn office(&self) -> &Office {
