@@ -3,7 +3,9 @@
 -- One row for each plugin, artifact, run, host, port and scheme: connections, bytes, first and last. A
 -- connection is what all of its events say together; it counts in the period in which any of them
 -- stands, or through which it was open, with the bytes that were added then. Where an event stands
--- follows from its log's clock, which never goes back. A gateway that starts or stops ends what was open.
+-- follows from its log's clock, which never goes back. A gateway that starts or stops ends what was open;
+-- where it names a session in scope, because two processes have connections in one log, only that one's
+-- goes on (start) or is ended (stop, gap).
 -- Connections that nobody could be named for, or without a target, are not in here.
 --
 -- Needed:
@@ -21,6 +23,7 @@ WITH stated AS (
     seq,
     COALESCE(time, parseDateTime64BestEffortOrNull(JSONExtract(ifNull(raw, ''), 'time', 'Nullable(String)'), 6, 'UTC')) AS time,
     COALESCE(kind, JSONExtract(ifNull(raw, ''), 'kind', 'Nullable(String)')) AS kind,
+    COALESCE(scope, JSONExtract(ifNull(raw, ''), 'scope', 'Nullable(String)')) AS scope,
     COALESCE(plugin_id, JSONExtract(ifNull(raw, ''), 'plugin_id', 'Nullable(String)')) AS plugin_id,
     COALESCE(artifact_digest, JSONExtract(ifNull(raw, ''), 'artifact_digest', 'Nullable(String)')) AS artifact_digest,
     COALESCE(run_id, JSONExtract(ifNull(raw, ''), 'run_id', 'Nullable(String)')) AS run_id,
@@ -37,14 +40,18 @@ clocked AS (
   SELECT stated.*, period.begins, period.ends,
     MAX(CASE WHEN stated.time <= period.seen + INTERVAL 300 SECOND THEN stated.time END)
       OVER (PARTITION BY log ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS clock,
-    SUM(CASE WHEN kind IN ('start', 'stop') THEN 1 ELSE 0 END)
-      OVER (PARTITION BY log ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS life
+    SUM(CASE WHEN kind IN ('start', 'stop') AND scope IS NULL THEN 1 ELSE 0 END)
+      OVER (PARTITION BY log ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS life,
+    CASE WHEN kind IN ('start', 'stop', 'gap') THEN scope ELSE replaceRegexpOne(connection_id, '-[^-]*$', '') END AS session
   FROM stated CROSS JOIN period
 ),
 phased AS (
   SELECT clocked.*,
     CASE WHEN clock IS NULL OR clock < begins THEN 'before' ELSE 'within' END AS phase,
-    MAX(life) OVER (PARTITION BY log) AS last_life
+    MAX(life) OVER (PARTITION BY log) AS last_life,
+    MAX(CASE WHEN kind IN ('stop', 'gap') AND scope IS NOT NULL THEN seq END) OVER (PARTITION BY log, session) AS session_end,
+    MAX(CASE WHEN kind = 'start' AND scope IS NOT NULL THEN seq END) OVER (PARTITION BY log, session) AS session_kept,
+    MAX(CASE WHEN kind = 'start' AND scope IS NOT NULL THEN seq END) OVER (PARTITION BY log) AS succession
   FROM clocked
   WHERE clock IS NULL OR clock < ends
 ),
@@ -73,7 +80,8 @@ connections AS (
   FROM spoken
   GROUP BY log, life, connection_id, earlier, alone
   HAVING MAX(CASE WHEN phase = 'before' AND kind IN ('close', 'refused') THEN 1 ELSE 0 END) = 0
-    AND (MAX(CASE WHEN phase = 'within' THEN 1 ELSE 0 END) = 1 OR MAX(last_life) = life)
+    AND (MAX(CASE WHEN phase = 'within' THEN 1 ELSE 0 END) = 1 OR (MAX(last_life) = life AND MAX(session_end) IS NULL
+      AND COALESCE(MAX(succession), -1) <= GREATEST(COALESCE(MAX(session_kept), -1), MAX(seq))))
 )
 SELECT plugin_id, artifact_digest, run_id, host, port, scheme,
   COUNT(*) AS connections, SUM(bytes_out) AS bytes_out, SUM(bytes_in) AS bytes_in,

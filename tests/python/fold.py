@@ -41,6 +41,15 @@ def tell(rows):
     print(json.dumps(tuples))
 
 
+def is_ended_by(row, connection):
+    """Whether an event says that a connection, named SESSION-NUMBER, does not stand any more."""
+    kind, scope = row["kind"], row.get("scope")
+    if scope is None:
+        return kind in ("start", "stop")
+    is_of_it = connection.startswith(scope + "-")
+    return not is_of_it if kind == "start" else is_of_it and kind in ("stop", "gap")
+
+
 def from_rows(rows):
     """The fold over dictionaries, in the order of each log."""
     period = moment(begins), moment(ends)
@@ -62,9 +71,10 @@ def from_rows(rows):
             if clock is not None and clock >= period[1]:
                 break
             within = clock is not None and clock >= period[0]
-            if kind in ("start", "stop"):
-                done += [events for events in standing.values() if any(w for w, _ in events)]
-                standing = {}
+            for name in [name for name in standing if is_ended_by(row, name)]:
+                events = standing.pop(name)
+                if any(w for w, _ in events):
+                    done.append(events)
             if kind not in ("open", "connected", "progress", "close", "refused"):
                 continue
             name = row.get("connection_id")

@@ -118,8 +118,10 @@ fn period() -> Period {
 const SEEN: &str = "2026-11-22T06:00:00Z";
 
 /// A log in which everything happens that can: clocks that go back and clocks that run ahead, connections
-/// over midnight, without name, without end, ended twice; a gateway that dies and comes back.
+/// over midnight, without name, without end, ended twice; a gateway that dies and comes back, or that another
+/// process takes over while it goes on.
 fn log(gateway: &str, dice: &mut Dice) -> Vec<Event> {
+    let mut sessions = Sessions::default();
     let mut clock = at("2026-11-20T20:00:00Z").unix_us();
     (0..1500)
         .map(|seq| {
@@ -131,11 +133,11 @@ fn log(gateway: &str, dice: &mut Dice) -> Vec<Event> {
                 _ => 0,
             };
             let kind = match dice.below(300) {
-                0 => EventKind::Start,
-                1 => EventKind::Stop,
-                2 => EventKind::Gap,
-                3 => EventKind::Kill,
-                4..=90 => EventKind::Open,
+                0..3 => EventKind::Start,
+                3 => EventKind::Stop,
+                4 => EventKind::Gap,
+                5 => EventKind::Kill,
+                6..=90 => EventKind::Open,
                 91..=130 => EventKind::Connected,
                 131..=180 => EventKind::Progress,
                 181..=200 => EventKind::Refused,
@@ -148,10 +150,12 @@ fn log(gateway: &str, dice: &mut Dice) -> Vec<Event> {
                 EventKind::Start | EventKind::Stop | EventKind::Gap | EventKind::Kill
             ) {
                 event.cause = (kind == EventKind::Gap).then(|| "disk full".to_owned());
+                event.scope = sessions.pass(kind, dice);
                 return event;
             }
             if !dice.one_in(20) {
-                event.connection_id = Some(format!("c{}", dice.below(40)));
+                let session = sessions.pick(dice);
+                event.connection_id = Some(format!("{session}-{}", dice.below(20)));
             }
             if !dice.one_in(4) {
                 event.attribution =
@@ -186,6 +190,59 @@ fn log(gateway: &str, dice: &mut Dice) -> Vec<Event> {
             event
         })
         .collect()
+}
+
+/// The processes that write a log: one, or two while one takes over from the other.
+#[derive(Default)]
+struct Sessions {
+    /// Names given so far.
+    named: u64,
+    newest: u64,
+    /// The one before it, while it goes on.
+    before: Option<u64>,
+}
+
+impl Sessions {
+    fn pick(&self, dice: &mut Dice) -> String {
+        let both = [self.newest, self.before.unwrap_or(self.newest)];
+        format!("s{}", dice.pick(&both))
+    }
+
+    fn begin(&mut self, before: Option<u64>) {
+        self.named += 1;
+        self.newest = self.named;
+        self.before = before;
+    }
+
+    /// What the event of a process says that it is about; nothing where it is about all of them.
+    fn pass(&mut self, kind: EventKind, dice: &mut Dice) -> Option<String> {
+        let is_about_one = !dice.one_in(4);
+        let session = match (kind, self.before) {
+            (EventKind::Start, None) if is_about_one => {
+                let before = self.newest;
+                self.begin(Some(before));
+                before
+            }
+            (EventKind::Stop, Some(before)) if is_about_one => {
+                self.before = None;
+                before
+            }
+            (EventKind::Gap, Some(before)) if is_about_one => {
+                self.before = None;
+                let dead = dice.pick(&[before, self.newest]);
+                if dead == self.newest {
+                    self.newest = before;
+                }
+                dead
+            }
+            (EventKind::Start | EventKind::Stop, _) => {
+                self.begin(None);
+                return None;
+            }
+            _ => return None,
+        };
+        Some(format!("s{session}"))
+    }
 }
 
 /// An archive and its lines in a folder, and what our own fold makes of them.
