@@ -308,6 +308,7 @@ fn in_words(error: Error) -> io::Error {
             // What follows an angle bracket is the server's document.
             let text = deepest.to_string();
             let text = text.split('<').next().unwrap_or_default();
+            let text = text.replace("Server returned non-2xx status code:", "the server answered");
             let words: Vec<&str> = text.split_whitespace().collect();
             let text: String = words.join(" ").chars().take(MAX_COMPLAINT).collect();
             io::Error::other(text.trim_end_matches([':', ' ']).to_owned())

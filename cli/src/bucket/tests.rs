@@ -239,7 +239,7 @@ fn what_was_taken_before_the_line_broke_is_not_put_twice() {
 #[test]
 fn a_bucket_that_will_not_is_asked_a_few_times_and_said_in_one_sentence() {
     for (manner, most, words) in [
-        (Manner::Busy, 1 + super::RETRIES, "503"),
+        (Manner::Busy, 1 + super::RETRIES, "the server answered 503"),
         (Manner::Refuses, 1, "the bucket refuses these credentials"),
         (Manner::Lacks, 1, "there is no such bucket"),
     ] {

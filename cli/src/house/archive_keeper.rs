@@ -172,27 +172,36 @@ impl ArchiveKeeper {
             tracing::warn!(%error, "the log was not signed; the archive waits for it");
         }
         loop {
-            let round = self.archive(Closing::Due).await;
-            self.tell(round.is_ok()).await;
-            let round = match round {
-                Ok(files) => self.show(!files.is_empty()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = round {
-                tracing::error!(
-                    error = %format!("{error:#}"),
-                    "the archive was not written; nothing is lost, and it is tried again"
-                );
-            } else if let Err(error) = self.prune().await {
-                tracing::error!(
-                    error = %format!("{error:#}"),
-                    "entries that are old enough were not pruned; they stay until the archive gives them back"
-                );
+            // A bucket that takes its time does not hold up the house; what was put and not bound is bound
+            // in the next life.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.round() => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(ROUND) => {}
             }
+        }
+    }
+
+    async fn round(&self) {
+        let round = self.archive(Closing::Due).await;
+        self.tell(round.is_ok()).await;
+        let round = match round {
+            Ok(files) => self.show(!files.is_empty()).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = round {
+            tracing::error!(
+                error = %format!("{error:#}"),
+                "the archive was not written; nothing is lost, and it is tried again"
+            );
+        } else if let Err(error) = self.prune().await {
+            tracing::error!(
+                error = %format!("{error:#}"),
+                "entries that are old enough were not pruned; they stay until the archive gives them back"
+            );
         }
     }
 

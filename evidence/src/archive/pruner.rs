@@ -5,6 +5,7 @@
 //! missing without one was taken away, and a verifier says so.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use seal::note::NoteVerifier;
 use super::archiver::{Archiver, is_about_the_archive, last_of, open};
 use super::shelf::PLACE_FILE;
 use super::store::Store;
-use super::{ArchiveError, Bound, InvalidArchive};
+use super::{ArchiveError, ArchiveName, Bound, InvalidArchive};
 use crate::disk::{Disk, RealDisk};
 use crate::publisher::replace_file;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
@@ -64,6 +65,16 @@ pub enum PruneError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The archive was moved, and not with everything that the log let go. Copy the rest, and ask again.
+    #[error(
+        "the log let entries go whose files are in another place, and {place} has none with entry {index}; copy all of them there first, or name the old place again"
+    )]
+    Moved {
+        /// The new place.
+        place: String,
+        /// The first entry that it lacks.
+        index: u64,
     },
     /// The archive's place could not be written down; nothing was removed.
     #[error("could not write {path}; nothing was removed")]
@@ -203,7 +214,11 @@ impl Pruner {
         let to = self.pruned_to()?;
         let place_file = self.folder.join(PLACE_FILE);
         let line = format!("{place}\n");
-        if to > 0 && self.disk.read(&place_file).ok().as_deref() != Some(line.as_bytes()) {
+        let named = self.disk.read(&place_file).ok();
+        if to > 0 && named.as_deref() != Some(line.as_bytes()) {
+            if named.is_some() {
+                self.has_all_below(to)?;
+            }
             replace_file(self.disk.as_ref(), &self.folder, &place_file, line.as_bytes()).map_err(
                 |error| PruneError::Place {
                     path: error.path,
@@ -230,6 +245,35 @@ impl Pruner {
                 .map_err(|source| PruneError::Remove { path, source })?;
         }
         Ok(end - first)
+    }
+}
+
+impl Pruner {
+    /// Whether the archive has, by their names, files with every entry below `to`.
+    fn has_all_below(&self, to: u64) -> Result<(), PruneError> {
+        let gateway = self.archiver.log().checkpoint().origin().gateway();
+        let files = self.store.list("").map_err(ArchiveError::from)?;
+        let mut ranges: Vec<Range<u64>> = files
+            .iter()
+            .filter_map(|file| file.name.parse::<ArchiveName>().ok())
+            .filter(|name| name.gateway() == gateway)
+            .map(|name| name.entries())
+            .collect();
+        ranges.sort_by_key(|range| range.start);
+        let has = ranges.iter().fold(0, |has, range| {
+            if range.start <= has {
+                range.end.max(has)
+            } else {
+                has
+            }
+        });
+        if has < to {
+            return Err(PruneError::Moved {
+                place: self.store.place(),
+                index: has,
+            });
+        }
+        Ok(())
     }
 }
 

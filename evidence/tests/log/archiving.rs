@@ -591,6 +591,39 @@ fn a_bundle_that_no_entry_says_was_pruned_was_taken_away() {
 }
 
 #[test]
+fn an_archive_that_moved_without_all_its_files_is_not_named_as_the_place() {
+    let log = pruned();
+    let (old, new) = (
+        log.folder.path().join("archive"),
+        log.folder.path().join("elsewhere"),
+    );
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(&new));
+    let remove = || {
+        let pruner = Pruner::open(&log.path(), &verifier(), &store).unwrap();
+        pruner.remove("../elsewhere")
+    };
+    let found = remove().unwrap_err().to_string();
+    assert!(
+        found.contains("has none with entry 0; copy all of them there first"),
+        "{found}"
+    );
+    let names = super::files(&old);
+    let copy = |name: &String| {
+        std::fs::create_dir_all(new.join(name).parent().unwrap()).unwrap();
+        std::fs::copy(old.join(name), new.join(name)).unwrap();
+    };
+    copy(&names[0]);
+    let found = remove().unwrap_err().to_string();
+    assert!(found.contains("has none with entry 300"), "{found}");
+    assert_eq!(log.read("archive"), b"../archive\n");
+    names.iter().for_each(copy);
+    remove().unwrap();
+    assert_eq!(log.read("archive"), b"../elsewhere\n");
+    std::fs::remove_dir_all(&old).unwrap();
+    assert_eq!(log.verify().integrity, Integrity::Whole);
+}
+
+#[test]
 fn nothing_goes_that_the_archive_does_not_give_back() {
     let log = Log::empty();
     sign(&log, (0..600).map(|_| seen_at(1)).collect());
