@@ -30,6 +30,7 @@ mod nights;
 mod outages;
 mod parents;
 mod policy;
+mod real_night;
 mod receivers;
 mod runbooks;
 mod service;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         ("service", service::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("policy", policy::SCENARIOS),
+        ("real_night", real_night::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
         ("tampered_logs", tampered_logs::SCENARIOS),
