@@ -91,6 +91,23 @@ fn nothing_is_done_on_evidence_with_a_gap() {
 }
 
 #[test]
+fn an_owner_who_won_an_appeal_is_left_alone_live_until_the_protection_ends() {
+    let lines = [
+        tunnel(10, "a", "evil.example:443"),
+        tunnel(20, "b", "evil.example:443"),
+        tunnel(30, "c", "evil.example:443"),
+    ]
+    .concat();
+    let protected = |until| {
+        let stage = stage().change(|stage| stage.artifacts[0].protected_until = Some(at(until)));
+        asked_at(&stage, &lines)
+    };
+    assert_eq!(protected(60), NEVER);
+    assert_eq!(protected(31), [31]);
+    assert_eq!(protected(21), [21]);
+}
+
+#[test]
 fn an_artifact_that_is_stopped_is_left_alone() {
     let stage = stage().change(|stage| stage.artifacts[0].state = ArtifactState::Quarantined);
     let lines = [

@@ -3,6 +3,8 @@
 //! Whoever switched the clause on is the first person; the one who approves is another. What was
 //! approved goes on the list in the clause's name, and the act says both.
 
+use std::collections::HashMap;
+
 use base::{ArtifactDigest, Timestamp};
 
 use super::names::{check_note, check_who};
@@ -108,21 +110,27 @@ impl Office {
         .await
     }
 
-    /// Does what is due: acts whose grace is over, unless the artifact is stopped by now, and what nobody
-    /// decided in time lapses.
+    /// Does what is due: acts whose grace is over, unless the artifact is stopped by now or its owner was
+    /// right in an appeal meanwhile; what nobody decided in time lapses.
     pub(super) async fn do_what_is_due(&self) -> Result<(), OfficeError> {
         let now = self.now();
         self.inner.store.lapse_waiting_acts(now).await?;
-        for waiting in self.inner.store.due_acts(now).await? {
+        let due = self.inner.store.due_acts(now).await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        let protected: HashMap<_, _> = self.inner.store.protections(now).await?.into_iter().collect();
+        for waiting in due {
             let office = self.clone();
+            let protected_until = protected.get(&waiting.asked.plugin_id).copied();
             self.to_the_end(async move {
-                let (state, note, crl_number) = match office.carry_out(&waiting, POLICY).await {
-                    Ok(published) => (WaitingState::Done, None, Some(published.crl_number)),
-                    // It was revoked meanwhile, which is more than was asked for.
-                    Err(OfficeError::Change(refused)) => {
-                        (WaitingState::Expired, Some(refused.to_string()), None)
+                let (state, note, crl_number) = match protected_until {
+                    // What was announced before is no less automatic than what is done at once.
+                    Some(until) => {
+                        let note = format!("the owner won an appeal; until {until} a person decides");
+                        (WaitingState::Expired, Some(note), None)
                     }
-                    Err(error) => return Err(error),
+                    None => office.do_one(&waiting).await?,
                 };
                 let decision = WaitingDecision {
                     state,
@@ -136,6 +144,19 @@ impl Office {
             .await?;
         }
         Ok(())
+    }
+
+    /// Does one act that is due, and says how it ended.
+    async fn do_one(
+        &self,
+        waiting: &WaitingAct,
+    ) -> Result<(WaitingState, Option<String>, Option<u64>), OfficeError> {
+        match self.carry_out(waiting, POLICY).await {
+            Ok(published) => Ok((WaitingState::Done, None, Some(published.crl_number))),
+            // It was revoked meanwhile, which is more than was asked for.
+            Err(OfficeError::Change(refused)) => Ok((WaitingState::Expired, Some(refused.to_string()), None)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn known_waiting(&self, waiting_id: i64) -> Result<WaitingAct, OfficeError> {

@@ -1,12 +1,12 @@
 //! Acts that wait: asked once, decided once, by another person, and done in the clause's name.
 
-use base::{ArtifactState, Reason};
+use base::{ArtifactState, Reason, Sha256Digest};
 
 use super::*;
-use crate::api::types::{DecideRequest, WaitingQuery};
-use crate::store::NewWaitingAct;
+use crate::api::types::{DecideAppealRequest, DecideRequest, WaitingQuery};
+use crate::store::{NewAppeal, NewWaitingAct};
 use crate::testing::{Build, NOW, PLUGIN, Site, build};
-use crate::words::WaitingState;
+use crate::words::{AppealOutcome, AppealReason, WaitingState};
 
 fn act_on(build: &Build, due_at: Option<Timestamp>) -> NewWaitingAct {
     NewWaitingAct {
@@ -125,5 +125,58 @@ async fn what_nobody_decides_lapses_and_what_is_announced_is_done_when_due() {
         waiting(&office).await,
         [WaitingState::Done, WaitingState::Expired]
     );
+    assert_eq!(state(&office, &build).await, ArtifactState::Quarantined);
+}
+
+#[tokio::test]
+async fn what_was_announced_is_not_done_once_the_owner_won_an_appeal() {
+    let site = Site::new();
+    let (office, build) = admitted(&site).await;
+    let announced = |due_s| NewWaitingAct {
+        expires_at: NOW.plus_seconds(1000 * 24 * 3600),
+        ..act_on(&build, Some(NOW.plus_seconds(due_s)))
+    };
+    office.put_off(announced(3600)).await.unwrap();
+    let new = NewAppeal {
+        plugin_id: PLUGIN.parse().unwrap(),
+        artifact_digest: build.digest,
+        finding_id: "finding".into(),
+        report_id: Sha256Digest::of(b"report"),
+        finding: "undeclared_host paste.example".into(),
+        reason: AppealReason::ALL[0],
+        statement: Some("it is ours".into()),
+        opened_by: "owner".into(),
+        acknowledge_by: NOW.plus_seconds(60),
+        respond_by: NOW.plus_seconds(60),
+        decide_by: NOW.plus_seconds(60),
+    };
+    let opened = act(NOW, "owner", Action::AppealOpened, "finding", None);
+    let appeal = office
+        .store()
+        .open_appeal(new, NOW, opened)
+        .await
+        .unwrap()
+        .unwrap();
+    let granted = DecideAppealRequest {
+        outcome: AppealOutcome::Granted,
+        decision: "the host was declared".into(),
+        who: "ada".into(),
+    };
+    let granted = office.decide_appeal(appeal, granted).await.unwrap();
+    let until = granted.protected_until.unwrap();
+
+    site.clock.advance_seconds(3600);
+    office.upkeep().await.unwrap();
+    assert_eq!(waiting(&office).await, [WaitingState::Expired]);
+    assert_eq!(state(&office, &build).await, ArtifactState::Admitted);
+    let list = office.waiting(WaitingQuery::default()).await.unwrap();
+    let note = list.waiting[0].note.clone().unwrap();
+    assert!(note.contains("the owner won an appeal"), "{note}");
+
+    // Once the time is over, clauses speak again.
+    let protected_s = (until.unix_us() - NOW.unix_us()) / 1_000_000;
+    office.put_off(announced(protected_s)).await.unwrap();
+    site.clock.advance_seconds(protected_s - 3600);
+    office.upkeep().await.unwrap();
     assert_eq!(state(&office, &build).await, ArtifactState::Quarantined);
 }

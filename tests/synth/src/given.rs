@@ -38,6 +38,8 @@ pub struct Given {
     pub runs: Option<PathBuf>,
     /// Changes of the revocation list, one JSON object a line.
     pub revocations: Option<PathBuf>,
+    /// Fields of events that are none of ours, such as labels, and are left out.
+    pub ignore: Vec<String>,
     /// Gateways that should have kept a log, whether there are events of them or not.
     pub gateways: Vec<String>,
     /// The tier of every plugin.
@@ -191,9 +193,12 @@ impl Given {
 
     /// Reads the events one after the other.
     fn each_event(&self, builds: &Builds, mut then: impl FnMut(&Event) -> Result<()>) -> Result<()> {
-        each_line(&self.events, |value| {
+        each_line(&self.events, |mut value| {
+            if let Some(event) = value.as_object_mut() {
+                event.retain(|field, _| !self.ignore.contains(field));
+            }
             let value = fill_in(value, builds)?;
-            let event: Event = serde_json::from_value(value)?;
+            let event: Event = serde_json::from_value(value).map_err(with_a_way_out)?;
             event.to_entry()?;
             then(&event)
         })
@@ -249,6 +254,20 @@ impl Given {
             })?;
         }
         Ok(changes)
+    }
+}
+
+/// A field that the format lacks may be a misspelt one, so it is never left out in silence.
+fn with_a_way_out(error: serde_json::Error) -> anyhow::Error {
+    let said = error.to_string();
+    match said
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.split_once('`'))
+    {
+        Some((field, _)) => {
+            anyhow::anyhow!("unknown field `{field}`; mend its name, or leave it out with --ignore {field}")
+        }
+        None => error.into(),
     }
 }
 

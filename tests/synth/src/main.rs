@@ -91,6 +91,8 @@ enum Command {
     /// gateway, then gw-1; artifact_digest, where the plugin has one manifest only; attribution, then
     /// "token" beside a run_id and "none" otherwise. Everything else stays as written.
     ///
+    /// A field that the format lacks is an error with the line's number, unless --ignore names it.
+    ///
     /// Manifests are PLUGIN_MANIFEST.json files; each is signed with a key that is made for the site.
     /// One without artifact_digest gets the digest of its own bytes, which site.json names.
     ///
@@ -113,6 +115,9 @@ enum Command {
         /// revoke, reinstate), reason, at
         #[arg(long, value_name = "FILE")]
         revocations: Option<PathBuf>,
+        /// A field of events that is left out, such as a label of yours; may be repeated
+        #[arg(long = "ignore", value_name = "FIELD")]
+        ignore: Vec<String>,
         /// A gateway that should have kept a log, whether there are events of it or not; may be repeated
         #[arg(long = "gateway", value_name = "NAME")]
         gateways: Vec<String>,
@@ -215,6 +220,7 @@ fn run(command: Command) -> Result<bool> {
             out,
             runs,
             revocations,
+            ignore,
             gateways,
             tier,
             site,
@@ -225,6 +231,7 @@ fn run(command: Command) -> Result<bool> {
                 manifests,
                 runs,
                 revocations,
+                ignore,
                 gateways,
                 tier,
                 site,

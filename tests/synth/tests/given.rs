@@ -48,6 +48,7 @@ impl Files {
             manifests: self.path("manifests"),
             runs: None,
             revocations: None,
+            ignore: Vec::new(),
             gateways: Vec::new(),
             tier: Tier::Medium,
             site: "given".to_owned(),
@@ -174,7 +175,7 @@ fn what_is_wrong_with_a_line_is_said_with_its_number() {
         ),
         (
             connection("open", 3, "c.example").replace("\"port\"", "\"portt\""),
-            "line 3: unknown field `portt`",
+            "line 3: unknown field `portt`; mend its name, or leave it out with --ignore portt",
         ),
         (
             connection("open", 3, "c.example").replace("2026-11-20T", "yesterday"),
@@ -188,6 +189,58 @@ fn what_is_wrong_with_a_line_is_said_with_its_number() {
         let said = Files::new(&events).complaint();
         assert!(said.contains(complaint), "{said}");
     }
+}
+
+#[test]
+fn labels_of_others_are_left_out_where_they_are_named_and_little_else_is_needed() {
+    // As little as an event can say.
+    let line = |label: &str, host: &str| {
+        format!(
+            r#"{{"kind":"close","time":"2026-11-20T10:00:00Z","label":"{label}","why":{{"by":["them"]}},"plugin_id":"acme.weather","run_id":"{RUN}","destination_host":"{host}","port":443}}"#
+        )
+    };
+    let files = Files::new(&[
+        line("benign", "api.weather.example"),
+        line("breach", "paste.example"),
+        String::new(),
+    ]);
+    assert!(
+        files.complaint().contains("line 1: unknown field `label`"),
+        "{}",
+        files.complaint()
+    );
+    let mut given = files.given();
+    given.ignore = vec!["label".to_owned(), "why".to_owned()];
+    given.make(&files.path("site")).unwrap();
+    let (printed, exit) = audit(&files.path("site"));
+    assert_eq!(exit, 1);
+    let findings = printed["reports"][0]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    assert_eq!(findings[0]["host"], "paste.example");
+}
+
+#[test]
+fn a_class_of_data_of_others_is_on_record() {
+    let files = Files::new(&visits(&["api.weather.example"]));
+    let manifest = files.path("manifests/weather.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(
+        &manifest,
+        text.replace("\"data_classes\":[]", "\"data_classes\":[\"official\"]"),
+    )
+    .unwrap();
+    files.write(
+        "runs.jsonl",
+        &format!(r#"{{"run_id":"{RUN}","plugin_id":"acme.weather","started":"2026-11-20T09:00:00Z","ended":"2026-11-20T12:00:00Z","data_class":"secret"}}"#),
+    );
+    let mut given = files.given();
+    given.runs = Some(files.path("runs.jsonl"));
+    given.make(&files.path("site")).unwrap();
+    let (printed, _) = audit(&files.path("site"));
+    assert_eq!(
+        printed["reports"][0]["findings"][0]["reason"],
+        "data_class_breach"
+    );
 }
 
 #[test]

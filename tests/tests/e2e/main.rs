@@ -30,6 +30,7 @@ mod nights;
 mod outages;
 mod parents;
 mod policy;
+mod real_night;
 mod receivers;
 mod runbooks;
 mod service;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         ("take_over", take_over::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("policy", policy::SCENARIOS),
+        ("real_night", real_night::SCENARIOS),
         ("json", json::SCENARIOS),
         ("witness", witness::SCENARIOS),
         ("tampered_logs", tampered_logs::SCENARIOS),
