@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use control::api::End;
 use evidence::witness::Witness;
 use parking_lot::Mutex;
 use seal::key_file;
@@ -113,7 +114,11 @@ pub async fn run(args: &WitnessArgs, format: Format) -> anyhow::Result<Exit> {
     })?;
     let stop = CancellationToken::new();
     let router = witness::router(Arc::new(Mutex::new(own)));
-    let serving = tokio::spawn(control::api::serve(listener, router, stop.clone(), DRAIN));
+    let end = End {
+        stop: stop.clone(),
+        ..End::default()
+    };
+    let serving = tokio::spawn(control::api::serve(listener, router, end, DRAIN));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

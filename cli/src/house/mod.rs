@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axum::Router;
 use control::api::types::WitnessingView;
-use control::api::{Access, OperatorToken};
+use control::api::{Access, End, OperatorToken};
 use control::clock::{Clock, SystemClock};
 use control::configuration::Configuration as _;
 use control::office::{Keys, Office, Settings};
@@ -85,6 +85,8 @@ pub struct House {
     archives: Arc<HouseArchives>,
     budgets: Arc<Budgets>,
     stop: CancellationToken,
+    /// Fires when requests under way cannot be waited for.
+    hurry: CancellationToken,
     tasks: TaskTracker,
     /// The control API's socket, for a process that takes over.
     control: OnceLock<OpenSocket>,
@@ -180,6 +182,7 @@ impl House {
             archives,
             budgets,
             stop: CancellationToken::new(),
+            hurry: CancellationToken::new(),
             tasks: TaskTracker::new(),
             control: OnceLock::new(),
             lock,
@@ -352,10 +355,14 @@ impl House {
     }
 
     fn spawn_work(&self, config: &Config, listener: TcpListener) -> anyhow::Result<()> {
+        let end = End {
+            stop: self.stop.clone(),
+            hurry: self.hurry.clone(),
+        };
         self.tasks.spawn(control::api::serve(
             listener,
             self.router.clone(),
-            self.stop.clone(),
+            end,
             self.configuration.drain(),
         ));
         self.tasks
@@ -424,7 +431,12 @@ impl House {
             return Ok(HandedOver::Not(self));
         };
         tracing::info!(process = request.process, "another process takes over");
-        self.stop_work().await;
+        // Whoever asks something of the control plane waits meanwhile.
+        if tokio::time::timeout(REQUESTS, self.stop_work()).await.is_err() {
+            self.hurry.cancel();
+            self.stop_work().await;
+        }
+        self.office.settled().await;
         let config = self.config.clone();
         let gateways = Arc::clone(&self.gateways);
         let (trust, drain) = (self.office.facts().trust.clone(), self.configuration.drain());
@@ -526,6 +538,8 @@ impl House {
     }
 }
 
+/// How long requests under way may keep another process from taking over.
+const REQUESTS: Duration = Duration::from_secs(10);
 /// How long a process that dies may keep the data folder from whoever takes it back.
 const RESUME: Duration = Duration::from_secs(10);
 

@@ -27,7 +27,7 @@ use crate::configuration::Configuration;
 use crate::nights::Nights;
 use crate::office::Office;
 
-pub use serve::serve;
+pub use serve::{End, serve};
 pub use token::{OperatorToken, TokenFileError};
 
 /// Largest body of an ordinary request.

@@ -19,8 +19,20 @@ const HEAD: Duration = Duration::from_secs(30);
 /// Pause after a failed accept, for example without descriptors.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Answers on `listener` until `stop`, then gives the requests under way `deadline` to finish.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken, deadline: Duration) {
+/// When a server ends.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// No new requests from here on; those under way are finished.
+    pub stop: CancellationToken,
+    /// Those under way are broken off too: nothing may be done here any more.
+    pub hurry: CancellationToken,
+}
+
+/// Answers on `listener` until `end` says stop, then gives the requests under way `deadline` to finish,
+/// unless there is a hurry. None goes on after this returned, but for what was published half-way.
+pub async fn serve(listener: TcpListener, router: Router, end: End, deadline: Duration) {
+    let End { stop, hurry } = end;
+    let broken_off = CancellationToken::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     loop {
@@ -45,14 +57,23 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
             .max_buf_size(64 * 1024)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
         let connection = graceful.watch(connection);
+        let broken_off = broken_off.clone();
         tokio::spawn(async move {
-            // A caller that hangs up or stalls concerns nobody else.
-            let _ = connection.await;
+            tokio::select! {
+                // A caller that hangs up or stalls concerns nobody else.
+                _ = connection => {}
+                () = broken_off.cancelled() => {}
+            }
             drop(slot);
         });
     }
     drop(listener);
-    if tokio::time::timeout(deadline, graceful.shutdown()).await.is_err() {
+    let is_done = tokio::select! {
+        done = tokio::time::timeout(deadline, graceful.shutdown()) => done.is_ok(),
+        () = hurry.cancelled() => false,
+    };
+    if !is_done {
         tracing::warn!("control stopped with requests under way");
     }
+    broken_off.cancel();
 }

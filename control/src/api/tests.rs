@@ -576,9 +576,9 @@ async fn the_server_answers_over_a_socket_and_stops_when_told() {
     let api = api(&site).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = tokio_util::sync::CancellationToken::new();
+    let end = End::default();
     let deadline = std::time::Duration::from_secs(10);
-    let server = tokio::spawn(serve(listener, api, stop.clone(), deadline));
+    let server = tokio::spawn(serve(listener, api, end.clone(), deadline));
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
@@ -588,9 +588,41 @@ async fn the_server_answers_over_a_socket_and_stops_when_told() {
         .await
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    stop.cancel();
+    end.stop.cancel();
     server.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn in_a_hurry_no_request_goes_on_behind_the_servers_back() {
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let held = std::sync::Arc::new(std::sync::Mutex::new(Some(begun)));
+    let slow = axum::routing::get(move || async move {
+        // Kept until the request is given up.
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        if let Some(begun) = held.lock().unwrap().take() {
+            begun.send(ended).unwrap();
+        }
+        let _alive = alive;
+        std::future::pending::<()>().await;
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut caller = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let end = End::default();
+    let router = Router::new().route("/slow", slow);
+    let deadline = std::time::Duration::from_secs(24 * 3600);
+    let server = tokio::spawn(serve(listener, router, end.clone(), deadline));
+    let question = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut caller, question)
+        .await
+        .unwrap();
+    let ended = has_begun.await.unwrap();
+    end.stop.cancel();
+    end.hurry.cancel();
+    server.await.unwrap();
+    assert!(ended.await.is_err(), "the request was dropped");
 }
 
 fn openapi() -> Value {

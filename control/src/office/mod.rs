@@ -226,6 +226,12 @@ impl Office {
         Ok(self.inner.gateways.checkpoint().await?)
     }
 
+    /// Waits until no list is being published. Whoever keeps new requests away knows then that this office
+    /// changes nothing more.
+    pub async fn settled(&self) {
+        drop(self.inner.changing.lock().await);
+    }
+
     /// How the gateways are.
     pub async fn gateways(&self) -> Vec<GatewayView> {
         self.inner.gateways.status().await
