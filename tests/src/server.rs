@@ -82,6 +82,16 @@ impl Server {
         self.signal(Signal::KILL);
     }
 
+    /// Keeps it from running until [`Self::thaw`].
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it run on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to start its successor.
     pub fn succeed(&self) {
         self.signal(Signal::USR2);
@@ -125,6 +135,16 @@ impl Server {
             Some(status) => Ok(status),
             None => bail!("bailiwick serve did not stop within {}s", STOP_LIMIT.as_secs()),
         }
+    }
+
+    /// The same, with everything it printed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ended_with(self) -> Result<(ExitStatus, String)> {
+        let log = self.log.clone();
+        let status = self.ended()?;
+        Ok((status, std::fs::read_to_string(log).unwrap_or_default()))
     }
 
     /// Kills it as a power cut would, and reaps it.

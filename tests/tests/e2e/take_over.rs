@@ -49,6 +49,31 @@ pub const SCENARIOS: &[Scenario] = &[
         run: predecessor_dies,
     },
     Scenario {
+        name: "a_log_that_another_process_has_ends_the_tunnels_that_nobody_records",
+        needs: &[],
+        run: log_is_lost,
+    },
+    Scenario {
+        name: "without_its_successor_a_process_looks_for_new_lists_itself",
+        needs: &[],
+        run: list_is_polled,
+    },
+    Scenario {
+        name: "a_run_that_ends_ends_with_the_process_before_too",
+        needs: &[],
+        run: run_ends,
+    },
+    Scenario {
+        name: "a_successor_that_stops_has_the_process_before_end_in_good_order",
+        needs: &[],
+        run: both_stop,
+    },
+    Scenario {
+        name: "a_draining_process_is_stopped_at_once_by_the_second_signal_and_leaves_a_gap",
+        needs: &[],
+        run: second_signal,
+    },
+    Scenario {
         name: "listeners_of_runs_and_kept_connections_come_over_or_are_told_to_go",
         needs: &[],
         run: ways_in,
@@ -394,6 +419,124 @@ fn predecessor_dies() -> Result<()> {
     ensure!(report["verdict"] == "inconclusive", "{report:#}");
     // And with the predecessor gone, another one may take over.
     drop(Successor::welcomed(&stage.world)?);
+    Ok(())
+}
+
+fn log_is_lost() -> Result<()> {
+    let mut stage = stage("60s")?;
+    let (client, mut far) = stage.tunnel(TARGET)?;
+    let before = stage.world.take_over()?;
+    // Somebody has the log before the one that could take it back notices that it is free.
+    before.freeze();
+    stage.world.kill_server()?;
+    let lock = std::fs::File::open(stage.world.site().join("data/log/gw-1/lock"))?;
+    wait_until("the log to be free", || lock.try_lock().is_ok())?;
+    before.thaw();
+    ensure!(has_ended(&mut client.socket()) && has_ended(&mut far));
+    let (status, printed) = before.ended_with()?;
+    ensure!(!status.success(), "{status}");
+    ensure!(printed.contains("is not on record"), "{printed}");
+    lock.unlock()?;
+
+    // What is missing is seen by the next start.
+    stage.world.serve()?;
+    let audit = stage.world.cli(["audit"])?.expect(3)?.json()?;
+    let report = crate::story::artifact_report(&audit, &stage.plugin)?;
+    ensure!(report["verdict"] == "inconclusive", "{report:#}");
+    is_whole(&stage.world)?;
+    Ok(())
+}
+
+fn list_is_polled() -> Result<()> {
+    let mut stage = stage("60s")?;
+    let (client, mut far) = stage.tunnel(TARGET)?;
+    let before = stage.world.take_over()?;
+    stage.world.kill_server()?;
+    // Without a server the command changes the list by itself, as soon as the folder is free.
+    let killed = stage.world.ok(["kill", "acme.weather"])?;
+    assert_eq!(killed["tunnels"], 0, "{killed:#}");
+    ensure!(has_ended(&mut client.socket()) && has_ended(&mut far));
+    ends(before)?;
+    let Stage { run, world, .. } = stage;
+    drop(run);
+    let events = is_whole(&world)?;
+    let closes = of_kind(&events, "close");
+    assert_eq!(closes.len(), 1, "{closes:#?}");
+    assert_eq!(closes[0]["outcome"], "killed");
+    all_ended(&events)
+}
+
+fn run_ends() -> Result<()> {
+    let mut stage = stage("60s")?;
+    stage.world.configure(|config| {
+        let gateway = config["gateway"].as_table_mut().context("gateway")?;
+        gateway.insert("run_grace".into(), "0s".into());
+        Ok(())
+    })?;
+    stage.world.ok(["reload"])?;
+    let (client, mut far) = stage.tunnel(TARGET)?;
+    let before = stage.world.take_over()?;
+    let Stage { run, mut world, .. } = stage;
+    drop(run);
+    ensure!(has_ended(&mut client.socket()) && has_ended(&mut far));
+    ends(before)?;
+    world.stop()?;
+    let events = is_whole(&world)?;
+    assert_eq!(of_kind(&events, "close")[0]["outcome"], "run_ended");
+    all_ended(&events)
+}
+
+fn both_stop() -> Result<()> {
+    let mut stage = stage("60s")?;
+    let (client, mut far) = stage.tunnel(TARGET)?;
+    let before = stage.world.take_over()?;
+    // The successor gives nobody any time, and the log has to stay open until the other one is done.
+    stage.world.configure(|config| {
+        config["gateway"]["timeouts"]["drain"] = "0s".into();
+        Ok(())
+    })?;
+    stage.world.ok(["reload"])?;
+    let Stage { run, mut world, .. } = stage;
+    world.stop()?;
+    ensure!(has_ended(&mut client.socket()) && has_ended(&mut far));
+    ends(before)?;
+    let events = is_whole(&world)?;
+    // Had the run ended before, that would have ended the tunnel.
+    drop(run);
+    assert_eq!(of_kind(&events, "close")[0]["outcome"], "shutdown");
+    assert_eq!(of_kind(&events, "stop").len(), 2);
+    assert_eq!(of_kind(&events, "gap"), Vec::<&Value>::new());
+    all_ended(&events)
+}
+
+fn second_signal() -> Result<()> {
+    let mut stage = stage("60s")?;
+    // A connection to the admin port that was there before hears the one it is with.
+    let admin = stage.world.configuration()?["gateway"]["admin"]
+        .as_str()
+        .context("gateway.admin")?
+        .parse()?;
+    let mut admin = RawClient::connect(admin)?;
+    let mut ready = || -> Result<u16> {
+        admin.send(b"GET /readyz HTTP/1.1\r\nHost: admin\r\n\r\n")?;
+        Ok(admin.answer()?.status)
+    };
+    assert_eq!(ready()?, 200);
+    let (mut client, mut far) = stage.tunnel(TARGET)?;
+    let before = stage.world.take_over()?;
+    assert_eq!(ready()?, 503);
+    ensure!(stage.world.admin_page("/readyz")?.starts_with("HTTP/1.1 200"));
+    before.terminate();
+    wait_until("the signal to be heard", || {
+        before.printed().contains("tunnels are being drained already")
+    })?;
+    carries(&mut client, &mut far)?;
+    before.terminate();
+    ensure!(has_ended(&mut client.socket()));
+    ends(before)?;
+    let gaps = stage.wait_for("gap", 1)?;
+    ensure!(gaps[0]["scope"].is_string(), "{gaps:#?}");
+    is_whole(&stage.world)?;
     Ok(())
 }
 
