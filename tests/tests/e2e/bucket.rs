@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{BucketServer, Manner, Peer, Scenario, World};
+use bailiwick_tests::{BucketServer, Manner, Peer, RawClient, Scenario, World};
 use serde_json::Value;
 
 use crate::archive::{evidence_setting, recorded, verify};
@@ -24,6 +24,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "a_bucket_that_lies_about_success_archives_nothing_and_lets_nothing_go",
         needs: &[Peer::Bucket],
         run: lying,
+    },
+    Scenario {
+        name: "a_gateway_that_runs_fills_a_bucket_shows_its_log_there_and_outlives_the_bucket",
+        needs: &[Peer::Bucket],
+        run: running,
     },
     Scenario {
         name: "a_bucket_that_refuses_us_or_is_away_is_said_in_one_sentence",
@@ -118,6 +123,60 @@ fn lying() -> Result<()> {
         let kept = world.ok(["evidence", "prune", "--keep", "0s"])?;
         assert_eq!(kept["bundles_removed"], 0, "{manner:?}: {kept:#}");
     }
+    assert_eq!(verify(&world, 0)?["integrity"], "whole");
+    Ok(())
+}
+
+fn running() -> Result<()> {
+    let mut world = World::new()?;
+    let bucket = BucketServer::start(&world, false)?;
+    world.origin(&["api.weather.example"])?;
+    for setting in ["archive", "publish_log"] {
+        evidence_setting(&world, setting, true.into())?;
+    }
+    world.serve()?;
+    let mut client = RawClient::connect(world.gateway()?)?;
+    let mut ask = || client.tunnel("api.weather.example:443", None);
+    for _ in 0..20 {
+        assert_eq!(ask()?.status, 407);
+    }
+    let archived = world.ok(["evidence", "archive", "--all"])?;
+    assert_eq!(archived["files"][0]["entries_from"], 0, "{archived:#}");
+    let doctor = world.cli(["doctor"])?.json()?.to_string();
+    ensure!(
+        doctor.contains("s3://fleet/acme answers, and shows the log"),
+        "{doctor}"
+    );
+    let failures = |world: &World| {
+        let page = world.admin_page("/metrics").unwrap_or_default();
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix("bailiwick_gateway_archive_failures "));
+        count.and_then(|count| count.parse::<u64>().ok())
+    };
+    assert_eq!(failures(&world), Some(0));
+    // It goes away, lies, and comes back; the gateway records all the while.
+    bucket.behave(Manner::Away)?;
+    world.cli(["evidence", "archive", "--all"])?.expect(2)?;
+    assert_eq!(ask()?.status, 407);
+    bucket.behave(Manner::Drops)?;
+    let told = world.cli(["evidence", "archive", "--all"])?.expect(2)?;
+    ensure!(
+        told.text()
+            .contains("it lies about success: nothing was archived"),
+        "{}",
+        told.text()
+    );
+    assert_eq!(ask()?.status, 407);
+    bucket.behave(Manner::Honest)?;
+    let more = world.ok(["evidence", "archive", "--all"])?;
+    assert_eq!(
+        more["files"][0]["entries_from"], archived["files"][0]["entries_to"],
+        "{more:#}"
+    );
+    // With the bucket gone for good it stops in good order.
+    drop(bucket);
+    world.stop()?;
     assert_eq!(verify(&world, 0)?["integrity"], "whole");
     Ok(())
 }
