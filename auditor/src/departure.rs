@@ -163,7 +163,7 @@ fn classes_of<'a>(terms: &Terms<'a>, entry: &'a Declaration) -> &'a [DataClass] 
 
 /// They were refused, as they should be. That the plugin goes on asking is worth knowing.
 fn after_revocation(observation: &Observation) -> Option<Departure> {
-    observation.after_revocation.as_ref().map(|tally| Departure {
+    observation.after_revocation.as_deref().map(|tally| Departure {
         reason: Reason::AfterRevocation,
         tally: tally.clone(),
         nearest: None,
@@ -227,7 +227,7 @@ fn inner_name(terms: &Terms<'_>, destination: &Destination, name: &InnerName, ta
 
 /// Without a name inside TLS nothing confirms the name that was asked for; nothing contradicts it.
 fn unnamed_tls(observation: &Observation) -> Option<Departure> {
-    observation.unnamed_tls.as_ref().map(|tally| Departure {
+    observation.unnamed_tls.as_deref().map(|tally| Departure {
         reason: Reason::SniMismatch,
         tally: tally.clone(),
         nearest: None,
@@ -242,14 +242,14 @@ fn unnamed_tls(observation: &Observation) -> Option<Departure> {
 fn hidden_names(observation: &Observation) -> Option<Departure> {
     let fix = "the name inside TLS is encrypted (ECH) or looks it, so it cannot be held against the manifest; \
                turn ECH off in the client where that has to be known";
-    note(Reason::NoCoverage, observation.hidden_names.as_ref(), fix)
+    note(Reason::NoCoverage, observation.hidden_names.as_deref(), fix)
 }
 
 /// Whoever is asked to take a connection on may take it anywhere.
 fn proxied(observation: &Observation) -> Option<Departure> {
     let fix = "the destination is a proxy: where connections went from there is not seen; let the plugin ask this \
                gateway instead";
-    note(Reason::NoCoverage, observation.proxied.as_ref(), fix)
+    note(Reason::NoCoverage, observation.proxied.as_deref(), fix)
 }
 
 fn forged_headers(observation: &Observation) -> Option<Departure> {
@@ -257,7 +257,7 @@ fn forged_headers(observation: &Observation) -> Option<Departure> {
         "do not send these headers; who a connection belongs to is never taken from what it says of itself";
     note(
         Reason::IdentityHeaderForged,
-        observation.forged_headers.as_ref(),
+        observation.forged_headers.as_deref(),
         fix,
     )
 }
@@ -274,7 +274,7 @@ fn note(reason: Reason, named: Option<&Named>, fix: &str) -> Option<Departure> {
 }
 
 fn floor(observation: &Observation) -> Option<Departure> {
-    observation.floor.as_ref().map(|tally| Departure {
+    observation.floor.as_deref().map(|tally| Departure {
         reason: Reason::PrivateResolution,
         tally: tally.clone(),
         nearest: None,
@@ -287,7 +287,7 @@ fn floor(observation: &Observation) -> Option<Departure> {
 
 /// The gateway dropped the private answers and dialled a public one, so nothing private was reached.
 fn mixed_answers(observation: &Observation) -> Option<Departure> {
-    observation.mixed_answers.as_ref().map(|tally| Departure {
+    observation.mixed_answers.as_deref().map(|tally| Departure {
         reason: Reason::PrivateResolution,
         tally: tally.clone(),
         nearest: None,

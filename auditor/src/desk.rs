@@ -30,7 +30,12 @@ pub(crate) struct Desk<'n> {
     pub(crate) reports: Vec<Reported>,
     /// Reports not made or not kept, and why.
     pub(crate) troubles: Vec<String>,
+    /// Reports that were published and are not yet kept, by their places among the reports.
+    unkept: Vec<usize>,
 }
+
+/// Reports that are kept together.
+const KEPT_TOGETHER: usize = 64;
 
 impl<'n> Desk<'n> {
     pub(crate) fn new(
@@ -58,6 +63,7 @@ impl<'n> Desk<'n> {
             of: dockets.iter().map(reports_on).sum(),
             reports: Vec::new(),
             troubles: Vec::new(),
+            unkept: Vec::new(),
         }
     }
 
@@ -118,11 +124,31 @@ impl<'n> Desk<'n> {
                 Err(error) => Err(format!("the report before it could not be read: {error}")),
             };
             match kept {
-                Ok((payload, place)) => (line.payload, line.place) = (Some(payload), Some(place)),
+                Ok((payload, place)) => {
+                    (line.payload, line.place) = (Some(payload), Some(place));
+                    self.unkept.push(self.reports.len());
+                }
                 Err(why) => self.trouble(&line, &why),
             }
         }
         self.done(line);
+        if self.unkept.len() >= KEPT_TOGETHER {
+            self.keep();
+        }
+    }
+
+    /// Has everything kept that was published.
+    pub(crate) fn keep(&mut self) {
+        let unkept = std::mem::take(&mut self.unkept);
+        let Err(error) = self.site.keep() else {
+            return;
+        };
+        for at in unkept {
+            let line = &mut self.reports[at];
+            (line.payload, line.place) = (None, None);
+            let line = line.clone();
+            self.trouble(&line, &error.to_string());
+        }
     }
 
     /// What the night had published before it was interrupted stays as it is.

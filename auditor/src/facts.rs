@@ -180,7 +180,7 @@ impl Way<'_> {
         }
         let course = self.course;
         if self.unnamed_tls() {
-            Tally::merge_into(&mut observation.unnamed_tls, tally);
+            Tally::merge_beside(&mut observation.unnamed_tls, tally);
         }
         if self.is_hidden() {
             Named::add(&mut observation.hidden_names, tally, self.cover_name());
@@ -192,13 +192,13 @@ impl Way<'_> {
             Named::add(&mut observation.forged_headers, tally, &course.forged_headers);
         }
         if self.below_floor() {
-            Tally::merge_into(&mut observation.floor, tally);
+            Tally::merge_beside(&mut observation.floor, tally);
         }
         if self.mixed_answers() {
-            Tally::merge_into(&mut observation.mixed_answers, tally);
+            Tally::merge_beside(&mut observation.mixed_answers, tally);
         }
         if course.came_too_late() {
-            Tally::merge_into(&mut observation.after_revocation, tally);
+            Tally::merge_beside(&mut observation.after_revocation, tally);
         }
     }
 

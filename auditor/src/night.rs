@@ -145,6 +145,7 @@ impl Night<'_> {
         for (docket, judgement) in dockets.iter().zip(&judgements) {
             desk.report_on(docket, judgement, &acts);
         }
+        desk.keep();
         let (reports, troubles) = (desk.reports, desk.troubles);
         let outcome = self.outcome(&records, evidence, reports, acts, troubles);
         Ok(NightOutcome { changes, ..outcome })

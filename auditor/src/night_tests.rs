@@ -594,6 +594,16 @@ fn a_report_that_cannot_be_kept_does_not_stop_the_others() {
 }
 
 #[test]
+fn reports_that_were_written_and_not_kept_are_said_to_be_lost() {
+    let night = story().change(|stage| stage.fails_to_keep = true);
+    let outcome = night.audit();
+    assert_eq!(outcome.troubles.len(), 4);
+    assert!(outcome.troubles[0].ends_with("the disk went away"));
+    let is_lost = |report: &Reported| report.place.is_none() && report.payload.is_none();
+    assert!(outcome.reports.iter().all(is_lost));
+}
+
+#[test]
 fn a_report_whose_predecessor_is_lost_is_not_chained_to_nothing() {
     let night = story().change(|stage| stage.lost_previous_reports = true);
     let outcome = night.audit();

@@ -45,7 +45,8 @@ pub struct Visited {
     pub passage: Passage,
 }
 
-/// What connections of one run to one destination have in common.
+/// What connections of one run to one destination have in common. There are as many of these as a day has
+/// destinations of runs, so what few have stands elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
     /// All of them. `None` only before the first was added.
@@ -54,19 +55,19 @@ pub struct Observation {
     /// ClientHello, or in the Host header of plain HTTP. Each name is matched as well.
     pub inner_names: BTreeMap<InnerName, Tally>,
     /// TLS to a name, without a readable name inside.
-    pub unnamed_tls: Option<Tally>,
+    pub unnamed_tls: Option<Box<Tally>>,
     /// TLS whose name may be hidden, with the names beside it that may be cover.
-    pub hidden_names: Option<Named>,
+    pub hidden_names: Option<Box<Named>>,
     /// Requests in the clear to be taken on from there, with where to.
-    pub proxied: Option<Named>,
+    pub proxied: Option<Box<Named>>,
     /// Requests with headers in which the client claimed an identity, with the headers' names.
-    pub forged_headers: Option<Named>,
+    pub forged_headers: Option<Box<Named>>,
     /// Refused because the name led below the floor.
-    pub floor: Option<Tally>,
+    pub floor: Option<Box<Tally>>,
     /// Relayed to a public address although the name also resolved to others.
-    pub mixed_answers: Option<Tally>,
+    pub mixed_answers: Option<Box<Tally>>,
     /// Refused because the artifact was revoked or on hold.
-    pub after_revocation: Option<Tally>,
+    pub after_revocation: Option<Box<Tally>>,
     /// Still open when the period ended.
     pub alive_at_end: u64,
 }
@@ -85,7 +86,7 @@ const MAX_NAMES: usize = 8;
 
 impl Named {
     pub(crate) fn add<'n>(
-        named: &mut Option<Self>,
+        named: &mut Option<Box<Self>>,
         tally: &Tally,
         names: impl IntoIterator<Item = &'n String>,
     ) {
@@ -94,10 +95,10 @@ impl Named {
                 known.tally.merge(tally);
                 known
             }
-            None => named.insert(Self {
+            None => named.insert(Box::new(Self {
                 tally: tally.clone(),
                 names: BTreeSet::new(),
-            }),
+            })),
         };
         named.names.extend(names.into_iter().cloned());
         while named.names.len() > MAX_NAMES {

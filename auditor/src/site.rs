@@ -101,11 +101,21 @@ pub trait Site {
         Ok(None)
     }
 
-    /// Keeps a sealed report for good and gives the place where people find it.
+    /// Writes a sealed report and gives the place where people find it. A loss of power may still take it,
+    /// until [`Self::keep`] was asked.
     ///
     /// # Errors
     /// Whatever the disk says; the night goes on with the other reports and says so at the end.
     fn publish(&self, publication: &Publication) -> Result<String, SiteError>;
+
+    /// Keeps everything that was published since this was last asked, for good. A disk takes as long for
+    /// many reports as for one.
+    ///
+    /// # Errors
+    /// Whatever the disk says; then none of these is kept, and the night says so at the end.
+    fn keep(&self) -> Result<(), SiteError> {
+        Ok(())
+    }
 
     /// Hears how far the night is. May be shown, never needs to be kept.
     fn note(&self, _progress: Progress<'_>) {}

@@ -45,6 +45,7 @@ pub(crate) struct Stage {
     pub(crate) published: RefCell<Vec<Publication>>,
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
+    pub(crate) fails_to_keep: bool,
     pub(crate) lost_previous_reports: bool,
     /// Whether the site says that it has an archive.
     pub(crate) has_archive: Cell<bool>,
@@ -111,6 +112,7 @@ impl Stage {
             published: RefCell::default(),
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
+            fails_to_keep: false,
             lost_previous_reports: false,
             has_archive: Cell::new(false),
         }
@@ -416,6 +418,13 @@ impl Site for Stage {
         }
         self.published.borrow_mut().push(publication.clone());
         Ok(format!("reports/{}", publication.payload))
+    }
+
+    fn keep(&self) -> Result<(), SiteError> {
+        match self.fails_to_keep {
+            true => Err("the disk went away".into()),
+            false => Ok(()),
+        }
     }
 }
 

@@ -175,6 +175,14 @@ impl Tally {
         }
     }
 
+    /// The same, where few have one.
+    pub(crate) fn merge_beside(tally: &mut Option<Box<Self>>, other: &Self) {
+        match tally {
+            Some(tally) => tally.merge(other),
+            None => *tally = Some(Box::new(other.clone())),
+        }
+    }
+
     /// Attempts of which more is known than that a lookup failed. A mistyped name in one
     /// configuration file must never be what takes a plugin down.
     pub fn beyond_lookup(&self) -> u64 {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use base::{
-    AutomaticAction, BreachClause, DnsResult, ObservedScheme, Outcome, Policy, PolicyException, Reason,
-    RefusalReason, SniVisibility, Tier, TierPolicy,
+    AutomaticAction, Backing, BreachClause, DnsResult, ObservedScheme, Outcome, Policy, PolicyException,
+    Reason, RefusalReason, SniVisibility, Tier, TierPolicy,
 };
 use evidence::archive::{Archive, ArchiveWriter};
 use evidence::{Event, EventKind, Origin};
@@ -282,6 +282,7 @@ fn more_destinations_than_are_remembered_are_the_same_ones_from_columns() {
 
 fn exception() -> PolicyException {
     PolicyException {
+        backing: Backing::Signed,
         plugin_id: "one".parse().unwrap(),
         artifact_digest: None,
         reasons: Default::default(),

@@ -53,8 +53,13 @@ pub struct HouseSite<'h> {
     pub(super) office: &'h Office,
     pub(super) runtime: Handle,
     pub(super) now: Timestamp,
-    /// What was published, for the letters and the summary.
+    /// What was published about artifacts, for the letters.
     pub(super) published: Mutex<Vec<Kept>>,
+    /// The record of everything that was published. There may be many thousand runs, so what is said of
+    /// them is left to the disk.
+    pub(super) records: Mutex<Vec<ReportRecord>>,
+    /// What was published and is not yet kept, of runs without what is said.
+    pub(super) unkept: Mutex<Vec<(ReportRecord, Option<Publication>)>>,
     /// What an automatic act cut.
     pub(super) cut: Mutex<Vec<ListPublished>>,
     pub(super) progress: Box<dyn Fn(Progress<'_>) + Send + Sync + 'h>,
@@ -469,7 +474,10 @@ impl Site for HouseSite<'_> {
             payload: Some(kept.publication.payload),
             place: Some(kept.record.folder.clone()),
         };
-        self.published.lock().push(kept);
+        self.records.lock().push(kept.record.clone());
+        if kept.record.run_id.is_none() {
+            self.published.lock().push(kept);
+        }
         Ok(Some(line))
     }
 
@@ -490,15 +498,15 @@ impl Site for HouseSite<'_> {
             .join(format!("{}-{about}-{period}", report.artifact_digest.short()));
         std::fs::create_dir_all(&folder)?;
         if let Some(signed) = &publication.context.signed {
-            files::replace(&folder.join(&signed.key_name), signed.key.to_pem().as_bytes())?;
+            files::put(&folder.join(&signed.key_name), signed.key.to_pem().as_bytes())?;
         }
-        // The signed bundle comes last: where it is, everything is.
-        files::replace(&folder.join("report.html"), publication.html.as_bytes())?;
-        files::replace(&folder.join("report.txt"), publication.text.as_bytes())?;
+        // The signed bundle comes last: where it is, everything is. What is on the disk for good, `keep` sees to.
+        files::put(&folder.join("report.html"), publication.html.as_bytes())?;
+        files::put(&folder.join("report.txt"), publication.text.as_bytes())?;
         let pdf = reports::render::pdf(report, &publication.context);
-        files::replace(&folder.join("report.pdf"), &pdf)?;
-        files::replace(&folder.join(&publication.evidence_name), &publication.evidence)?;
-        files::replace(&folder.join(auditor::BUNDLE_NAME), &publication.bundle)?;
+        files::put(&folder.join("report.pdf"), &pdf)?;
+        files::put(&folder.join(&publication.evidence_name), &publication.evidence)?;
+        files::put(&folder.join(auditor::BUNDLE_NAME), &publication.bundle)?;
         let place = folder.display().to_string();
         let record = ReportRecord {
             report_id: Sha256Digest::of(&publication.bundle),
@@ -511,12 +519,29 @@ impl Site for HouseSite<'_> {
             folder: place.clone(),
             created_at: self.now,
         };
-        self.wait(self.office.store().add_report(record.clone()))?;
-        self.published.lock().push(Kept {
-            publication: publication.clone(),
-            record,
-        });
+        let publication = report.run_id.is_none().then(|| publication.clone());
+        self.unkept.lock().push((record, publication));
         Ok(place)
+    }
+
+    fn keep(&self) -> Result<(), SiteError> {
+        let kept = std::mem::take(&mut *self.unkept.lock());
+        if kept.is_empty() {
+            return Ok(());
+        }
+        self.is_ours()?;
+        // One wait for the disk, and one transaction, for all of them.
+        let folder = std::fs::File::open(self.config.data_dir().join("reports"))?;
+        rustix::fs::syncfs(&folder)?;
+        let records: Vec<ReportRecord> = kept.iter().map(|(record, _)| record.clone()).collect();
+        self.wait(self.office.store().add_reports(records.clone()))?;
+        self.records.lock().extend(records);
+        let kept = kept.into_iter().filter_map(|(record, publication)| {
+            let publication = publication?;
+            Some(Kept { publication, record })
+        });
+        self.published.lock().extend(kept);
+        Ok(())
     }
 
     fn note(&self, progress: Progress<'_>) {

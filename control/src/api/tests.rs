@@ -553,7 +553,7 @@ async fn with_report(site: &Site) -> (Router, Sha256Digest) {
         created_at: NOW,
     };
     let report_id = report.report_id;
-    site.store().add_report(report).await.unwrap();
+    site.store().add_reports(vec![report]).await.unwrap();
     (api, report_id)
 }
 

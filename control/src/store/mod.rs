@@ -202,8 +202,8 @@ operations! {
     /// How far the audit has come.
     read "look up how far the audit has come" last_audited_to() -> Option<Timestamp>;
 
-    /// Registers a report; `false` where it was there already.
-    write "record a report" add_report(report: ReportRecord) -> bool;
+    /// Registers reports; gives how many were not there already.
+    write "record reports" add_reports(reports: Vec<ReportRecord>) -> usize;
     /// Reports, the latest period first; of one plugin, if given.
     read "list reports" reports(plugin_id: Option<PluginId>, limit: u32) -> Vec<ReportRecord>;
     /// Reports about artifacts by week and verdict, from the week of `since` on; the latest week first.

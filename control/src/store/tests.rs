@@ -328,9 +328,8 @@ async fn a_report_is_registered_once_and_found_as_the_one_before() {
         folder: "reports/x".into(),
         created_at: NOW,
     };
-    assert!(store.add_report(report(0)).await.unwrap());
-    assert!(!store.add_report(report(0)).await.unwrap());
-    assert!(store.add_report(report(1)).await.unwrap());
+    assert_eq!(store.add_reports(vec![report(0)]).await.unwrap(), 1);
+    assert_eq!(store.add_reports(vec![report(0), report(1)]).await.unwrap(), 1);
     let before = async |day: i64, run| {
         store
             .report_before(plugin(), digest("one"), run, NOW.plus_seconds(day * 86_400))

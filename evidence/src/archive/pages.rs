@@ -1,5 +1,9 @@
 //! A column's pages: their headers read strictly, their bytes unpacked within what the footer claims.
 
+use std::cell::RefCell;
+
+use zstd::bulk::Decompressor;
+
 use super::failure::InvalidArchive;
 use super::footer::Chunk;
 use super::thrift::{Compact, Known, STRUCT};
@@ -13,6 +17,12 @@ const RLE: i64 = 3;
 pub(crate) const DELTA_BINARY_PACKED: i64 = 5;
 pub(crate) const DELTA_BYTE_ARRAY: i64 = 7;
 pub(crate) const RLE_DICTIONARY: i64 = 8;
+
+thread_local! {
+    /// A file has more than fifty columns, and making one of these takes longer than unpacking a small page.
+    static UNPACKER: RefCell<Decompressor<'static>> =
+        RefCell::new(Decompressor::new().expect("there is memory for one"));
+}
 
 /// The one data page of a column, and the dictionary before it.
 #[derive(Debug)]
@@ -118,7 +128,9 @@ impl Header {
         let (bytes, rest) = split.ok_or("a page ends beyond its column")?;
         input.rest = rest;
         let unpacked = if chunk.is_compressed {
-            zstd::bulk::decompress(bytes, plain).map_err(|_| "a page cannot be unpacked")?
+            UNPACKER
+                .with_borrow_mut(|unpacker| unpacker.decompress(bytes, plain))
+                .map_err(|_| "a page cannot be unpacked")?
         } else {
             bytes.to_vec()
         };

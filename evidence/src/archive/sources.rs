@@ -290,3 +290,143 @@ fn bound_in(archive: &Archive) -> Option<Vec<Bound>> {
     };
     Some(rows.into_iter().filter_map(bound).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base::Timestamp;
+
+    use super::*;
+    use crate::archive::{Archiver, Closing, LocalStore};
+    use crate::faults::{key, origin, verifier};
+    use crate::verification::Completeness;
+    use crate::{Checkpoint, LogWriter};
+
+    const HOUR_US: i64 = 3_600_000_000;
+
+    struct Site {
+        folder: tempfile::TempDir,
+    }
+
+    impl Site {
+        /// A log of ten hours, of which the archive has what is over five hours after the first.
+        fn new() -> Self {
+            let site = Self {
+                folder: tempfile::tempdir().unwrap(),
+            };
+            let event =
+                |n: i64| Event::new(EventKind::Stop, Timestamp::from_unix_us(n * HOUR_US / 90), "gw-1");
+            site.append((0..900).map(event).collect());
+            loop {
+                let store: Arc<dyn Store> = Arc::new(site.store());
+                let archiver = Archiver::open(&site.log(), &verifier(), &store).unwrap();
+                let now = Timestamp::from_unix_us(5 * HOUR_US + 120_000_000);
+                let from = archiver.archived_to().unwrap();
+                let Some(bound) = archiver.put_next(from, Closing::Due, now).unwrap() else {
+                    return site;
+                };
+                site.append(vec![bound.event(now)]);
+            }
+        }
+
+        fn log(&self) -> std::path::PathBuf {
+            self.folder.path().join("log")
+        }
+
+        fn store(&self) -> LocalStore {
+            LocalStore::new(&self.folder.path().join("archive"))
+        }
+
+        fn append(&self, mut events: Vec<Event>) {
+            std::fs::create_dir_all(self.log()).unwrap();
+            let (mut writer, _) = LogWriter::open(&self.log(), &origin(), key()).unwrap();
+            writer.append(&mut events).unwrap();
+            writer.checkpoint().unwrap();
+        }
+
+        fn open(&self, held: Option<Checkpoint>) -> Result<ArchivedLog, NotVerified> {
+            let options = VerifyOptions {
+                held,
+                ..VerifyOptions::default()
+            };
+            ArchivedLog::open(&self.log(), &verifier(), &options, &self.store(), &mut |_| {})
+        }
+
+        /// Every file of the archive, by name.
+        fn files(&self) -> Vec<std::path::PathBuf> {
+            let names = self.store().list("").unwrap();
+            let path = |name: &str| self.folder.path().join("archive").join(name);
+            names.iter().map(|file| path(&file.name)).collect()
+        }
+    }
+
+    /// For each source whether it is a file, and its entries.
+    fn sources(log: &ArchivedLog) -> Vec<(bool, Range<u64>)> {
+        let is_file = |source: &Source| matches!(source, Source::File(_));
+        log.sources
+            .iter()
+            .map(|source| (is_file(source), source.entries()))
+            .collect()
+    }
+
+    #[test]
+    fn hours_that_a_file_has_are_read_from_it_and_all_others_from_the_log() {
+        let site = Site::new();
+        let log = site.open(None).unwrap();
+        let found = sources(&log);
+        let hours: Vec<_> = (0..5).map(|hour| (true, hour * 90..(hour + 1) * 90)).collect();
+        assert_eq!(found[..5], hours);
+        assert_eq!(found[5..], [(false, 450..log.log.checkpoint().size())]);
+        for (source, hour) in log.sources.into_iter().zip(0_u64..5) {
+            let Source::File(file) = source else {
+                panic!("hour {hour} is archived");
+            };
+            assert_eq!(
+                file.read(&site.store()).unwrap().entries(),
+                hour * 90..(hour + 1) * 90
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_lost_or_changed_is_replaced_by_the_logs_own_entries() {
+        let site = Site::new();
+        let files = site.files();
+        std::fs::remove_file(&files[1]).unwrap();
+        let mut bytes = std::fs::read(&files[2]).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(&files[2], bytes).unwrap();
+        let found = sources(&site.open(None).unwrap());
+        assert_eq!(found[..3], [(true, 0..90), (false, 90..270), (true, 270..360)]);
+    }
+
+    #[test]
+    fn a_file_that_no_signed_entry_binds_is_not_read() {
+        let site = Site::new();
+        let found = sources(&site.open(None).unwrap());
+        // The same entries under another hash: nobody bound this one.
+        let files = site.files();
+        let other = std::fs::read(&files[4]).unwrap();
+        std::fs::write(&files[3], other).unwrap();
+        let again = sources(&site.open(None).unwrap());
+        assert_eq!(again[3], (false, 270..360));
+        assert_eq!((&again[..3], &again[4..]), (&found[..3], &found[4..]));
+    }
+
+    #[test]
+    fn a_roll_back_shows_against_what_is_held_elsewhere() {
+        let site = Site::new();
+        let earlier = site.open(None).unwrap().log.checkpoint().clone();
+        let continued = site.open(Some(earlier)).unwrap();
+        assert_eq!(continued.log.verification().completeness, Completeness::Proven);
+        let longer = Site::new();
+        longer.append(vec![Event::new(
+            EventKind::Stop,
+            Timestamp::from_unix_us(11 * HOUR_US),
+            "gw-1",
+        )]);
+        let held = longer.open(None).unwrap().log.checkpoint().clone();
+        assert!(matches!(site.open(Some(held)), Err(NotVerified::Tampered(_))));
+    }
+}

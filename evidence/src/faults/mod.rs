@@ -22,15 +22,15 @@ fn folder() -> PathBuf {
     PathBuf::from("/data/log")
 }
 
-fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::ed25519_from_seed(&[7; 32])
 }
 
-fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     Origin::new("acme", "gw-1").unwrap()
 }
 
-fn verifier() -> NoteVerifier {
+pub(crate) fn verifier() -> NoteVerifier {
     NoteVerifier::new("acme/gw-1", &key().public()).unwrap()
 }
 

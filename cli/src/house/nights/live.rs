@@ -97,6 +97,8 @@ impl HouseNights {
             runtime: runtime.clone(),
             now: clock::now(),
             published: Mutex::default(),
+            records: Mutex::default(),
+            unkept: Mutex::default(),
             cut: Mutex::default(),
             progress: Box::new(|_| {}),
             is_resumed: false,

@@ -299,6 +299,8 @@ impl HouseNights {
                 runtime,
                 now,
                 published: Mutex::default(),
+                records: Mutex::default(),
+                unkept: Mutex::default(),
                 cut: Mutex::default(),
                 progress: Box::new(move |progress| *shown.lock() = Some(view(progress))),
                 is_resumed,
@@ -317,6 +319,7 @@ impl HouseNights {
             Ok::<_, auditor::NightError>(Judged {
                 outcome,
                 published: site.published.into_inner(),
+                records: site.records.into_inner(),
                 cut: site.cut.into_inner(),
             })
         });
@@ -466,7 +469,10 @@ fn as_if_signed(mut policy: Policy) -> Policy {
 
 struct Judged {
     outcome: NightOutcome,
+    /// Reports on artifacts.
     published: Vec<Kept>,
+    /// The records of all reports.
+    records: Vec<ReportRecord>,
     cut: Vec<ListPublished>,
 }
 

@@ -91,11 +91,11 @@ impl HouseNights {
             .join(order.period.to.utc_day())
             .join(format!("night-{moment}"));
         let listed: Vec<Listed> = judged
-            .published
+            .records
             .iter()
-            .map(|kept| Listed {
-                path: beside(&reports, Path::new(&kept.record.folder)),
-                digest: kept.record.report_id,
+            .map(|record| Listed {
+                path: beside(&reports, Path::new(&record.folder)),
+                digest: record.report_id,
             })
             .collect();
         let night = self.night(judged, order, news);

@@ -1,5 +1,7 @@
 //! Summaries: what a night came to, in the words of the API.
 
+use std::collections::HashMap;
+
 use auditor::{ActResult, Doubt, Measure, NightOutcome};
 use base::{AutomaticAction, Timestamp};
 use control::api::types::{AuditSummary, AuditedReport, ChangeLine, FindingLine, ObservedLine, ProposalLine};
@@ -16,15 +18,12 @@ pub(super) fn summary(
     observed: bool,
 ) -> AuditSummary {
     let outcome = judged.outcome;
-    let kept = |report: &auditor::Reported| {
-        judged.published.iter().find(|kept| {
-            kept.record.plugin_id == report.plugin_id
-                && kept.record.artifact_digest == Some(report.artifact_digest)
-                && kept.record.run_id == report.run_id
-        })
-    };
+    let records = judged.records.iter();
+    let ids: HashMap<_, _> = records
+        .map(|record| ((record.artifact_digest, record.run_id), record.report_id))
+        .collect();
     let reports = outcome.reports.iter().map(|report| AuditedReport {
-        report_id: kept(report).map(|kept| kept.record.report_id),
+        report_id: ids.get(&(Some(report.artifact_digest), report.run_id)).copied(),
         plugin_id: report.plugin_id.clone(),
         artifact_digest: Some(report.artifact_digest),
         run_id: report.run_id,

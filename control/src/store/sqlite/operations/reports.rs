@@ -6,24 +6,34 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use crate::store::sqlite::row::{count, moment, optional_text, text};
 use crate::store::{ReportRecord, WeekRecord};
 
-pub(in crate::store) fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<bool> {
-    let added = db.execute(
+pub(in crate::store) fn add_reports(
+    db: &Transaction<'_>,
+    reports: Vec<ReportRecord>,
+) -> rusqlite::Result<usize> {
+    let mut added = 0;
+    for report in reports {
+        added += add_report(db, report)?;
+    }
+    Ok(added)
+}
+
+fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<usize> {
+    db.prepare_cached(
         "INSERT INTO reports (report_id, plugin_id, artifact_digest, run_id, from_us, to_us, verdict, folder,
             created_at_us)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (report_id) DO NOTHING",
-        params![
-            report.report_id.to_string(),
-            report.plugin_id.as_str(),
-            report.artifact_digest.map(|digest| digest.to_string()),
-            report.run_id.map(|run_id| run_id.to_string()),
-            report.from.unix_us(),
-            report.to.unix_us(),
-            report.verdict.as_str(),
-            report.folder,
-            report.created_at.unix_us(),
-        ],
-    )?;
-    Ok(added > 0)
+    )?
+    .execute(params![
+        report.report_id.to_string(),
+        report.plugin_id.as_str(),
+        report.artifact_digest.map(|digest| digest.to_string()),
+        report.run_id.map(|run_id| run_id.to_string()),
+        report.from.unix_us(),
+        report.to.unix_us(),
+        report.verdict.as_str(),
+        report.folder,
+        report.created_at.unix_us(),
+    ])
 }
 
 pub(in crate::store) fn reports(
