@@ -323,21 +323,7 @@ impl Course {
 
     /// It reached its destination, having moved so many bytes.
     pub(crate) fn established(&self, bytes: (u64, u64)) -> bool {
-        let failed = matches!(
-            self.outcome,
-            Some(
-                Outcome::DnsFailed
-                    | Outcome::FloorRefused
-                    | Outcome::ConnectFailed
-                    | Outcome::ConnectTimeout
-                    | Outcome::ParentUnreachable
-                    | Outcome::ParentCredentials
-                    | Outcome::ParentRefused
-                    | Outcome::ParentFailed
-                    | Outcome::ParentBadResponse
-                    | Outcome::ParentTimeout
-            )
-        );
+        let failed = self.outcome.is_some_and(Outcome::never_stood);
         !self.denied && !failed && (self.connected || self.dialed_public.is_some() || bytes != (0, 0))
     }
 

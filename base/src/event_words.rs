@@ -164,3 +164,32 @@ text_enum! {
         Error = "error",
     }
 }
+
+impl Outcome {
+    /// Whether the connection never stood: nothing moved between client and destination.
+    pub const fn never_stood(self) -> bool {
+        match self {
+            Self::DnsFailed
+            | Self::FloorRefused
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::ParentUnreachable
+            | Self::ParentCredentials
+            | Self::ParentRefused
+            | Self::ParentFailed
+            | Self::ParentBadResponse
+            | Self::ParentTimeout => true,
+            Self::ClientClosed
+            | Self::ServerClosed
+            | Self::Completed
+            | Self::ClientReset
+            | Self::ServerReset
+            | Self::IdleTimeout
+            | Self::Killed
+            | Self::RunEnded
+            | Self::Shutdown
+            | Self::BadResponse
+            | Self::Error => false,
+        }
+    }
+}

@@ -139,7 +139,7 @@ fn network_activity(origin: &str, event: &Event, rest: Object) -> Object {
         EventKind::Refused => 5,
         EventKind::Close => match event.outcome {
             Some(Outcome::ClientReset | Outcome::ServerReset) => 3,
-            Some(outcome) if never_stood(outcome) => 4,
+            Some(outcome) if outcome.never_stood() => 4,
             _ => 2,
         },
         _ => 6,
@@ -298,22 +298,6 @@ fn outcome(object: &mut Object, event: &Event) {
         "status_code",
         event.reason.map(base::RefusalReason::as_str),
     );
-}
-
-const fn never_stood(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::DnsFailed
-            | Outcome::FloorRefused
-            | Outcome::ConnectFailed
-            | Outcome::ConnectTimeout
-            | Outcome::ParentUnreachable
-            | Outcome::ParentCredentials
-            | Outcome::ParentRefused
-            | Outcome::ParentFailed
-            | Outcome::ParentBadResponse
-            | Outcome::ParentTimeout
-    )
 }
 
 fn decision(object: &mut Object, event: &Event) {
