@@ -290,6 +290,5 @@ fn exception() -> PolicyException {
         why: "a migration".to_owned(),
         signed_by: ["a".to_owned(), "b".to_owned()],
         until: at(0),
-        backing: base::Backing::Signed,
     }
 }
