@@ -29,6 +29,14 @@ pub struct Door {
     /// Why whoever knocks is sent away, if so.
     closed: Closed,
     doorkeeper: JoinHandle<()>,
+    _socket: Socket,
+}
+
+/// The socket's file, and which file that is: a successor puts its own in its place.
+#[derive(Debug)]
+struct Socket {
+    path: PathBuf,
+    id: (u64, u64),
 }
 
 /// A reason that is shared with the doorkeeper.
@@ -90,7 +98,7 @@ impl Door {
     /// # Errors
     /// The folder is not ours alone, or the system refuses.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        let listener =
+        let (listener, socket) =
             bind(&config.data_dir()).context("a successor could not take over from this process")?;
         let (admit, requests) = mpsc::channel(1);
         let closed = Closed::default();
@@ -110,6 +118,7 @@ impl Door {
             requests,
             closed,
             doorkeeper,
+            _socket: socket,
         })
     }
 
@@ -140,6 +149,15 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         self.doorkeeper.abort();
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Nobody answers there any more, and whoever copies the folder would stumble over it.
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -206,7 +224,7 @@ pub(super) fn process_of_our_user(stream: &UnixStream) -> Option<u32> {
     (peer.uid.as_raw() == own_uid()).then(|| peer.pid.as_raw_nonzero().get().unsigned_abs())
 }
 
-fn bind(data: &Path) -> io::Result<UnixListener> {
+fn bind(data: &Path) -> io::Result<(UnixListener, Socket)> {
     let folder = data.join(FOLDER);
     match DirBuilder::new().mode(0o700).create(&folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -229,8 +247,10 @@ fn bind(data: &Path) -> io::Result<UnixListener> {
     let reached = Reached::of(&beside)?;
     let listener = UnixListener::bind(&reached.path)?;
     fs::set_permissions(&beside, Permissions::from_mode(0o600))?;
+    let found = fs::symlink_metadata(&beside)?;
     fs::rename(&beside, &path)?;
-    Ok(listener)
+    let id = (found.dev(), found.ino());
+    Ok((listener, Socket { path, id }))
 }
 
 /// Knocks at the door of the process that serves the site with this data folder.
@@ -282,19 +302,34 @@ mod tests {
             fs::create_dir(&data).unwrap();
             assert!(knock(&data).await.is_err());
             let first = bind(&data).unwrap();
-            let second = bind(&data).unwrap();
+            let (second, socket) = bind(&data).unwrap();
             let door = data.join(FOLDER);
             assert_eq!((mode(&door), mode(&door.join(SOCKET))), (0o700, 0o600));
+            // Who was there before takes away only what is its own.
+            drop(first);
             assert_eq!(fs::read_dir(&door).unwrap().count(), 1);
             let knocking = knock(&data).await.unwrap();
             assert_eq!(process_of_our_user(&knocking), Some(std::process::id()));
             second.accept().await.unwrap();
-            drop((first, second));
-            assert_eq!(
-                knock(&data).await.unwrap_err().kind(),
-                io::ErrorKind::ConnectionRefused
-            );
+            drop((second, socket));
+            assert_eq!(fs::read_dir(&door).unwrap().count(), 0);
+            assert_eq!(knock(&data).await.unwrap_err().kind(), io::ErrorKind::NotFound);
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_killed_leaves_a_socket_that_the_next_replaces() {
+        let data = tempfile::tempdir().unwrap();
+        let (listener, socket) = bind(data.path()).unwrap();
+        std::mem::forget(socket);
+        drop(listener);
+        assert_eq!(
+            knock(data.path()).await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+        let (listener, _socket) = bind(data.path()).unwrap();
+        let _knocking = knock(data.path()).await.unwrap();
+        listener.accept().await.unwrap();
     }
 
     #[test]
