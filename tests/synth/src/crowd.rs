@@ -48,6 +48,30 @@ pub struct Sizes {
     pub days: u64,
     /// Only archive files are written, closed like this, and no log that they would come from.
     pub only_archive: Option<Closing>,
+    /// What becomes of each log once it is written.
+    pub keeping: Keeping,
+}
+
+/// What becomes of a log once it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Keeping {
+    /// It stays as it is
+    #[default]
+    Log,
+    /// Every hour is archived as well
+    Archived,
+    /// Every hour is archived, and its entries are let go
+    Pruned,
+}
+
+impl Keeping {
+    pub(crate) fn apply(self, site: &Site, gateway: &str) -> Result<()> {
+        match self {
+            Self::Log => Ok(()),
+            Self::Archived => site.archive_log(gateway, false),
+            Self::Pruned => site.archive_log(gateway, true),
+        }
+    }
 }
 
 /// Where a gateway's events go.
@@ -122,6 +146,9 @@ impl Sizes {
             }
         }
         registry.finish(Vec::new())?;
+        if let Some(first) = artifacts.first() {
+            site.write("draft.json", &format!("{:#}\n", first.draft(opened)))?;
+        }
         let reports = artifacts
             .iter()
             .zip(reports)
@@ -231,6 +258,15 @@ pub(crate) fn manifest(plugin_id: &PluginId, version: u64, domain: &str, built_a
 }
 
 impl Artifact {
+    /// A manifest of its plugin that declares only some of what is used; for whoever asks what if.
+    fn draft(&self, opened: Timestamp) -> Value {
+        let mut value = manifest(&self.plugin_id, 99, &self.domain, opened);
+        if let Some(egress) = value["allowed_egress"].as_array_mut() {
+            egress.truncate(2);
+        }
+        value
+    }
+
     /// The report on the artifact, then those on its runs.
     fn reports(&self, runs: Vec<Expected>) -> Vec<Expected> {
         let mut findings = Vec::new();
@@ -341,6 +377,7 @@ impl Gateway<'_> {
             expected.push(self.end(registry, index, runs, span, run)?);
         }
         log.finish(&start)?;
+        self.sizes.keeping.apply(site, &name)?;
         Ok(expected)
     }
 

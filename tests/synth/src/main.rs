@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use bailiwick_synth::corpus::{self, SCENES};
-use bailiwick_synth::crowd::Sizes;
+use bailiwick_synth::crowd::{Keeping, Sizes};
 use bailiwick_synth::folding::Folding;
 use bailiwick_synth::given::Given;
 use bailiwick_synth::{Closing, Confusion, Truth, matching};
@@ -70,6 +70,9 @@ enum Command {
         /// counts rows and audits nothing
         #[arg(long, value_enum)]
         only_archive: Option<Closing>,
+        /// What becomes of each signed log once it is written
+        #[arg(long, value_enum, default_value_t, conflicts_with = "only_archive")]
+        keep: Keeping,
     },
     /// Count the tuples of an archive with the auditor's own fold
     Fold {
@@ -179,6 +182,7 @@ fn run(command: Command) -> Result<bool> {
             events,
             breaches,
             only_archive,
+            keep,
         } => {
             let sizes = Sizes {
                 plugins,
@@ -189,6 +193,7 @@ fn run(command: Command) -> Result<bool> {
                 breaches,
                 days,
                 only_archive,
+                keeping: keep,
             };
             let truth = sizes.make(&out, seed, day)?;
             println!(

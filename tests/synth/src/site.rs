@@ -7,11 +7,14 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use base::{Policy, PolicyException, Timestamp};
 use control::policy::{exception_signature_name, exceptions_folder, sign_exception};
+use evidence::archive::{Archive, Archiver, LocalStore, Pruner, Store};
 use evidence::{Event, LogWriter, Origin};
+use seal::note::NoteVerifier;
 use seal::trust::{Role, Scope, Signer, TrustRoot};
 use seal::{SigningKey, key_file};
 
@@ -25,6 +28,8 @@ const POLICY: &str = "policy.toml";
 const MAKERS: &str = "the makers of this corpus";
 /// Entries that one batch of a log has at most.
 const BATCH: usize = 512;
+/// A moment at which every hour of every site is over.
+const LONG_AFTER: &str = "9000-01-01T00:00:00Z";
 /// Entries between two checkpoints, so that memory stays small.
 const SEAL_EVERY: u64 = 100_000;
 
@@ -153,6 +158,45 @@ impl Site {
         self.write(POLICY, &toml::to_string_pretty(&policy)?)
     }
 
+    /// Archives the log of a gateway, hour by hour, as its archiver would have; then its entries may go.
+    ///
+    /// # Errors
+    /// The log cannot be read as it was signed, or the disk refuses.
+    pub fn archive_log(&self, gateway: &str, prune: bool) -> Result<()> {
+        let folder = self.log_folder(gateway);
+        let key = self.key(Role::Gateway);
+        let verifier = NoteVerifier::new(&format!("{}/{gateway}", self.name), &key.public())?;
+        let store: Arc<dyn Store> = Arc::new(LocalStore::new(&self.data().join("archive")));
+        let mut log = self.log(gateway)?;
+        // Every hour is over for somebody who comes long after.
+        let now: Timestamp = LONG_AFTER.parse()?;
+        let mut last = None;
+        loop {
+            let archiver = Archiver::open(&folder, &verifier, &store)?;
+            let Some(bound) =
+                archiver.put_next(archiver.archived_to()?, evidence::archive::Closing::Due, now)?
+            else {
+                break;
+            };
+            let file = std::fs::read(self.data().join("archive").join(bound.name.to_string()))?;
+            let times = Archive::read(file)?.numbers("time")?;
+            let time = Timestamp::from_unix_us(times.numbers().iter().copied().max().unwrap_or_default());
+            log.append(bound.event(time))?;
+            log.seal()?;
+            last = Some(time);
+        }
+        if let Some(time) = last.filter(|_| prune) {
+            let open = || Pruner::open(&folder, &verifier, &store);
+            if let Some(pruned) = open()?.due(now)? {
+                log.append(pruned.event(time, gateway))?;
+                log.seal()?;
+                open()?.remove("../../archive")?;
+            }
+        }
+        log.finish()?;
+        Ok(())
+    }
+
     fn write_keys(&self, opened: Timestamp) -> Result<()> {
         let keys = self.folder.join("keys");
         let write = |name: &str, key: &SigningKey| -> Result<()> {
@@ -211,6 +255,13 @@ impl GatewayLog {
         if self.batch.len() == BATCH {
             self.flush()?;
         }
+        Ok(())
+    }
+
+    /// Signs what was appended.
+    fn seal(&mut self) -> Result<()> {
+        self.flush()?;
+        self.writer.checkpoint()?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use auditor::archive_fold::Tuples;
-use bailiwick_synth::crowd::Sizes;
+use bailiwick_synth::crowd::{Keeping, Sizes};
 use bailiwick_synth::folding::Folding;
 use bailiwick_synth::{Closing, corpus};
 use bailiwick_tests::{Peer, Scenario, bailiwick, run, run_scenarios};
@@ -58,6 +58,7 @@ const SIZES: Sizes = Sizes {
     breaches: 0.2,
     days: 1,
     only_archive: None,
+    keeping: Keeping::Log,
 };
 
 fn log_and_archive() -> Result<()> {

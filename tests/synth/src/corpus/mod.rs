@@ -17,6 +17,7 @@ use anyhow::Result;
 use base::{Reason, Timestamp};
 use evidence::{Event, EventKind};
 
+use crate::crowd::Keeping;
 use crate::dice::Dice;
 use crate::registry::Registry;
 use crate::site::Site;
@@ -126,6 +127,20 @@ impl Scene {
     /// # Errors
     /// The folder holds something, or cannot be written.
     pub fn make(&self, folder: &Path, seed: u64, since: Timestamp) -> Result<Truth> {
+        self.make_keeping(folder, seed, since, Keeping::Log)
+    }
+
+    /// The same, and what becomes of its logs.
+    ///
+    /// # Errors
+    /// As for [`Self::make`].
+    pub fn make_keeping(
+        &self,
+        folder: &Path,
+        seed: u64,
+        since: Timestamp,
+        keeping: Keeping,
+    ) -> Result<Truth> {
         let mut plots = Vec::new();
         let kinds = self.kinds.iter().copied().flatten();
         for kind in kinds {
@@ -152,13 +167,13 @@ impl Scene {
             }
         }
         registry.finish(plots.iter().flat_map(|plot| plot.list.clone()).collect())?;
-        self.write_logs(&site, &plots, since)?;
+        self.write_logs(&site, &plots, since, keeping)?;
         let truth = self.truth(&plots, since);
         truth.write(&folder.join("truth.json"))?;
         Ok(truth)
     }
 
-    fn write_logs(&self, site: &Site, plots: &[Plot], since: Timestamp) -> Result<()> {
+    fn write_logs(&self, site: &Site, plots: &[Plot], since: Timestamp, keeping: Keeping) -> Result<()> {
         let mut logs: BTreeMap<usize, Vec<(Timestamp, Event)>> = BTreeMap::new();
         for at in 0..GATEWAYS {
             logs.insert(at, vec![mark(at, EventKind::Start, since.plus_seconds(-DAY_S))]);
@@ -197,6 +212,7 @@ impl Scene {
                 log.append(event)?;
             }
             log.finish()?;
+            keeping.apply(site, &gateway(at))?;
         }
         if self.ending == Ending::Tampered {
             tamper(&site.log_folder(&gateway(1)))?;
