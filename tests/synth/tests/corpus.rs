@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bailiwick_synth::corpus::{self, SCENES};
+use bailiwick_synth::crowd::Keeping;
 use bailiwick_synth::{Confusion, Truth};
 use serde_json::Value;
 
@@ -84,6 +85,50 @@ fn the_same_seed_makes_the_same_evidence_and_the_same_truth() {
     };
     assert_eq!(make("a", 5), make("b", 5));
     assert_ne!(make("c", 6).2, make("a-again", 5).2);
+}
+
+/// Whatever the archive has, and whatever the log still has: the same audit, word for word.
+#[test]
+fn the_corpus_read_from_the_archive_from_logs_and_from_both_is_judged_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut confusion = Confusion::default();
+    for seed in SEEDS {
+        // What is changed in a log beside its archive is for `evidence verify` to find.
+        for scene in SCENES.iter().filter(|scene| scene.name != "tampered") {
+            let site = folder.path().join(format!("{seed}-{}", scene.name));
+            let make = |keeping| scene.make_keeping(&site, seed, corpus::DAY.parse().unwrap(), keeping);
+            let truth = make(Keeping::Archived).unwrap();
+            let said = || audit(&site, &truth, &["--dry-run"]);
+            let from_archive = said();
+            confusion.add(&truth, &from_archive.0, from_archive.1).unwrap();
+            let files = parquet_files(&site.join("data/archive"));
+            assert!(files.len() > 8, "{}", files.len());
+            for file in files.iter().step_by(3) {
+                std::fs::remove_file(file).unwrap();
+            }
+            assert_eq!(said(), from_archive, "seed {seed}, {}: from both", scene.name);
+            std::fs::remove_dir_all(site.join("data/archive")).unwrap();
+            assert_eq!(said(), from_archive, "seed {seed}, {}: from logs", scene.name);
+            std::fs::remove_dir_all(&site).unwrap();
+            let truth = make(Keeping::Pruned).unwrap();
+            let (printed, exit) = audit(&site, &truth, &["--dry-run"]);
+            confusion.add(&truth, &printed, exit).unwrap();
+        }
+    }
+    assert_eq!(confusion.off_diagonal, Vec::<String>::new());
+}
+
+fn parquet_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(parquet_files(&path)),
+            false => files.push(path),
+        }
+    }
+    files.sort();
+    files
 }
 
 /// A test of the test: whatever an audit gets wrong is off the diagonal.
