@@ -239,6 +239,9 @@ pub struct WitnessConfig {
     pub url: String,
     /// Its key, as it publishes it: `name+hash+key`.
     pub key: String,
+    /// The authorities that its certificate is believed by, in place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl EvidenceConfig {
@@ -393,6 +396,9 @@ pub struct WebhookConfig {
     pub url: String,
     /// The file with the secret that signs them: `whsec_` and base64, as stock libraries take it.
     pub secret_file: PathBuf,
+    /// The authorities that the receiver's certificate is believed by, in place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Where archive files go.

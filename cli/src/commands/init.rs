@@ -314,6 +314,7 @@ time_zone = "UTC"
 # [webhook]
 # url = "https://hooks.example.com/bailiwick"
 # secret_file = "keys/webhook.secret"
+# ca_file = "hooks-authority.pem"                        # instead of the system's authorities
 "#
     )
 }

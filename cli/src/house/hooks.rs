@@ -140,12 +140,13 @@ impl Courier {
     /// A courier for the webhook that is configured.
     ///
     /// # Errors
-    /// The secret cannot be used.
+    /// The secret cannot be used, or the authorities.
     pub fn new(config: &Config, webhook: &WebhookConfig, store: Store) -> anyhow::Result<Self> {
+        let authorities = webhook.ca_file.as_ref().map(|file| config.resolve(file));
         Ok(Self {
             url: webhook.url.parse().context("webhook.url")?,
             secret: Secret::read(&config.resolve(&webhook.secret_file))?,
-            poster: Poster::new()?,
+            poster: Poster::new(authorities.as_deref())?,
             store,
         })
     }

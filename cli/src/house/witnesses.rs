@@ -41,7 +41,6 @@ pub struct Witnesses {
     others: Vec<Other>,
     /// The control plane's own witness; its word does not count towards the quorum.
     own: Option<Arc<Mutex<Witness>>>,
-    poster: Option<Poster>,
     desk: tokio::sync::Mutex<Desk>,
     view: Mutex<WitnessingView>,
 }
@@ -50,6 +49,7 @@ pub struct Witnesses {
 struct Other {
     url: WitnessUrl,
     key: CosignatureVerifier,
+    poster: Poster,
 }
 
 #[derive(Default)]
@@ -78,29 +78,20 @@ impl Witnesses {
     /// where it has a key for that.
     ///
     /// # Errors
-    /// The own witness's key or memory cannot be used.
+    /// The own witness's key or memory cannot be used, or the authorities of another.
     pub fn open(config: &Config, log: NoteVerifier) -> anyhow::Result<Self> {
         let quorum = witness::quorum(config)?;
-        let urls = config
-            .file
-            .evidence
-            .witnesses
-            .iter()
-            .map(|other| other.url.parse());
-        let others: Vec<Other> = urls
-            .zip(quorum.witnesses())
-            .map(|(url, key)| {
+        let others = config.file.evidence.witnesses.iter().zip(quorum.witnesses());
+        let others: Vec<Other> = others
+            .map(|(other, key)| {
+                let authorities = other.ca_file.as_ref().map(|file| config.resolve(file));
                 Ok(Other {
-                    url: url?,
+                    url: other.url.parse()?,
                     key: key.clone(),
+                    poster: Poster::new(authorities.as_deref())?,
                 })
             })
             .collect::<anyhow::Result<_>>()?;
-        let poster = if others.is_empty() {
-            None
-        } else {
-            Some(Poster::new()?)
-        };
         let folder = config.log_dir();
         let stored = Cosigned::read(&folder, &log).unwrap_or_else(|error| {
             tracing::error!(error = %control::error_line(&error), "the cosigned checkpoint beside the log cannot be used");
@@ -126,7 +117,6 @@ impl Witnesses {
             quorum,
             others,
             own,
-            poster,
             desk: tokio::sync::Mutex::new(Desk {
                 current: None,
                 stored,
@@ -263,12 +253,11 @@ impl Witnesses {
     }
 
     async fn submit(&self, other: &Other, current: &Cosigned, old: u64) -> Result<Word, anyhow::Error> {
-        let poster = self.poster.as_ref().context("nobody to ask")?;
         let mut submission = Submission::new(current, &other.key, old);
         loop {
             let proof = self.proof(current.checkpoint(), submission.old()).await?;
             let request = submission.request(proof).to_string();
-            let (status, body) = poster.add_checkpoint(&other.url, request).await?;
+            let (status, body) = other.poster.add_checkpoint(&other.url, request).await?;
             match submission.handle_answer(status, &body) {
                 Ok(Heard::Cosigned { line, .. }) => return Ok(Word::Cosigned(line)),
                 Ok(Heard::AskAgain) => {}

@@ -1,5 +1,6 @@
 //! One POST, bounded in time and size: to a witness, and to whoever else is told something.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::WitnessUrl;
+use crate::outgoing;
 
 /// From the lookup to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,18 +29,13 @@ pub struct Poster {
 }
 
 impl Poster {
-    /// A poster that trusts the certificates that this machine trusts.
+    /// A poster that trusts the certificates that this machine trusts, or the authorities in a file alone.
     ///
     /// # Errors
-    /// The machine's certificates cannot be used.
-    pub fn new() -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_platform_verifier()?
-            .with_no_client_auth();
+    /// The certificates cannot be used.
+    pub fn new(authorities: Option<&Path>) -> anyhow::Result<Self> {
         Ok(Self {
-            tls: Arc::new(config),
+            tls: outgoing::tls_client(authorities)?,
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bailiwick_tests::{
-    Authority, Mail, Peer, Plugin, Postfix, Scenario, World, run, wait_until, wait_within,
+    Authority, Mail, Peer, Plugin, Postfix, Scenario, TlsFront, World, run, wait_until, wait_within,
 };
 use serde_json::Value;
 
@@ -366,10 +366,16 @@ fn webhook() -> Result<()> {
     let mut port = String::new();
     BufReader::new(stdout).read_line(&mut port)?;
     let address: SocketAddr = format!("127.0.0.1:{}", port.trim()).parse()?;
+    let front = TlsFront::start(&world, address)?;
+    let authority = world.authority().pem().display().to_string();
     std::fs::write(world.site().join("keys/webhook.secret"), SECRET)?;
     world.configure(|config| {
         let mut webhook = toml::Table::new();
-        webhook.insert("url".into(), format!("http://{address}/hook?site=one").into());
+        webhook.insert(
+            "url".into(),
+            format!("https://{}/hook?site=one", front.address()).into(),
+        );
+        webhook.insert("ca_file".into(), authority.clone().into());
         webhook.insert("secret_file".into(), "keys/webhook.secret".into());
         config.insert("webhook".into(), webhook.into());
         Ok(())

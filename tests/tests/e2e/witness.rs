@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bailiwick_tests::{
-    Litewitness, Peer, RawClient, RawServer, Scenario, WitnessServer, World, run, wait_until, witness_vkey,
+    Authority, Litewitness, Peer, RawClient, RawServer, Scenario, TlsFront, WitnessServer, World, run,
+    wait_until, witness_vkey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,11 @@ use serde_json::Value;
 use crate::bad_evidence::copy;
 
 pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "a_witness_over_tls_is_believed_by_the_authority_that_the_configuration_names_and_by_no_other",
+        needs: &[Peer::Python],
+        run: over_tls,
+    },
     Scenario {
         name: "a_witness_elsewhere_cosigns_and_everybody_who_is_asked_says_so",
         needs: &[],
@@ -127,6 +133,39 @@ fn wait_cosigned(world: &World, size: u64) -> Result<Value> {
 /// What the running gateway says of its witnesses.
 fn witnessing(world: &World) -> Result<Value> {
     Ok(world.ok(["status"])?["gateways"][0]["witnessing"].clone())
+}
+
+fn over_tls() -> Result<()> {
+    let mut world = World::new()?;
+    let witness = WitnessServer::start(&world, "w1.example")?;
+    let front = TlsFront::start(&world, witness.address())?;
+    let (_, key) = witness.named()?;
+    let url = format!("https://{}", front.address());
+    world.witnessed_by(&[(url, key)], None)?;
+    let believe = |world: &World, authority: &Authority| {
+        let file = authority.pem().display().to_string();
+        world.configure(|config| {
+            config["evidence"]["witnesses"][0]
+                .as_table_mut()
+                .context("a witness")?
+                .insert("ca_file".into(), file.into());
+            Ok(())
+        })
+    };
+    believe(&world, &Authority::create(world.path("stranger.pem"))?)?;
+    world.serve()?;
+    ask(&world, 2)?;
+    let is_refused = |said: Value| said["troubles"].to_string().contains("certificate");
+    wait_until("the witness's certificate to be refused", || {
+        witnessing(&world).is_ok_and(is_refused)
+    })?;
+    assert_eq!(witnessing(&world)?["met"], false);
+    world.stop()?;
+
+    believe(&world, world.authority())?;
+    world.serve()?;
+    wait_cosigned(&world, 3)?;
+    Ok(())
 }
 
 fn cosigned() -> Result<()> {
