@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use base::{Reason, RefusalReason};
 use evidence::EventKind::{Close, Gap, Open, Progress, Refused, Start};
-use evidence::archive::{Archiver, Closing, LocalStore, Pruner, Store};
+use evidence::archive::{Archiver, Closing, Expirer, LocalStore, Pruner, Store};
 use evidence::{Event, LogWriter, Origin};
+use reports::predicate::Period;
 use seal::note::NoteVerifier;
 
+use crate::gather::gather;
 use crate::script::{about, at, event, visit};
 use crate::stage::{NIGHT_S, Stage, gateway_key};
-use crate::{Exit, NightOutcome, Publication};
+use crate::{Exit, NightOutcome, Publication, Site as _};
 
 const GATEWAYS: usize = 2;
 
@@ -235,4 +237,65 @@ fn entries_changed_beside_their_file_do_not_change_what_the_night_says_and_the_v
     )
     .unwrap();
     assert!(found.is_tampered());
+}
+
+#[test]
+fn a_night_that_reaches_into_what_expired_is_inconclusive_and_a_later_one_is_not() {
+    let stage = day();
+    archive(&stage, NIGHT_S + 7200);
+    prune(&stage, NIGHT_S);
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(&stage.archive_folder()));
+    let open = || Expirer::open(&stage.log_folder(1), &verifier(1), &store).unwrap();
+    // The first hours of the night, and no more.
+    let due = open().due(at(10_000), &|_| 0).unwrap().unwrap();
+    append(
+        &stage,
+        1,
+        due.expired.event(at(NIGHT_S + 56), "gw-1", "evidence.retention"),
+    );
+    assert_eq!(open().remove(Some(due.expired)).unwrap(), due.files);
+    let doubts = || {
+        let (outcome, _) = audit(&stage, true);
+        let expired = outcome.doubts.into_iter();
+        expired
+            .filter(|doubt| doubt.cause.contains("expired by the site's retention"))
+            .collect::<Vec<_>>()
+    };
+    let found = doubts();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].reason, found[0].origin.as_str()),
+        (Reason::EvidenceGap, "acme/gw-1")
+    );
+    assert!(
+        found[0].fix().contains("audit a later period"),
+        "{}",
+        found[0].fix()
+    );
+    let whole_from = found[0].to.unwrap();
+    assert!(at(0) < whole_from && whole_from < at(NIGHT_S), "{whole_from}");
+    let doubts_from = |from| {
+        let period = Period {
+            from,
+            to: at(NIGHT_S),
+        };
+        let gateways = stage.gateways(period).unwrap();
+        let evidence = gather(&stage, gateways, period, at(NIGHT_S + 7200));
+        let causes = evidence.doubts.into_iter().map(|doubt| doubt.cause);
+        causes.filter(|cause| cause.contains("expired")).count()
+    };
+    assert_eq!(doubts_from(at(0)), 1);
+    assert_eq!(doubts_from(whole_from.plus_seconds(-1)), 1);
+    assert_eq!(doubts_from(whole_from), 0);
+    // By way of entries alone it is the same.
+    stage.has_archive.set(false);
+    assert_eq!(
+        audit(&stage, false)
+            .0
+            .doubts
+            .iter()
+            .filter(|doubt| doubt.to == Some(whole_from))
+            .count(),
+        1
+    );
 }

@@ -5,6 +5,8 @@
 
 use base::{PluginId, Reason, Timestamp};
 
+use evidence::Expiry;
+
 use crate::observation::{Gap, Observations};
 use crate::tally::Cited;
 
@@ -56,6 +58,19 @@ impl Doubt {
         Self::about_log(Reason::EvidenceGap, origin, cause, None)
     }
 
+    /// A log whose beginning the site let expire, and of which everything from `whole_from` on is there.
+    pub fn expired(origin: &str, expiry: Expiry, whole_from: Option<Timestamp>) -> Self {
+        let cause = format!(
+            "entries 0 to {} expired by the site's retention, as entry {} declares, and may be of this period",
+            expiry.end.saturating_sub(1),
+            expiry.declared_by
+        );
+        Self {
+            to: whole_from,
+            ..Self::about_log(Reason::EvidenceGap, origin, cause, Some(expiry.declared_by))
+        }
+    }
+
     /// A log that was changed. Nothing from it is believed.
     pub fn tampered_log(origin: &str, cause: String, first_bad: Option<u64>) -> Self {
         Self::about_log(Reason::TamperedEvidence, origin, cause, first_bad)
@@ -89,6 +104,9 @@ impl Doubt {
             ),
             _ if self.cited.is_some() => format!(
                 "nothing for the owner to do; look at disk and process of {origin} at that time, and tell the owner what was lost"
+            ),
+            _ if self.index.is_some() => format!(
+                "nothing for the owner to do; audit a later period, or one of a copy of the archive of {origin} from before"
             ),
             _ => format!("bring the log of {origin} back and run bailiwick audit again for this period"),
         }

@@ -80,6 +80,7 @@ pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec
         match open(site, gateway) {
             Ok(ArchivedLog { log, sources }) => {
                 doubts.extend(read(&mut fold, &log, sources, gateway));
+                doubts.extend(expired(&log, period));
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
                 logs.push(BelievedLog {
                     cosigned: cosigned(&log, gateway),
@@ -216,6 +217,20 @@ fn read_source(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Entries that may be of the period and that the site let expire: nobody can tell what they said.
+fn expired(log: &VerifiedLog, period: Period) -> Option<Doubt> {
+    const HOUR_US: i64 = 3_600_000_000;
+    let expiry = log.verification().expired?;
+    // Entries stand in the order of the log: within the hour that it begins with, earlier ones may be later.
+    let first = log.events(expiry.end..expiry.end + 1).next();
+    let whole_from = first.and_then(Result::ok).map(|(_, event)| {
+        let hours = event.time.unix_us().div_euclid(HOUR_US) + 1;
+        Timestamp::from_unix_us(hours.saturating_mul(HOUR_US))
+    });
+    (whole_from.is_none_or(|whole_from| period.from < whole_from))
+        .then(|| Doubt::expired(log.checkpoint().origin().as_str(), expiry, whole_from))
 }
 
 /// Entries of the period that no checkpoint covers yet. They are not believed, so they are missing.

@@ -21,6 +21,7 @@ use crate::export_config::{self, ExportConfig};
 use crate::house::hooks::HookUrl;
 use crate::limits::{LimitsConfig, TimeoutsConfig};
 use crate::parent_config::{self, ParentConfig};
+use crate::retention::Retention;
 use crate::tls_config::{self, TlsConfig};
 use crate::witness::WitnessUrl;
 
@@ -223,6 +224,9 @@ pub struct EvidenceConfig {
     /// How long entries stay in the log after they were archived, for example "30d"; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_entries: Option<String>,
+    /// How long what was archived is kept, by data class, with `default` for all else; for ever if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<BTreeMap<String, String>>,
     /// Whose cosignatures count, and where to ask for them.
     #[serde(default)]
     pub witnesses: Vec<WitnessConfig>,
@@ -565,6 +569,14 @@ impl Config {
         .transpose()
     }
 
+    /// How long what was archived is kept; `None` where nothing expires.
+    ///
+    /// # Errors
+    /// The key that is wrong, and what to do.
+    pub fn retention(&self) -> Result<Option<Retention>, (String, String)> {
+        Retention::of(&self.file.evidence)
+    }
+
     /// An address to listen on, with its path made absolute.
     pub fn listen_address(&self, address: &ListenAddress) -> ListenAddress {
         match address {
@@ -707,6 +719,9 @@ impl Config {
             }
             Ok(_) => {}
         }
+        if let Err((key, message)) = self.retention() {
+            return refuse(&key, message);
+        }
         let (archive_to, bucket) = (&file.evidence.archive_to, &file.evidence.bucket);
         if let Err((key, message)) = bucket_config::check(archive_to.as_deref(), bucket.as_ref()) {
             return refuse(key, message);
@@ -751,11 +766,13 @@ impl Config {
 /// # Errors
 /// It is none, or lies before its beginning.
 pub fn keep_s(text: &str) -> Result<i64, String> {
-    let parsed = text
-        .parse::<jiff::Span>()
-        .ok()
-        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
-    let seconds = parsed.map(|duration| duration.as_secs());
+    let seconds = text.parse::<jiff::Span>().ok().and_then(|span| {
+        // Nobody is promised a year and given less: it has 366 days, and a month 31.
+        let days = i64::from(span.get_years()) * 366 + i64::from(span.get_months()) * 31;
+        let rest = span.years(0).months(0);
+        let rest = rest.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+        days.checked_mul(24 * 3600)?.checked_add(rest.as_secs())
+    });
     seconds
         .filter(|seconds| *seconds >= 0)
         .ok_or_else(|| format!("{text:?} is not a duration; write for example \"30d\" or \"12h\""))
@@ -885,6 +902,16 @@ listen = "127.0.0.1:8128"
                 "[control]",
                 "[evidence]\narchive = true\nkeep_entries = \"5m\"\n[control]",
                 "evidence.keep_entries",
+            ),
+            (
+                "[control]",
+                "[evidence.retention]\ndefault = \"7y\"\n[control]",
+                "evidence.retention",
+            ),
+            (
+                "[control]",
+                "[evidence]\narchive = true\nkeep_entries = \"30d\"\n[evidence.retention]\ndefault = \"7y\"\nsecret = \"1d\"\n[control]",
+                "evidence.retention.secret",
             ),
             (
                 "[control]",

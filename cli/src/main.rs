@@ -22,6 +22,7 @@ mod outgoing;
 mod output;
 mod parent_config;
 mod random;
+mod retention;
 mod service;
 mod tls_config;
 mod trust_file;

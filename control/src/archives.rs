@@ -3,7 +3,7 @@
 //! Only whoever writes the log can say in it what was archived. While a gateway runs that is the
 //! gateway, so a wish of this kind goes to the process that holds it.
 
-use crate::api::types::{ArchiveRequest, ArchivedView, PruneRequest, PrunedView};
+use crate::api::types::{ArchiveRequest, ArchivedView, ExpireRequest, ExpiredView, PruneRequest, PrunedView};
 use crate::nights::Answer;
 
 /// Why nothing was archived or let go. What was bound before stays bound.
@@ -27,6 +27,9 @@ pub trait Archives: Send + Sync {
 
     /// Lets go entries that the archive gives back.
     fn prune(&self, request: PruneRequest) -> Answer<'_, Result<PrunedView, ArchiveFailure>>;
+
+    /// Lets archive files expire as the site's retention says.
+    fn expire(&self, request: ExpireRequest) -> Answer<'_, Result<ExpiredView, ArchiveFailure>>;
 }
 
 /// A process without a gateway.
@@ -39,6 +42,10 @@ impl Archives for NoArchives {
     }
 
     fn prune(&self, _: PruneRequest) -> Answer<'_, Result<PrunedView, ArchiveFailure>> {
+        Box::pin(async { Err(ArchiveFailure::Absent) })
+    }
+
+    fn expire(&self, _: ExpireRequest) -> Answer<'_, Result<ExpiredView, ArchiveFailure>> {
         Box::pin(async { Err(ArchiveFailure::Absent) })
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use base::Sha256Digest;
 
 use crate::folder::{Bundle, Found};
-use crate::merkle::{leaf_hash, path_ranges, range_root, root_of, verify_inclusion};
+use crate::merkle::{path_ranges, range_root, root_of, verify_inclusion};
 use crate::scan::scan;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
 use crate::verified::Tiles;
@@ -104,14 +104,14 @@ impl Entries<'_> {
             // Below the right edge, each bundle is led up by itself.
             return self.log.proven_bundle(&mut self.tiles, number * width);
         }
-        let bundle = match self.log.files().bundle(Tile::full(Shelf::Entries, number))? {
+        let bundle = match self.log.bundle(Tile::full(Shelf::Entries, number))? {
             Found::Whole(bundle) => bundle,
             Found::Missing { file } | Found::Malformed { file, .. } => {
                 return Err(ReadError::Changed { file });
             }
         };
         let (entries, trouble) = bundle.entries();
-        let leaves: Vec<Sha256Digest> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        let leaves = bundle.leaves(&entries);
         let place = usize::try_from(number % width).unwrap_or(usize::MAX);
         let signed = self.proven_tile(group)?.get(place).copied();
         if trouble.is_some() || leaves.len() != TILE_WIDTH || signed != Some(root_of(&leaves)) {
@@ -153,10 +153,10 @@ impl Entries<'_> {
 }
 
 impl EntryBundle {
-    /// The entries and their indices, in order.
+    /// The entries and their indices, in order; those that expired are passed over.
     pub fn entries(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let (entries, _) = self.bundle.entries();
-        let first = self.range.start / TILE_WIDTH as u64 * TILE_WIDTH as u64;
+        let first = self.bundle.first();
         entries
             .into_iter()
             .zip(first..)

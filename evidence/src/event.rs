@@ -44,7 +44,8 @@ pub enum EventKind {
     Stop,
     /// Entries were sealed into an archive file.
     Archived,
-    /// Entries are no longer kept beside their hashes: the archive has them.
+    /// Entries are no longer kept beside their hashes: the archive has them. With the scope `archive` they
+    /// expired there, too, and only their hashes are left.
     Pruned,
 }
 

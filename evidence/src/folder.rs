@@ -16,7 +16,9 @@ use crate::archive::Store;
 use crate::archive::shelf::{MAX_PLACE_BYTES, PLACE_FILE, Shelf, Shelved, is_address};
 use crate::checkpoint::MAX_CHECKPOINT_BYTES;
 use crate::journal::{JOURNAL_FILES, in_order};
-use crate::tile::{MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
+use crate::merkle::leaf_hash;
+use crate::tile::{self, MAX_BUNDLE_BYTES, TILE_WIDTH, Tile, split_bundle, tile_hashes};
+use crate::verification::Expiry;
 use crate::writer::{CHECKPOINT_FILE, TILE_FOLDER};
 
 /// Larger journals are not ours: the writer makes a checkpoint long before.
@@ -63,6 +65,8 @@ pub(crate) struct Folder {
     shelf: Arc<OnceLock<Option<Shelf>>>,
     /// What reaches an archive that is no folder, where the log names that one.
     archive: Option<Arc<dyn Store>>,
+    /// What the log says expired, once somebody had to know; `None` where it says nothing.
+    expiry: Arc<OnceLock<Option<Expiry>>>,
 }
 
 /// Entries of one bundle, as read.
@@ -72,6 +76,8 @@ pub(crate) struct Bundle {
     bytes: Vec<u8>,
     tile: Tile,
     exact: bool,
+    /// The leaf hashes of the first entries, where these expired: nobody has their bytes any more.
+    expired: Vec<Sha256Digest>,
 }
 
 impl Folder {
@@ -85,7 +91,32 @@ impl Folder {
             root: root.to_owned(),
             shelf: Arc::default(),
             archive,
+            expiry: Arc::default(),
         }
+    }
+
+    /// The same folder as somebody sees it who was told what expired.
+    pub(crate) fn knowing(&self, expiry: Option<Expiry>) -> Self {
+        Self {
+            expiry: Arc::new(OnceLock::from(expiry)),
+            ..self.clone()
+        }
+    }
+
+    /// Whether somebody found out what expired.
+    pub(crate) fn knows_expiry(&self) -> bool {
+        self.expiry.get().is_some()
+    }
+
+    /// From here on bundles are read in the knowledge of what expired.
+    pub(crate) fn learn(&self, expiry: Option<Expiry>) {
+        // Another thread may have been first, with the same.
+        let _ = self.expiry.set(expiry);
+    }
+
+    /// What expired, as far as somebody had to find out.
+    pub(crate) fn expiry(&self) -> Option<Expiry> {
+        self.expiry.get().copied().flatten()
     }
 
     /// The archive that the log names.
@@ -160,6 +191,7 @@ impl Folder {
                 bytes,
                 tile,
                 exact: width == tile.width(),
+                expired: Vec::new(),
             }),
             None => self.shelved(tile)?,
         })
@@ -173,17 +205,29 @@ impl Folder {
         let Some(shelf) = self.shelf()?.filter(|_| tile.is_full()) else {
             return Ok(missing);
         };
-        let shelved = shelf.bundle(tile).map_err(|error| Unreadable {
+        let expired_to = self.expiry().map_or(0, |expiry| expiry.end);
+        let shelved = shelf.bundle(tile, expired_to).map_err(|error| Unreadable {
             path: PathBuf::from(format!("{}/{}", error.place, error.name)),
             source: error.source,
         })?;
         Ok(match shelved {
-            Shelved::Whole { file, bytes } => Found::Whole(Bundle {
-                file,
-                bytes,
-                tile,
-                exact: true,
-            }),
+            Shelved::Whole { file, bytes, expired } => {
+                let leaves = match expired {
+                    0 => Vec::new(),
+                    _ => match self.hashes(Tile::full(tile::Shelf::Level(0), tile.index()))? {
+                        Found::Whole(leaves) => leaves,
+                        Found::Missing { file } => return Ok(Found::Missing { file }),
+                        Found::Malformed { file, what } => return Ok(Found::Malformed { file, what }),
+                    },
+                };
+                Found::Whole(Bundle {
+                    file,
+                    bytes,
+                    tile,
+                    exact: true,
+                    expired: leaves.into_iter().take(expired).collect(),
+                })
+            }
             Shelved::Missing => missing,
             Shelved::Malformed { file, what } => Found::Malformed {
                 file,
@@ -236,14 +280,31 @@ impl Folder {
 }
 
 impl Bundle {
-    /// The entries, and what is wrong with the file after the last of them.
+    /// The leaf hashes of entries that expired, from the bundle's first on.
+    pub(crate) fn expired(&self) -> &[Sha256Digest] {
+        &self.expired
+    }
+
+    /// The index of the first entry that is there.
+    pub(crate) fn first(&self) -> u64 {
+        self.tile.first_entry() + self.expired.len() as u64
+    }
+
+    /// Every leaf of the bundle, where `entries` are those that are there.
+    pub(crate) fn leaves(&self, entries: &[&[u8]]) -> Vec<Sha256Digest> {
+        let kept = entries.iter().map(|entry| leaf_hash(entry));
+        self.expired.iter().copied().chain(kept).collect()
+    }
+
+    /// The entries that are there, and what is wrong with the file after the last of them.
     pub(crate) fn entries(&self) -> (Vec<&[u8]>, Option<String>) {
-        match split_bundle(&self.bytes, self.tile.width(), self.exact) {
+        let width = self.tile.width() - self.expired.len();
+        match split_bundle(&self.bytes, width, self.exact) {
             Ok(entries) => (entries, None),
             Err(invalid) => {
                 let whole = match invalid {
                     crate::InvalidBundle::Short { position } => position,
-                    crate::InvalidBundle::Long { .. } => self.tile.width(),
+                    crate::InvalidBundle::Long { .. } => width,
                 };
                 let entries = split_bundle(&self.bytes, whole, false).unwrap_or_default();
                 (entries, Some(invalid.to_string()))

@@ -56,9 +56,10 @@ pub use proof::{InvalidProof, Proof, ProvenEvent, verify_proof};
 pub use recovery::{OpenError, Recovery};
 pub use tile::{InvalidBundle, Shelf, TILE_WIDTH, Tile, split_bundle};
 pub use unverified::{UnverifiedReadError, UnverifiedReader};
-pub use verification::{Completeness, Fault, Integrity, Verification, WhyUnproven};
+pub use verification::{Completeness, Expiry, Fault, Integrity, Verification, WhyUnproven};
 pub use verified::{
-    EventProof, Events, NotVerified, ProveError, ReadError, VerifiedLog, prove_consistency, prove_entry,
+    EventProof, Events, ExpiredProof, NotVerified, ProveError, ReadError, VerifiedLog, prove_consistency,
+    prove_entry,
 };
 pub use verify::{Progress, VerifyError, VerifyOptions, verify_log};
 pub use writer::LogWriter;

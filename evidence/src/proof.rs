@@ -105,13 +105,8 @@ impl Proof {
     /// # Errors
     /// [`InvalidProof`].
     pub fn verify(&self, entry: &[u8], verifier: &NoteVerifier) -> Result<ProvenEvent, InvalidProof> {
-        let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), verifier)?;
-        let (index, size) = (self.index, checkpoint.size());
-        if index >= size {
-            return Err(InvalidProof::Beyond { index, size });
-        }
-        verify_inclusion(&leaf_hash(entry), index, size, checkpoint.root(), &self.hashes)
-            .map_err(|_| InvalidProof::NotIncluded { index })?;
+        let checkpoint = self.verify_leaf(&leaf_hash(entry), verifier)?;
+        let index = self.index;
         let event = Event::from_entry(entry).map_err(|source| InvalidProof::Event { index, source })?;
         if event.seq != index || event.gateway != checkpoint.origin().gateway() {
             return Err(InvalidProof::Misplaced {
@@ -125,6 +120,26 @@ impl Proof {
             event,
             checkpoint,
         })
+    }
+
+    /// Verifies that an entry which hashes to `leaf` stands in the log whose key `verifier` is. What it
+    /// says, nobody knows from this: for entries that expired.
+    ///
+    /// # Errors
+    /// [`InvalidProof`].
+    pub fn verify_leaf(
+        &self,
+        leaf: &Sha256Digest,
+        verifier: &NoteVerifier,
+    ) -> Result<Checkpoint, InvalidProof> {
+        let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), verifier)?;
+        let (index, size) = (self.index, checkpoint.size());
+        if index >= size {
+            return Err(InvalidProof::Beyond { index, size });
+        }
+        verify_inclusion(leaf, index, size, checkpoint.root(), &self.hashes)
+            .map_err(|_| InvalidProof::NotIncluded { index })?;
+        Ok(checkpoint)
     }
 }
 

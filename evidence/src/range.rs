@@ -10,12 +10,11 @@ use base::Sha256Digest;
 use seal::note::NoteVerifier;
 
 use crate::Event;
-use crate::archive::Pruned;
-use crate::archive::last_of;
+use crate::archive::{Expired, Pruned, last_of};
 use crate::folder::{Folder, Found, Unreadable};
 use crate::merkle::leaf_hash;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
-use crate::verification::{Fault, Integrity};
+use crate::verification::{Expiry, Fault, Integrity};
 use crate::verified::{NotVerified, ReadError, VerifiedLog};
 use crate::verify::{Progress, VerifyError, VerifyOptions, conclude, open_checkpoint};
 
@@ -111,6 +110,23 @@ impl VerifiedLog {
         }
     }
 
+    /// What the log says expired.
+    pub(crate) fn declared_expiry(&self) -> Result<Option<Expiry>, Unreadable> {
+        // What is missing while the declaration is looked for must not be looked up in it.
+        let blind = Self::provisional(&self.files().knowing(None), self.verifier(), self.checkpoint());
+        match last_of(&blind, |event| Expired::by(event).is_some()) {
+            Ok(last) => Ok(last.and_then(|event| {
+                Some(Expiry {
+                    end: Expired::by(&event)?.to,
+                    declared_by: event.seq,
+                })
+            })),
+            Err(ReadError::Unreadable(error)) => Err(error),
+            // There is none above what is missing, or the log's end cannot be believed.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// What is missing and was pruned was not changed: nobody can tell.
     pub(crate) fn or_pruned(&self, error: ReadError, index: u64) -> ReadError {
         match error {
@@ -128,10 +144,10 @@ impl VerifiedLog {
     /// What is wrong with the entries in `range`, all of bundle `number`.
     fn fault_in_bundle(&self, number: u64, range: Range<u64>) -> Result<Option<(u64, Fault)>, VerifyError> {
         let proven = match self.proven_entries(range.start) {
-            Ok((file, entries)) => (file, entries, None),
+            Ok((file, first, entries)) => (file, first, entries, None),
             Err(ReadError::Unreadable(error)) => return Err(error.into()),
             Err(ReadError::Changed { file }) => {
-                let (bundle, entries, leaves) = match self.stored(number)? {
+                let (bundle, first, entries, leaves) = match self.stored(number)? {
                     Ok(found) => found,
                     Err(fault) => return Ok(Some((range.start, fault))),
                 };
@@ -139,17 +155,17 @@ impl VerifiedLog {
                     .iter()
                     .zip(&leaves)
                     .position(|(entry, leaf)| leaf_hash(entry) != *leaf);
-                let first = number * TILE_WIDTH as u64;
                 let doubt = match altered {
                     Some(place) => (first + place as u64, Fault::Altered { file: bundle.clone() }),
                     None => (first, Fault::Rewritten { file }),
                 };
-                (bundle, entries, Some(doubt))
+                (bundle, first, entries, Some(doubt))
             }
-            Err(ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. }) => return Ok(None),
+            Err(ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. } | ReadError::Expired { .. }) => {
+                return Ok(None);
+            }
         };
-        let (file, entries, doubt) = proven;
-        let first = number * TILE_WIDTH as u64;
+        let (file, first, entries, doubt) = proven;
         let placed = entries
             .iter()
             .zip(first..)
@@ -178,15 +194,15 @@ impl VerifiedLog {
         Ok(doubt.map(|(at, fault)| (at.max(range.start), fault)))
     }
 
-    /// A bundle as it stands, with the leaves that stand beside it.
+    /// A bundle as it stands, from the first entry that did not expire, with the leaves that stand beside it.
     #[expect(clippy::type_complexity, reason = "two answers, one of them a fault")]
     fn stored(
         &self,
         number: u64,
-    ) -> Result<Result<(String, Vec<Vec<u8>>, Vec<Sha256Digest>), Fault>, Unreadable> {
+    ) -> Result<Result<(String, u64, Vec<Vec<u8>>, Vec<Sha256Digest>), Fault>, Unreadable> {
         let size = self.checkpoint().size();
         let tile = |shelf| Tile::of_tree(shelf, number, size).unwrap_or_else(|| Tile::full(shelf, number));
-        let bundle = match self.files().bundle(tile(Shelf::Entries))? {
+        let bundle = match self.bundle(tile(Shelf::Entries))? {
             Found::Whole(bundle) => bundle,
             Found::Missing { file } => return Ok(Err(Fault::Missing { file })),
             Found::Malformed { file, what } => return Ok(Err(Fault::Malformed { file, what })),
@@ -197,11 +213,11 @@ impl VerifiedLog {
             return Ok(Err(Fault::Malformed { file, what }));
         }
         let leaves = match self.files().hashes(tile(Shelf::Level(0)))? {
-            Found::Whole(leaves) => leaves,
+            Found::Whole(leaves) => leaves.into_iter().skip(bundle.expired().len()).collect(),
             Found::Missing { .. } | Found::Malformed { .. } => Vec::new(),
         };
         let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
-        Ok(Ok((bundle.file.clone(), entries, leaves)))
+        Ok(Ok((bundle.file.clone(), bundle.first(), entries, leaves)))
     }
 }
 
@@ -216,7 +232,7 @@ fn unreadable(error: ReadError, first_bad: u64) -> NotVerified {
             first_bad,
             Fault::Missing { file },
         ))),
-        ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. } => {
+        ReadError::NoSuchEntry { .. } | ReadError::Pruned { .. } | ReadError::Expired { .. } => {
             NotVerified::Tampered(Box::new(crate::verify::unbelievable_from(first_bad, Fault::Root)))
         }
     }

@@ -6,10 +6,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::archive::Store;
+use crate::archive::{Expired, Store, is_about_the_archive};
 use crate::folder::{Folder, Found, Unreadable};
 use crate::journal::Records;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
+use crate::verification::Expiry;
 use crate::{Checkpoint, Event, InvalidEvent};
 
 /// Reads entries in order as they appear, signed or not yet.
@@ -106,18 +107,48 @@ impl UnverifiedReader {
         }
     }
 
-    fn in_bundle(&self, size: u64) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
+    /// What the log says expired, looked for from its end.
+    fn claimed_expiry(&self, size: u64) -> Result<Option<Expiry>, UnverifiedReadError> {
+        for number in (0..size.div_ceil(TILE_WIDTH as u64)).rev() {
+            let tile = Tile::of_tree(Shelf::Entries, number, size);
+            let Some(Found::Whole(bundle)) = tile.map(|tile| self.folder.bundle(tile)).transpose()? else {
+                break;
+            };
+            let (entries, _) = bundle.entries();
+            let about = entries.into_iter().filter(|entry| is_about_the_archive(entry));
+            let mut declared = about.filter_map(|entry| {
+                let event = Event::from_entry(entry).ok()?;
+                Some(Expiry {
+                    end: Expired::by(&event)?.to,
+                    declared_by: event.seq,
+                })
+            });
+            if let Some(declared) = declared.next_back() {
+                return Ok(Some(declared));
+            }
+        }
+        Ok(None)
+    }
+
+    fn in_bundle(&mut self, size: u64) -> Result<Vec<(u64, Event)>, UnverifiedReadError> {
         let width = TILE_WIDTH as u64;
-        let Some(tile) = Tile::of_tree(Shelf::Entries, self.next / width, size) else {
-            return Ok(Vec::new());
-        };
-        let bundle = match self.folder.bundle(tile)? {
-            Found::Whole(bundle) => bundle,
-            Found::Missing { file } => return Err(self.damaged(format!("{file} is missing"))),
-            Found::Malformed { file, what } => return Err(self.damaged(format!("{file}: {what}"))),
+        let bundle = loop {
+            let Some(tile) = Tile::of_tree(Shelf::Entries, self.next / width, size) else {
+                return Ok(Vec::new());
+            };
+            match self.folder.bundle(tile)? {
+                // What expired is passed over.
+                Found::Whole(bundle) if self.next < bundle.first() => self.next = bundle.first(),
+                Found::Whole(bundle) => break bundle,
+                Found::Missing { .. } if !self.folder.knows_expiry() => {
+                    self.folder.learn(self.claimed_expiry(size)?);
+                }
+                Found::Missing { file } => return Err(self.damaged(format!("{file} is missing"))),
+                Found::Malformed { file, what } => return Err(self.damaged(format!("{file}: {what}"))),
+            }
         };
         let (entries, trouble) = bundle.entries();
-        let first = tile.first_entry();
+        let first = bundle.first();
         let events: Vec<(u64, Event)> = entries
             .iter()
             .zip(first..)

@@ -18,7 +18,30 @@ pub struct Verification {
     pub unsigned: u64,
     /// Bytes at the journal's end that are no whole record: a write under way, or a crash.
     pub torn_bytes: u64,
+    /// What the site let expire, where entries were met that are gone for that reason. Their hashes are as
+    /// signed, and so they are not missing.
+    pub expired: Option<Expiry>,
     pub(crate) signed: String,
+}
+
+/// What a site let expire: every entry below `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The first entry that did not expire.
+    pub end: u64,
+    /// The entry that declares it.
+    pub declared_by: u64,
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "expired by policy: entries 0 to {}, declared by entry {}; their hashes are as they were signed",
+            self.end.saturating_sub(1),
+            self.declared_by
+        )
+    }
 }
 
 /// Whether every entry under the checkpoint is as it was signed.

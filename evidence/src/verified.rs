@@ -11,8 +11,8 @@ use seal::note::NoteVerifier;
 
 use crate::folder::{Bundle, Folder, Found, Unreadable};
 use crate::merkle::{
-    SubtreeHashes, consistency_proof, inclusion_proof, leaf_hash, path_ranges, perfect_root, range_root,
-    root_of, verify_consistency, verify_inclusion,
+    SubtreeHashes, consistency_proof, inclusion_proof, path_ranges, perfect_root, range_root, root_of,
+    verify_consistency, verify_inclusion,
 };
 use crate::tile::{Shelf, TILE_HEIGHT, TILE_WIDTH, Tile};
 use crate::verification::{Completeness, Integrity, Verification, WhyUnproven};
@@ -66,6 +66,16 @@ pub enum ReadError {
         /// The entry.
         index: u64,
     },
+    /// The entry expired. Its hash is in the log, and [`VerifiedLog::prove_expired`] proves that.
+    #[error(
+        "entry {index} expired by the site's retention, as entry {declared_by} declares, and nobody can read it any more; its hash stands, and a proof made earlier still verifies"
+    )]
+    Expired {
+        /// The entry.
+        index: u64,
+        /// The entry that declares it.
+        declared_by: u64,
+    },
     /// The log has no such entry.
     #[error("the log has {size} entries under its checkpoint and no entry {index}")]
     NoSuchEntry {
@@ -102,6 +112,15 @@ pub struct EventProof {
     pub proof: String,
 }
 
+/// What can still be proven of an entry that expired: that it stood there, and what it hashed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpiredProof {
+    /// The leaf's hash (RFC 6962: SHA-256 of a zero byte and the entry).
+    pub leaf: Sha256Digest,
+    /// The `c2sp.org/tlog-proof@v1` text.
+    pub proof: String,
+}
+
 impl VerifiedLog {
     /// Verifies the log in `folder` and opens it for reading.
     ///
@@ -132,6 +151,11 @@ impl VerifiedLog {
         verifier: &NoteVerifier,
         verification: Verification,
     ) -> Result<Self, NotVerified> {
+        // What was found out on the way is not looked for again.
+        let folder = match verification.expired {
+            Some(expiry) => folder.knowing(Some(expiry)),
+            None => folder,
+        };
         match (&verification.checkpoint, &verification.integrity) {
             (Some(checkpoint), Integrity::Whole) if !verification.is_tampered() => Ok(Self {
                 folder,
@@ -158,6 +182,7 @@ impl VerifiedLog {
                 completeness: Completeness::Unproven(WhyUnproven::NothingHeld),
                 unsigned: 0,
                 torn_bytes: 0,
+                expired: None,
                 signed: String::new(),
             },
         }
@@ -168,16 +193,32 @@ impl VerifiedLog {
         Self::of(self.folder, &self.verifier, verification)
     }
 
+    pub(crate) const fn verifier(&self) -> &NoteVerifier {
+        &self.verifier
+    }
+
     pub(crate) const fn files(&self) -> &Folder {
         &self.folder
     }
 
-    /// The bundle with entry `index`, proven: its file and its entries.
-    pub(crate) fn proven_entries(&self, index: u64) -> Result<(String, Vec<Vec<u8>>), ReadError> {
+    /// The bundle with entry `index`, proven: its file, its entries as far as they did not expire, and the
+    /// index of the first of these.
+    pub(crate) fn proven_entries(&self, index: u64) -> Result<(String, u64, Vec<Vec<u8>>), ReadError> {
         let bundle = self.proven_bundle(&mut self.tiles(), index)?;
         let (entries, _) = bundle.entries();
         let entries = entries.into_iter().map(<[u8]>::to_vec).collect();
-        Ok((bundle.file.clone(), entries))
+        Ok((bundle.file.clone(), bundle.first(), entries))
+    }
+
+    /// The bundle of a tile. Where it is missing, the log itself is asked whether it expired.
+    pub(crate) fn bundle(&self, tile: Tile) -> Result<Found<Bundle>, Unreadable> {
+        match self.folder.bundle(tile)? {
+            Found::Missing { .. } if !self.folder.knows_expiry() => {
+                self.folder.learn(self.declared_expiry()?);
+                self.folder.bundle(tile)
+            }
+            found => Ok(found),
+        }
     }
 
     /// The checkpoint that everything read here is proven against.
@@ -221,6 +262,35 @@ impl VerifiedLog {
             self.signed_checkpoint(),
             index,
         )
+    }
+
+    /// What can still be proven of the entry at `index`, which expired.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::NoSuchEntry`] also where the entry is there: prove that.
+    pub fn prove_expired(&self, index: u64) -> Result<ExpiredProof, ReadError> {
+        let size = self.checkpoint.size();
+        let bundle = self.proven_bundle(&mut self.tiles(), index)?;
+        let position = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(usize::MAX);
+        let leaf = *bundle
+            .expired()
+            .get(position)
+            .ok_or(ReadError::NoSuchEntry { index, size })?;
+        let proof = Proof {
+            index,
+            hashes: inclusion_proof(&mut self.tiles(), index, size)?,
+            extra: None,
+            checkpoint: self.signed_checkpoint().to_owned(),
+        };
+        match proof.verify_leaf(&leaf, &self.verifier) {
+            Ok(_) => Ok(ExpiredProof {
+                leaf,
+                proof: proof.to_string(),
+            }),
+            Err(_) => Err(ReadError::Changed {
+                file: bundle.file.clone(),
+            }),
+        }
     }
 
     /// The hashes that show an earlier checkpoint of this log, of `old` entries, to be its beginning.
@@ -273,14 +343,14 @@ impl VerifiedLog {
         let tile = Tile::of_tree(Shelf::Entries, index / width, size)
             .filter(|_| index < size)
             .ok_or(ReadError::NoSuchEntry { index, size })?;
-        let bundle = match self.folder.bundle(tile)? {
+        let bundle = match self.bundle(tile)? {
             Found::Whole(bundle) => bundle,
             Found::Missing { file } | Found::Malformed { file, .. } => {
                 return Err(ReadError::Changed { file });
             }
         };
         let (entries, trouble) = bundle.entries();
-        let leaves: Vec<Sha256Digest> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+        let leaves = bundle.leaves(&entries);
         // A tree of more entries than one bundle has is, hash for hash, a tree whose leaves are the
         // bundles: RFC 6962 splits at powers of two, and 256 is one.
         let bundles = size.div_ceil(width);
@@ -360,7 +430,11 @@ fn prove_in(
     let changed = || ReadError::Changed {
         file: bundle.file.clone(),
     };
-    let position = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(usize::MAX);
+    if let Some(expiry) = folder.expiry().filter(|_| index < bundle.first()) {
+        let declared_by = expiry.declared_by;
+        return Err(ReadError::Expired { index, declared_by });
+    }
+    let position = usize::try_from(index - bundle.first()).unwrap_or(usize::MAX);
     let (entries, _) = bundle.entries();
     let entry = entries.get(position).ok_or_else(changed)?;
     let mut tiles = Tiles {
@@ -398,7 +472,9 @@ impl Events<'_> {
         let bundle = self.log.proven_bundle(&mut self.tiles, self.next);
         let bundle = bundle.map_err(|error| self.log.or_pruned(error, self.next))?;
         let (entries, _) = bundle.entries();
-        let skip = usize::try_from(self.next % TILE_WIDTH as u64).unwrap_or(0);
+        // What expired is passed over.
+        self.next = self.next.max(bundle.first());
+        let skip = usize::try_from(self.next - bundle.first()).unwrap_or(0);
         let events = entries[skip.min(entries.len())..]
             .iter()
             .map(|entry| Event::from_entry(entry))
@@ -415,14 +491,14 @@ impl Iterator for Events<'_> {
     type Item = Result<(u64, Event), ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        while self.next < self.end && self.ready.as_slice().is_empty() {
+            if let Err(error) = self.refill() {
+                self.end = self.next;
+                return Some(Err(error));
+            }
+        }
         if self.next >= self.end {
             return None;
-        }
-        if self.ready.as_slice().is_empty()
-            && let Err(error) = self.refill()
-        {
-            self.end = self.next;
-            return Some(Err(error));
         }
         let event = self.ready.next()?;
         self.next += 1;

@@ -23,7 +23,7 @@ use crate::merkle::{edge_root, leaf_hash, perfect_root};
 use crate::scan::scan;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
 use crate::verification::{Completeness, Fault, Integrity, Verification, WhyUnproven};
-use crate::{Checkpoint, Event};
+use crate::{Checkpoint, Event, VerifiedLog};
 
 /// What a verification is held against beside the log itself.
 #[derive(Clone, Debug, Default)]
@@ -85,8 +85,10 @@ pub fn verify_log(
         Ok(found) => found,
         Err(unbelievable) => return Ok(unbelievable),
     };
+    let log = VerifiedLog::provisional(&folder, verifier, &checkpoint);
     let mut walk = Walk {
         folder: &folder,
+        log: &log,
         pruned_to: 0,
         unseen: None,
         bound: BTreeMap::new(),
@@ -147,6 +149,7 @@ pub(crate) fn conclude(
         completeness,
         unsigned: journal.unsigned,
         torn_bytes: journal.torn_bytes,
+        expired: folder.expiry(),
         signed: String::from_utf8(signed).unwrap_or_default(),
     })
 }
@@ -159,6 +162,7 @@ pub(crate) fn unbelievable_from(first_bad: u64, why: Fault) -> Verification {
         completeness: Completeness::Unproven(WhyUnproven::NotWhole),
         unsigned: 0,
         torn_bytes: 0,
+        expired: None,
         signed: String::new(),
     }
 }
@@ -210,6 +214,8 @@ struct Level {
 
 struct Walk<'a> {
     folder: &'a Folder,
+    /// The same log, to look up in it what expired.
+    log: &'a VerifiedLog,
     size: u64,
     gateway: &'a str,
     held_size: Option<u64>,
@@ -248,7 +254,7 @@ impl Walk<'_> {
     /// Goes through one bundle; `false` where the rest cannot be computed.
     fn bundle(&mut self, tile: Tile) -> Result<bool, Unreadable> {
         let first = tile.first_entry();
-        let bundle = match self.folder.bundle(tile)? {
+        let bundle = match self.log.bundle(tile)? {
             Found::Whole(bundle) => bundle,
             Found::Missing { file } => return self.pass_over(tile, file),
             Found::Malformed { file, what } => {
@@ -256,6 +262,8 @@ impl Walk<'_> {
                 return Ok(false);
             }
         };
+        self.add_stored(bundle.expired(), first)?;
+        let first = bundle.first();
         let (entries, trouble) = bundle.entries();
         for (entry, index) in entries.iter().zip(first..) {
             let leaf = leaf_hash(entry);
@@ -273,7 +281,7 @@ impl Walk<'_> {
         let Some(what) = trouble else {
             return Ok(true);
         };
-        let cut = entries.len() < tile.width();
+        let cut = bundle.expired().len() + entries.len() < tile.width();
         let file = bundle.file.clone();
         let next = first + entries.len() as u64;
         let at = if cut { next } else { next - 1 };
@@ -296,14 +304,20 @@ impl Walk<'_> {
         };
         let start = self.unseen.as_ref().map_or(first, |unseen| unseen.start);
         self.unseen = Some(start..end);
-        for (leaf, index) in leaves.into_iter().zip(first..) {
+        self.add_stored(&leaves, first)?;
+        Ok(true)
+    }
+
+    /// Adds leaves whose entries are not there, from entry `first` on.
+    fn add_stored(&mut self, leaves: &[Sha256Digest], first: u64) -> Result<(), Unreadable> {
+        for (leaf, index) in leaves.iter().zip(first..) {
             self.load(0, index)?;
-            self.add(leaf, index)?;
+            self.add(*leaf, index)?;
             if self.held_size == Some(index + 1) {
                 self.held_root = Some(self.root());
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// What an entry about the archive says.

@@ -82,6 +82,8 @@ impl Open {
             .with_endpoint(endpoint)
             .with_virtual_hosted_style_request(settings.virtual_host)
             .with_allow_http(true)
+            // Not every server knows the request that removes many files at once.
+            .with_disable_bulk_delete(true)
             .with_credentials(Arc::new(credentials))
             .with_http_connector(wire)
             .with_retry(RetryConfig {
@@ -184,6 +186,17 @@ impl Bucket {
         })
     }
 
+    fn delete(&self, name: &str) -> Result<(), io::Error> {
+        let path = self.path(name)?;
+        self.open()?.wait(|store| async move {
+            match store.delete(&path).await {
+                // Most servers say yes to a file that is gone, some say that it is.
+                Err(Error::NotFound { source, .. }) if !is_missing_bucket(source.as_ref()) => Ok(()),
+                gone => gone,
+            }
+        })
+    }
+
     fn measure(&self, name: &str) -> Result<Option<u64>, io::Error> {
         let path = self.path(name)?;
         self.open()?.wait(|store| async move {
@@ -243,6 +256,10 @@ impl Store for Bucket {
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let put = self.put(name, bytes, PutMode::Overwrite);
         put.map(|_| ()).map_err(self.error("put", name))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.delete(name).map_err(self.error("remove", name))
     }
 
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

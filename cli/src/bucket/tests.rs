@@ -123,6 +123,12 @@ fn answer(stream: TcpStream, manner: Manner, kept: &Mutex<Kept>) -> std::io::Res
             }
             ("200 OK", Vec::new())
         }
+        (_, "DELETE") if query.is_empty() => {
+            if manner != Manner::Drops {
+                kept.files.remove(path);
+            }
+            ("204 No Content", Vec::new())
+        }
         (_, "GET") if query.contains("list-type=2") => {
             let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix="));
             let prefix = prefix.unwrap_or_default().replace("%2F", "/");
@@ -201,6 +207,11 @@ fn a_file_is_put_once_and_read_whole_or_in_part() {
     };
     assert_eq!(names(""), [NAME]);
     assert_eq!(names("log/gw-1/"), ["log/gw-1/checkpoint"]);
+    bucket.remove(NAME).unwrap();
+    bucket.remove(NAME).unwrap();
+    assert_eq!(bucket.get(NAME).unwrap(), None);
+    assert_eq!(names(""), [""; 0]);
+    assert_eq!(names("log/gw-1/"), ["log/gw-1/checkpoint"]);
     assert_eq!(bucket.place(), "s3://fleet/acme");
     let kept = server.kept.lock().unwrap();
     assert!(
@@ -224,6 +235,7 @@ fn names_that_lead_elsewhere_are_none() {
     let bucket = server.bucket(folder.path());
     for name in ["../a", "a/../b", "a//b", "", "/a"] {
         assert!(bucket.put_if_absent(name, b"x").is_err(), "{name}");
+        assert!(bucket.remove(name).is_err(), "{name}");
     }
     assert_eq!(server.asked(), 0);
 }
@@ -258,7 +270,11 @@ fn a_bucket_that_will_not_is_asked_a_few_times_and_said_in_one_sentence() {
         assert!(!text.contains("secret-of-the-test"), "{text}");
         assert_eq!(server.asked(), most, "{manner:?}");
         // Nobody may take it for an empty one.
-        for error in [bucket.get(NAME).unwrap_err(), bucket.list("").unwrap_err()] {
+        for error in [
+            bucket.get(NAME).unwrap_err(),
+            bucket.list("").unwrap_err(),
+            bucket.remove(NAME).unwrap_err(),
+        ] {
             let text = format!("{:#}", anyhow::Error::from(error));
             assert!(text.contains(words), "{manner:?}: {text}");
         }

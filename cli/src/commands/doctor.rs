@@ -52,6 +52,7 @@ pub fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     check("data folder", data_folder(config));
     check("evidence log", evidence_log(config));
     check("archive", archive(config));
+    check("retention", retention(config));
     check("witnesses", witnesses(config));
     check("tls", tls(config));
     check("ports", ports(config));
@@ -180,6 +181,20 @@ fn archive(config: &Config) -> anyhow::Result<String> {
         ""
     };
     Ok(format!("{} answers{shows}", store.place()))
+}
+
+/// What is kept for how long.
+fn retention(config: &Config) -> anyhow::Result<String> {
+    let retention = config
+        .retention()
+        .map_err(|(_, message)| anyhow::anyhow!(message))?;
+    let Some(retention) = retention else {
+        return Ok("nothing expires; [evidence.retention] says what may".to_owned());
+    };
+    Ok(format!(
+        "{}; what would go now says: bailiwick evidence expire --dry-run",
+        retention.spelling()
+    ))
 }
 
 fn witnesses(config: &Config) -> anyhow::Result<String> {

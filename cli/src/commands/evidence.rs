@@ -2,6 +2,7 @@
 
 mod archive;
 mod bundle;
+mod expire;
 pub mod export;
 mod prove;
 mod prune;
@@ -32,6 +33,8 @@ pub enum EvidenceCommand {
     Archive(archive::ArchiveArgs),
     /// Let entries go that the archive has
     Prune(prune::PruneArgs),
+    /// Let archive files expire as [evidence.retention] says
+    Expire(expire::ExpireArgs),
     /// Print the keys that verify this site's logs, one a line
     Key {
         /// The gateway whose log's key it is [default: all of this site]
@@ -69,6 +72,7 @@ pub fn run(
         EvidenceCommand::Key { gateway } => keys(gateway.as_deref(), &config()?, word.printed()?),
         EvidenceCommand::Archive(args) => super::wait(archive::run(args, &config()?, word.printed()?)),
         EvidenceCommand::Prune(args) => super::wait(prune::run(args, &config()?, word.printed()?)),
+        EvidenceCommand::Expire(args) => super::wait(expire::run(args, &config()?, word.printed()?)),
     }
 }
 

@@ -292,6 +292,7 @@ plugin_queue_mib = 8                     # and of one
 # archive = true                         # closed hours become Parquet files, which stock tools read
 # archive_to = "data/archive"            # or a bucket, "s3://BUCKET/PREFIX"; see runbooks/the-archive.md for [evidence.bucket]
 # keep_entries = "30d"                   # how long entries stay in the log once the archive gives them back
+# retention = {{ default = "7y", secret = "90d" }}   # how long the archive keeps events, by the runs' data class; without it, for ever
 # publish_log = true                     # hash tiles and checkpoint go where the archive goes
 # log_mib = 10240                        # disk that the log may take; then on_failure decides
 # archive_mib = 102400                   # what this gateway's files in the archive may take

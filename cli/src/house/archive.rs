@@ -1,13 +1,71 @@
 //! The archive of this site's logs: where it is, and how a log is archived that nobody else writes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use control::api::types::ExpiredView;
+use control::office::Office;
+use control::store::RunFilter;
 use evidence::Event;
-use evidence::archive::{Archiver, Bound, Closing, LocalStore, Store};
+use evidence::archive::{ArchiveName, Archiver, Bound, Closing, DueToExpire, LocalStore, Store};
 use seal::note::NoteVerifier;
 
 use crate::clock;
 use crate::config::{ArchivePlace, Config};
+use crate::retention::Retention;
+
+/// How long the events of each run are kept, in seconds.
+pub struct Kept {
+    /// Runs that were stamped with a class.
+    runs: HashMap<String, i64>,
+    default_s: i64,
+}
+
+impl Kept {
+    /// As the registry and the configuration say it.
+    ///
+    /// # Errors
+    /// The registry cannot be read.
+    pub async fn of(office: &Office, retention: &Retention) -> anyhow::Result<Self> {
+        let records = office.store().runs(RunFilter::default()).await?;
+        let stamped = records.into_iter().filter_map(|run| {
+            let class = run.data_class?;
+            Some((run.run_id.to_string(), retention.kept_s(Some(&class))))
+        });
+        Ok(Self {
+            runs: stamped.collect(),
+            default_s: retention.kept_s(None),
+        })
+    }
+
+    /// For how many seconds events of `run` are kept, or those without one.
+    pub fn seconds(&self, run: Option<&str>) -> i64 {
+        let stamped = run.and_then(|run| self.runs.get(run));
+        stamped.copied().unwrap_or(self.default_s)
+    }
+}
+
+/// What expired, as commands and the interface show it.
+pub fn expired_view(
+    origin: String,
+    archive: &str,
+    dry_run: bool,
+    due: Option<&DueToExpire>,
+    removed: &[ArchiveName],
+) -> ExpiredView {
+    let files = match due {
+        Some(due) if dry_run => due.files.as_slice(),
+        _ => removed,
+    };
+    ExpiredView {
+        origin,
+        archive: archive.to_owned(),
+        dry_run,
+        entries_from: due.map(|due| due.expired.from),
+        entries_to: due.map(|due| due.expired.to),
+        files: files.iter().map(ToString::to_string).collect(),
+    }
+}
 
 /// The store that archive files go to and come from.
 pub fn store(config: &Config) -> Arc<dyn Store> {

@@ -9,20 +9,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use base::Timestamp;
-use control::api::types::{ArchiveRequest, ArchivedFile, ArchivedView, PruneRequest, PrunedView};
+use control::api::types::{
+    ArchiveRequest, ArchivedFile, ArchivedView, ExpireRequest, ExpiredView, PruneRequest, PrunedView,
+};
 use control::archives::{ArchiveFailure, Archives};
 use control::nights::Answer;
-use evidence::archive::{Archiver, Bound, Closing, PruneError, Pruned, Pruner, Store, show};
+use control::office::Office;
+use evidence::archive::{
+    ArchiveName, Archiver, Bound, Closing, DueToExpire, ExpireError, Expirer, PruneError, Pruned, Pruner,
+    Store, show,
+};
 use parking_lot::Mutex;
 use proxy::{Archived, Gateway};
 use seal::note::NoteVerifier;
 use tokio_util::sync::CancellationToken;
 
-use super::archive::{place_beside, store};
+use super::archive::{Kept, expired_view, place_beside, store};
 use super::budgets::Budgets;
 use super::gateways::HouseGateways;
 use crate::clock;
 use crate::config::Config;
+use crate::retention::{Retention, SETTING};
 
 /// How often it is looked whether there is something to archive.
 const ROUND: Duration = Duration::from_secs(30);
@@ -40,12 +47,18 @@ pub struct ArchiveKeeper {
     budgets: Arc<Budgets>,
     /// How long entries stay after they were archived.
     keep_s: Option<i64>,
+    /// How long what was archived is kept.
+    retention: Option<Retention>,
+    /// Who knows which run had which class of data.
+    office: Office,
     place: String,
     /// Whether the log is shown in the store, too.
     publishes: bool,
     shown: Mutex<Option<Instant>>,
     /// The day (UTC) whose pruning is done.
     pruned_on: Mutex<String>,
+    /// The day (UTC) whose expiry is done.
+    expired_on: Mutex<String>,
     /// What the metrics page says.
     standing: Mutex<Archived>,
     /// Two rounds at once would bind a file twice.
@@ -117,6 +130,22 @@ impl Archives for HouseArchives {
             })
         })
     }
+
+    fn expire(&self, request: ExpireRequest) -> Answer<'_, Result<ExpiredView, ArchiveFailure>> {
+        Box::pin(async move {
+            let keeper = self.keeper()?;
+            tracing::info!(who = request.who, "letting files expire by hand");
+            let expired = keeper.let_expire(request.dry_run).await;
+            let (due, removed) = expired.map_err(|error| failed(&error))?;
+            Ok(expired_view(
+                keeper.verifier.name().to_owned(),
+                &keeper.store.place(),
+                request.dry_run,
+                due.as_ref(),
+                &removed,
+            ))
+        })
+    }
 }
 
 fn failed(error: &anyhow::Error) -> ArchiveFailure {
@@ -140,10 +169,11 @@ impl ArchiveKeeper {
     /// Of the configured gateway's log.
     ///
     /// # Errors
-    /// `keep_entries` is no duration.
+    /// `keep_entries` is no duration, or the table of retention is wrong.
     pub fn new(
         config: &Config,
         verifier: NoteVerifier,
+        office: Office,
         gateways: Arc<HouseGateways>,
         budgets: Arc<Budgets>,
     ) -> anyhow::Result<Self> {
@@ -154,10 +184,15 @@ impl ArchiveKeeper {
             gateways,
             budgets,
             keep_s: config.keep_entries_s().map_err(anyhow::Error::msg)?,
+            retention: config
+                .retention()
+                .map_err(|(_, message)| anyhow::anyhow!(message))?,
+            office,
             place: place_beside(config),
             publishes: config.file.evidence.publish_log,
             shown: Mutex::default(),
             pruned_on: Mutex::default(),
+            expired_on: Mutex::default(),
             standing: Mutex::default(),
             at_work: tokio::sync::Mutex::default(),
         })
@@ -201,6 +236,11 @@ impl ArchiveKeeper {
             tracing::error!(
                 error = %format!("{error:#}"),
                 "entries that are old enough were not pruned; they stay until the archive gives them back"
+            );
+        } else if let Err(error) = self.expire().await {
+            tracing::error!(
+                error = %format!("{error:#}"),
+                "files that are old enough did not expire; they stay until what is wrong is mended"
             );
         }
     }
@@ -313,6 +353,59 @@ impl ArchiveKeeper {
         let place = self.place.clone();
         let removed = self.with_pruner(move |pruner| pruner.remove(&place)).await?;
         Ok((due, removed))
+    }
+
+    /// Once a day, lets files expire that nothing asks to be kept.
+    async fn expire(&self) -> anyhow::Result<()> {
+        let today = clock::now().utc_day();
+        if self.retention.is_none() || *self.expired_on.lock() == today {
+            return Ok(());
+        }
+        self.let_expire(false).await?;
+        *self.expired_on.lock() = today;
+        Ok(())
+    }
+
+    /// Lets files expire, and says which entries that concerns and which files were removed.
+    async fn let_expire(&self, dry_run: bool) -> anyhow::Result<(Option<DueToExpire>, Vec<ArchiveName>)> {
+        let _alone = self.at_work.lock().await;
+        let retention = self.retention.as_ref().context(
+            "nothing says how long archived events are kept; add [evidence.retention] and restart the gateway",
+        )?;
+        let gateway = self.gateway()?;
+        let kept = Kept::of(&self.office, retention).await?;
+        let now = clock::now();
+        let due = self
+            .with_expirer(move |expirer| expirer.due(now, &|run| kept.seconds(run)))
+            .await?;
+        if dry_run {
+            return Ok((due, Vec::new()));
+        }
+        if let Some(due) = &due {
+            let event = due
+                .expired
+                .event(clock::now(), gateway_of(&self.verifier), SETTING);
+            gateway.record(event);
+            gateway.checkpoint().await?;
+            tracing::info!(
+                from = due.expired.from,
+                to = due.expired.to,
+                "archived entries expired"
+            );
+        }
+        let declared = due.as_ref().map(|due| due.expired);
+        let removed = self.with_expirer(move |expirer| expirer.remove(declared)).await?;
+        Ok((due, removed))
+    }
+
+    async fn with_expirer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Expirer) -> Result<T, ExpireError> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let (folder, verifier) = (self.folder.clone(), self.verifier.clone());
+        let store = Arc::clone(&self.store);
+        let work = move || work(&Expirer::open(&folder, &verifier, &store)?);
+        Ok(tokio::task::spawn_blocking(work).await??)
     }
 
     async fn with_pruner<T: Send + 'static>(

@@ -322,7 +322,13 @@ impl House {
         let origin = Origin::new(&config.file.site, &config.file.gateway.name)?;
         let log = NoteVerifier::new(origin.as_str(), &key)?;
         let (gateways, budgets) = (Arc::clone(&self.gateways), Arc::clone(&self.budgets));
-        let keeper = Arc::new(ArchiveKeeper::new(config, log, gateways, budgets)?);
+        let keeper = Arc::new(ArchiveKeeper::new(
+            config,
+            log,
+            self.office.clone(),
+            gateways,
+            budgets,
+        )?);
         self.archives.attach(Arc::clone(&keeper));
         if config.file.evidence.archive {
             self.tasks.spawn(keeper.keep(self.stop.clone()));
@@ -498,6 +504,11 @@ impl House {
     /// where there is none.
     pub fn follower(&self) -> Option<Arc<handover::Follower>> {
         self.gateways.follower()
+    }
+
+    /// The registry, the list and what governs both.
+    pub const fn office(&self) -> &Office {
+        &self.office
     }
 
     /// The API's routes, for commands in this process.

@@ -11,9 +11,9 @@ use super::Desk;
 use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
     ActQuery, AdmitRequest, AppealView, ArchiveRequest, AskRequest, AuditRequest, BounceRequest,
-    ChangeRequest, ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, KillRequest, MailQuery,
-    OpenAppealRequest, OpenQuery, PruneRequest, Queued, ReloadRequest, ReportQuery, RespondRequest, RunQuery,
-    SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
+    ChangeRequest, ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, ExpireRequest,
+    KillRequest, MailQuery, OpenAppealRequest, OpenQuery, PruneRequest, Queued, ReloadRequest, ReportQuery,
+    RespondRequest, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
 
@@ -340,6 +340,15 @@ pub(super) async fn prune(
     check_who(&request.who)?;
     let pruned = desk.archives.prune(request).await;
     Ok(Json(pruned.map_err(OfficeError::from)?))
+}
+
+pub(super) async fn expire(
+    State(desk): State<Desk>,
+    Body(request): Body<ExpireRequest>,
+) -> Answer<super::types::ExpiredView> {
+    check_who(&request.who)?;
+    let expired = desk.archives.expire(request).await;
+    Ok(Json(expired.map_err(OfficeError::from)?))
 }
 
 pub(super) async fn reload(

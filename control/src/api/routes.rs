@@ -93,6 +93,7 @@ pub(super) fn table() -> Vec<Route> {
         route("POST", "/v1/safe-mode", post(handlers::safe_mode)),
         route("POST", "/v1/archive", post(handlers::archive)),
         route("POST", "/v1/archive/prune", post(handlers::prune)),
+        route("POST", "/v1/archive/expire", post(handlers::expire)),
         route("POST", "/v1/reload", post(handlers::reload)),
         route("GET", "/v1/status", get(handlers::status)),
     ]

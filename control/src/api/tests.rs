@@ -80,6 +80,22 @@ impl Archives for Shelves {
             })
         })
     }
+
+    fn expire(
+        &self,
+        request: types::ExpireRequest,
+    ) -> Answer<'_, Result<types::ExpiredView, ArchiveFailure>> {
+        Box::pin(async move {
+            Ok(types::ExpiredView {
+                origin: "acme/gw-1".to_owned(),
+                archive: "s3://fleet".to_owned(),
+                dry_run: request.dry_run,
+                entries_from: Some(0),
+                entries_to: Some(300),
+                files: vec!["day=2026-11-21/gateway=gw-1/a.parquet".to_owned()],
+            })
+        })
+    }
 }
 
 async fn api(site: &Site) -> Router {
@@ -783,6 +799,8 @@ async fn answers_are_as_the_openapi_document_describes_them() {
     check("post", "/v1/archive", archived);
     let pruned = post(&api, "/v1/archive/prune", json!({"keep_s": 0, "who": "ada"})).await;
     check("post", "/v1/archive/prune", pruned);
+    let expired = post(&api, "/v1/archive/expire", json!({"who": "ada"})).await;
+    check("post", "/v1/archive/expire", expired);
     check("get", "/v1/audits", get(&api, "/v1/audits").await);
     let audit = json!({"from": NOW, "dry_run": true, "who": "ada"});
     check("post", "/v1/audits", post(&api, "/v1/audits", audit).await);
@@ -934,6 +952,7 @@ fn requests_are_as_the_openapi_document_describes_them() {
         "PruneRequest",
         &json!({"keep_s": 86400, "dry_run": true, "who": "ada"}),
     );
+    check_request::<types::ExpireRequest>("ExpireRequest", &json!({"dry_run": true, "who": "ada"}));
     check_request::<types::SendRequest>("SendRequest", &json!({"who": "ada"}));
     check_request::<types::OpenAppealRequest>(
         "OpenAppealRequest",

@@ -244,8 +244,8 @@ impl Archiver {
         let (mut latest, mut is_worth_it, mut is_closed) = (i64::MIN, false, false);
         while !is_closed && writer.next() < self.size() {
             let next = writer.next();
-            let (_, entries) = self.log.proven_entries(next)?;
-            let skip = usize::try_from(next % TILE_WIDTH as u64).unwrap_or(0);
+            let (_, first, entries) = self.log.proven_entries(next)?;
+            let skip = usize::try_from(next.saturating_sub(first)).unwrap_or(0);
             for entry in &entries[skip.min(entries.len())..] {
                 let (time, tells_of_the_archive) = glance(entry).map_err(|source| PushError::NotAnEvent {
                     index: writer.next(),
@@ -318,8 +318,8 @@ impl Archiver {
                 Err(invalid) => return Ok(Err(invalid)),
             };
             if entries.as_slice().is_empty() {
-                let (_, bundle) = self.log.proven_entries(index)?;
-                let skip = usize::try_from(index % TILE_WIDTH as u64).unwrap_or(0);
+                let (_, first, bundle) = self.log.proven_entries(index)?;
+                let skip = usize::try_from(index.saturating_sub(first)).unwrap_or(0);
                 entries = bundle.into_iter().skip(skip).collect::<Vec<_>>().into_iter();
             }
             if entries.next().as_deref() != Some(row) {
@@ -391,8 +391,8 @@ pub(crate) fn last_of(
     let mut end = log.checkpoint().size();
     while let Some(last) = end.checked_sub(1) {
         let first = last - last % TILE_WIDTH as u64;
-        let (_, entries) = log.proven_entries(first)?;
-        let within = usize::try_from(end - first)
+        let (_, kept, entries) = log.proven_entries(first)?;
+        let within = usize::try_from(end.saturating_sub(kept))
             .unwrap_or(usize::MAX)
             .min(entries.len());
         for entry in entries[..within].iter().rev() {

@@ -135,6 +135,18 @@ impl Store for LocalStore {
         written.map_err(self.error("put", name))
     }
 
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        let gone = self.path(name).and_then(|path| {
+            self.disk.remove_file(&path)?;
+            let folder = path.parent().unwrap_or(&self.root).to_owned();
+            if self.disk.exists(&folder)? {
+                self.disk.sync(&self.root, &[folder])?;
+            }
+            Ok(())
+        });
+        gone.map_err(self.error("remove", name))
+    }
+
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let read = self.path(name).and_then(|path| self.disk.read(&path));
         present(read).map_err(self.error("read", name))
@@ -230,8 +242,13 @@ mod tests {
         assert_eq!(names(""), ["a/b/c.parquet"]);
         assert_eq!(names("a/b/"), ["a/b/c.parquet"]);
         assert_eq!(names("b/"), [""; 0]);
+        store.remove("a/b/c.parquet").unwrap();
+        store.remove("a/b/c.parquet").unwrap();
+        assert_eq!(store.get("a/b/c.parquet").unwrap(), None);
+        store.remove("never/was.parquet").unwrap();
         for name in ["../x", "a//b", "/etc/x", ""] {
             assert!(store.put_if_absent(name, b"x").is_err(), "{name:?}");
+            assert!(store.remove(name).is_err(), "{name:?}");
         }
     }
 }

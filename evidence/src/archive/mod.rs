@@ -15,6 +15,7 @@ mod cut;
 mod delta;
 mod dictionary;
 mod display;
+mod expirer;
 mod failure;
 mod footer;
 mod frame;
@@ -37,10 +38,11 @@ use std::ops::Range;
 
 use base::Sha256Digest;
 
-pub(crate) use archiver::last_of;
 pub use archiver::{ArchiveError, Archiver, Bound, Closing};
+pub(crate) use archiver::{is_about_the_archive, last_of};
 pub use columns::{COLUMNS, Column, ColumnType};
 pub use display::{ShowError, Shown, show};
+pub use expirer::{DueToExpire, ExpireError, Expired, Expirer};
 pub use failure::InvalidArchive;
 pub use local_store::LocalStore;
 pub use name::{ArchiveName, InvalidArchiveName};

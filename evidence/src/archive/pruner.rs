@@ -15,7 +15,7 @@ use seal::note::NoteVerifier;
 use super::archiver::{Archiver, is_about_the_archive, last_of, open};
 use super::shelf::PLACE_FILE;
 use super::store::Store;
-use super::{ArchiveError, ArchiveName, Bound, InvalidArchive};
+use super::{ArchiveError, ArchiveName, Bound, Expired, InvalidArchive};
 use crate::disk::{Disk, RealDisk};
 use crate::publisher::replace_file;
 use crate::tile::{Shelf, TILE_WIDTH, Tile};
@@ -98,7 +98,9 @@ impl Pruned {
     /// What `event` says, if it is a `pruned` entry.
     pub fn by(event: &Event) -> Option<Self> {
         let (from, to) = (event.entries_from?, event.entries_to?);
-        let is_one = event.kind == EventKind::Pruned && from < to && to.is_multiple_of(WIDTH);
+        // With a scope it tells of something else than the log's own bundles.
+        let is_one = event.kind == EventKind::Pruned && event.scope.is_none();
+        let is_one = is_one && from < to && to.is_multiple_of(WIDTH);
         // It can only tell of what came before it.
         (is_one && to <= event.seq).then_some(Self { from, to })
     }
@@ -155,7 +157,7 @@ impl Pruner {
         // first that is too young ends the search.
         'search: for bundle in from / WIDTH..self.archiver.size().div_ceil(WIDTH) {
             let entries = self.archiver.log().proven_entries(bundle * WIDTH);
-            let (_, entries) = entries.map_err(ArchiveError::from)?;
+            let (_, _, entries) = entries.map_err(ArchiveError::from)?;
             for entry in entries.iter().filter(|entry| is_about_the_archive(entry)) {
                 let Some(bound) = Event::from_entry(entry).ok().as_ref().and_then(Bound::by) else {
                     continue;
@@ -249,8 +251,14 @@ impl Pruner {
 }
 
 impl Pruner {
-    /// Whether the archive has, by their names, files with every entry below `to`.
+    /// Whether the archive has, by their names, files with every entry below `to` that did not expire.
     fn has_all_below(&self, to: u64) -> Result<(), PruneError> {
+        let expired = last_of(self.archiver.log(), |event| Expired::by(event).is_some());
+        let expired = expired.map_err(ArchiveError::from)?;
+        let expired_to = expired
+            .as_ref()
+            .and_then(Expired::by)
+            .map_or(0, |expired| expired.to);
         let gateway = self.archiver.log().checkpoint().origin().gateway();
         let files = self.store.list("").map_err(ArchiveError::from)?;
         let mut ranges: Vec<Range<u64>> = files
@@ -260,7 +268,7 @@ impl Pruner {
             .map(|name| name.entries())
             .collect();
         ranges.sort_by_key(|range| range.start);
-        let has = ranges.iter().fold(0, |has, range| {
+        let has = ranges.iter().fold(expired_to, |has, range| {
             if range.start <= has {
                 range.end.max(has)
             } else {

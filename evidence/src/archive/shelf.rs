@@ -60,7 +60,12 @@ struct Opened {
 #[derive(Debug)]
 pub(crate) enum Shelved {
     /// The bundle's bytes, and the file they come from.
-    Whole { file: String, bytes: Vec<u8> },
+    Whole {
+        file: String,
+        bytes: Vec<u8>,
+        /// How many entries at its beginning expired, and so are not in `bytes`.
+        expired: usize,
+    },
     /// No file has these entries.
     Missing,
     /// A file has them by its name, and is not to be believed.
@@ -105,6 +110,10 @@ impl Store for Elsewhere {
         self.unreachable("put", name)
     }
 
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.unreachable("remove", name)
+    }
+
     fn place(&self) -> String {
         self.0.clone()
     }
@@ -143,12 +152,18 @@ impl Shelf {
         self.desk().read.clone()
     }
 
-    /// The entries of a bundle.
-    pub(crate) fn bundle(&self, tile: Tile) -> Result<Shelved, StoreError> {
+    /// The entries of a bundle. Those below `expired_to` may be gone.
+    pub(crate) fn bundle(&self, tile: Tile, expired_to: u64) -> Result<Shelved, StoreError> {
         let mut desk = self.desk();
         let first = tile.first_entry();
         let (mut bytes, mut file) = (Vec::new(), String::new());
+        let mut expired = 0;
         for index in first..first + tile.width() as u64 {
+            // What is gone is the log's beginning: the oldest files go first.
+            if bytes.is_empty() && index < expired_to && !self.has(&mut desk, index)? {
+                expired += 1;
+                continue;
+            }
             if desk
                 .open
                 .as_ref()
@@ -167,7 +182,20 @@ impl Shelf {
                 push_entry(&mut bytes, open.entry(index));
             }
         }
-        Ok(Shelved::Whole { file, bytes })
+        if file.is_empty() {
+            file = tile.to_string();
+        }
+        Ok(Shelved::Whole { file, bytes, expired })
+    }
+
+    /// Whether a file has entry `index`, by the files' names.
+    fn has(&self, desk: &mut Desk, index: u64) -> Result<bool, StoreError> {
+        if desk.files.is_none() {
+            desk.files = Some(self.files()?);
+        }
+        let files = desk.files.as_deref().unwrap_or_default();
+        let after = files.partition_point(|name| name.entries().start <= index);
+        Ok(after > 0 && files[after - 1].entries().contains(&index))
     }
 
     /// The file with entry `index`.

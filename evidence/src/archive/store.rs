@@ -26,6 +26,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [`StoreError`]; which of the two is there is then unknown.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Removes the file of that name for good; it may be gone. Only what the log says expired may go so.
+    ///
+    /// # Errors
+    /// [`StoreError`]; whether the file is there is then unknown, and removing it again is safe.
+    fn remove(&self, name: &str) -> Result<(), StoreError>;
+
     /// The file of that name.
     ///
     /// # Errors

@@ -8,9 +8,11 @@ use base::{Sha256Digest, Timestamp};
 
 use super::disk::{Plan, Platter, SimulatedDisk, Strike, Then};
 use super::{key, origin, verifier};
-use crate::archive::{Archive, Archiver, Bound, Closing, LocalStore, Pruned, Pruner, Store};
+use crate::archive::{
+    Archive, Archiver, Bound, Closing, Expired, Expirer, LocalStore, Pruned, Pruner, Store,
+};
 use crate::disk::Disk;
-use crate::{Event, EventKind, LogWriter, VerifiedLog};
+use crate::{Event, EventKind, LogWriter, VerifiedLog, VerifyOptions};
 
 const STRIKES: [Strike; 3] = [Strike::Before, Strike::After, Strike::Half];
 const THENS: [Then; 5] = [
@@ -184,4 +186,94 @@ fn no_single_fault_keeps_pruning_from_ending_whole() {
         log.events(0..u64::MAX).filter(|found| found.is_ok()).count() as u64,
         log.checkpoint().size()
     );
+}
+
+/// A log that was pruned, whose archive is on a disk that can fail; the signed entries say that files of
+/// the entries below 420 expired, and none was removed yet.
+fn declared(path: &Path, disk: &SimulatedDisk) -> Expired {
+    log(path, 600, 140);
+    archive(path, disk);
+    let store = store(disk);
+    let sign = |event: Event| {
+        let (mut writer, _) = LogWriter::open(path, &origin(), key()).unwrap();
+        writer.append(&mut [event]).unwrap();
+        writer.checkpoint().unwrap();
+    };
+    let pruner = || Pruner::open(path, &verifier(), &store).unwrap();
+    sign(pruner().due(now()).unwrap().unwrap().event(now(), "gw-1"));
+    assert_eq!(pruner().remove(&store.place()).unwrap(), 2);
+    let expirer = Expirer::open(path, &verifier(), &store).unwrap();
+    let due = expirer.due(now(), &|_| 3600).unwrap().unwrap();
+    assert_eq!(due.expired, Expired { from: 0, to: 420 });
+    assert_eq!(due.files.len(), 3);
+    // Nothing is declared yet, and so nothing goes.
+    assert_eq!(expirer.remove(Some(due.expired)).unwrap(), []);
+    assert_eq!(expirer.remove(None).unwrap(), []);
+    sign(due.expired.event(now(), "gw-1", "evidence.retention"));
+    due.expired
+}
+
+#[test]
+fn no_single_fault_keeps_files_from_expiring_whole_and_in_order() {
+    let folder = in_memory();
+    let path = folder.path().join("log");
+    let beginning = SimulatedDisk::default();
+    let expired = declared(&path, &beginning);
+    let names = |disk: &SimulatedDisk| {
+        let files = store(disk).list("").unwrap();
+        files.into_iter().map(|file| file.name).collect::<Vec<_>>()
+    };
+    let all = names(&beginning);
+    let mut faults = 0;
+    for operation in 0..40 {
+        for strike in STRIKES {
+            for then in THENS {
+                let plan = Plan {
+                    operation,
+                    strike,
+                    then,
+                };
+                let disk = beginning.fork();
+                disk.with(|platter| {
+                    platter.operations = 0;
+                    platter.plan = Some(plan);
+                });
+                let expirer = || Expirer::open(&path, &verifier(), &store(&disk));
+                if let Ok(expirer) = expirer() {
+                    let _ = expirer.remove(Some(expired));
+                }
+                if !disk.with(|platter| platter.struck) {
+                    continue;
+                }
+                disk.with(Platter::restart);
+                // The oldest are gone or none is, and what is left is whole.
+                let left = names(&disk);
+                assert!(
+                    all.ends_with(&left) && left.len() + 3 >= all.len(),
+                    "{plan:?}: {left:?}"
+                );
+                let options = VerifyOptions {
+                    archive: Some(store(&disk)),
+                    ..VerifyOptions::default()
+                };
+                let verify = || VerifiedLog::open_with(&path, &verifier(), &options, &mut |_| {});
+                let log = verify().unwrap_or_else(|error| panic!("{plan:?}: {error}"));
+                let is_all_there = left.len() == all.len();
+                assert_eq!(log.verification().expired.is_none(), is_all_there, "{plan:?}");
+                // And the next round ends what this one began: where nothing went yet, it is due as before.
+                let round = expirer().unwrap();
+                let due = round.due(now(), &|_| 3600).unwrap().map(|due| due.expired);
+                assert_eq!(due, is_all_there.then_some(expired), "{plan:?}");
+                round.remove(due).unwrap();
+                assert_eq!(names(&disk), all[3..], "{plan:?}");
+                assert_eq!(
+                    verify().unwrap().events(0..u64::MAX).next().unwrap().unwrap().0,
+                    420
+                );
+                faults += 1;
+            }
+        }
+    }
+    println!("{faults} faults, expired whole each time");
+    assert!(faults > 60, "{faults}");
 }

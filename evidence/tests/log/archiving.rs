@@ -14,32 +14,32 @@ use evidence::{
 
 use super::{GATEWAY, Log, event, verifier};
 
-const HOUR_S: i64 = 3600;
+pub(super) const HOUR_S: i64 = 3600;
 
 /// The first moment of an hour.
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     "2026-11-21T10:00:00Z".parse().unwrap()
 }
 
-fn seen_at(seconds: i64) -> Event {
+pub(super) fn seen_at(seconds: i64) -> Event {
     let mut seen = event(u64::try_from(seconds).unwrap());
     seen.time = start().plus_seconds(seconds);
     seen
 }
 
-fn sign(log: &Log, mut events: Vec<Event>) {
+pub(super) fn sign(log: &Log, mut events: Vec<Event>) {
     let mut writer = log.writer();
     writer.append(&mut events).unwrap();
     writer.checkpoint().unwrap();
 }
 
 impl Log {
-    fn archive(&self) -> Arc<dyn Store> {
+    pub(super) fn archive(&self) -> Arc<dyn Store> {
         Arc::new(LocalStore::new(&self.folder.path().join("archive")))
     }
 
     /// Archives what is due `seconds` after the start, as a gateway does it.
-    fn archive_at(&self, seconds: i64, closing: Closing) -> Vec<Range<u64>> {
+    pub(super) fn archive_at(&self, seconds: i64, closing: Closing) -> Vec<Range<u64>> {
         let (store, now) = (self.archive(), start().plus_seconds(seconds));
         let mut done = Vec::new();
         loop {
@@ -168,6 +168,10 @@ impl Store for Liar {
     }
 
     fn replace(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -351,10 +355,10 @@ fn an_entry_binds_a_file_only_if_all_its_words_agree() {
 }
 
 /// Of a log of three files, the first two were pruned as far as bundles go.
-const PRUNED: u64 = 512;
+pub(super) const PRUNED: u64 = 512;
 
 /// A log whose first hours were archived, and whose beginning was pruned.
-fn pruned() -> Log {
+pub(super) fn pruned() -> Log {
     let log = Log::empty();
     sign(&log, (0..300).map(|_| seen_at(1)).collect());
     sign(&log, (0..400).map(|_| seen_at(HOUR_S)).collect());
@@ -372,7 +376,7 @@ fn pruned() -> Log {
 
 impl Log {
     /// Lets go whatever is older than so many seconds after the start.
-    fn prune(&self, before_s: i64) -> Result<Option<Pruned>, PruneError> {
+    pub(super) fn prune(&self, before_s: i64) -> Result<Option<Pruned>, PruneError> {
         let store = self.archive();
         let due = Pruner::open(&self.path(), &verifier(), &store)?.due(start().plus_seconds(before_s))?;
         if let Some(pruned) = due {
@@ -382,7 +386,7 @@ impl Log {
         Ok(due)
     }
 
-    fn archive_files(&self) -> Vec<std::path::PathBuf> {
+    pub(super) fn archive_files(&self) -> Vec<std::path::PathBuf> {
         let root = self.folder.path().join("archive");
         super::files(&root)
             .into_iter()

@@ -11,6 +11,7 @@ extern crate bailiwick_evidence as evidence;
 mod archive_crash;
 mod archiving;
 mod crash;
+mod expiring;
 mod golden;
 mod mutations;
 mod reading;

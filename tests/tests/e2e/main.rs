@@ -32,6 +32,7 @@ mod parents;
 mod policy;
 mod real_night;
 mod receivers;
+mod retention;
 mod runbooks;
 mod service;
 mod stage;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         ("tokens", tokens::SCENARIOS),
         ("bad_documents", bad_documents::SCENARIOS),
         ("archive", archive::SCENARIOS),
+        ("retention", retention::SCENARIOS),
         ("bucket", bucket::SCENARIOS),
         ("bad_evidence", bad_evidence::SCENARIOS),
         ("adversarial_http2", adversarial_http2::SCENARIOS),

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use evidence::witness::Cosigned;
-use evidence::{Event, EventKind, EventProof, NotVerified, VerifiedLog, VerifyOptions};
+use evidence::{
+    Event, EventKind, EventProof, ExpiredProof, NotVerified, ReadError, VerifiedLog, VerifyOptions,
+};
 use serde::Serialize;
 
 use super::super::filter;
@@ -24,6 +26,8 @@ const MAX_PROOFS: u64 = 1000;
 /// EVENT is an index in the log (the event's seq), a range of them (A..B, B not included), or a
 /// connection id, which stands for all events of that connection. A proof holds the checkpoint that
 /// witnesses cosigned, where it covers the event, and else the log's own.
+///
+/// Of an entry that expired the proof and its hash are written and the entry is not: exit status 3.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct ProveArgs {
@@ -54,10 +58,18 @@ struct ProveView {
 #[derive(Serialize)]
 struct ProofView {
     index: u64,
-    entry: String,
+    /// Absent where it expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<String>,
+    /// Of an entry that expired: what it hashes to as a leaf, in hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaf: Option<String>,
+    /// Why there is no entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<String>,
     proof: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<[PathBuf; 2]>,
+    files: Option<Vec<PathBuf>>,
 }
 
 /// Runs `bailiwick evidence prove`.
@@ -97,10 +109,17 @@ pub fn run(
     let many = indices.len() > 1;
     let mut proofs = Vec::new();
     for index in indices {
-        let proof = prove(&log, index, cosigned.as_ref())?;
         let name = args.out.as_ref().map(|name| numbered(name, index, many));
-        proofs.push(view(index, proof, name.as_deref())?);
+        let name = name.as_deref();
+        proofs.push(match prove(&log, index, cosigned.as_ref()) {
+            Ok(proof) => view(index, &proof, name)?,
+            Err(error) if is_expired(&error) => {
+                expired_view(index, &log.prove_expired(index)?, error.to_string(), name)?
+            }
+            Err(error) => return Err(error),
+        });
     }
+    let is_whole = proofs.iter().all(|proof| proof.entry.is_some());
     let single = if many { None } else { proofs.pop() };
     let view = ProveView {
         origin: place.origin.clone(),
@@ -109,7 +128,7 @@ pub fn run(
         proofs,
     };
     output::print(format, &view, || text(&view))?;
-    Ok(Exit::Done)
+    Ok(if is_whole { Exit::Done } else { Exit::CannotTell })
 }
 
 /// The cosigned checkpoint beside the log, if a known witness stands behind it and the log continues it.
@@ -137,6 +156,11 @@ pub fn prove(log: &VerifiedLog, index: u64, cosigned: Option<&Cosigned>) -> anyh
         return Ok(proof);
     }
     Ok(log.prove(index)?)
+}
+
+/// Whether an entry was not proven because it expired.
+pub fn is_expired(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ReadError::Expired { .. }))
 }
 
 /// The indices of the events that EVENT stands for.
@@ -197,36 +221,67 @@ fn numbered(name: &Path, index: u64, many: bool) -> PathBuf {
     numbered.into()
 }
 
-fn view(index: u64, proof: EventProof, name: Option<&Path>) -> anyhow::Result<ProofView> {
-    let files = name.map(|name| write(name, &proof)).transpose()?;
+fn view(index: u64, proof: &EventProof, name: Option<&Path>) -> anyhow::Result<ProofView> {
+    let parts = [
+        (".entry", proof.entry.as_slice()),
+        (".tlog-proof", proof.proof.as_bytes()),
+    ];
     Ok(ProofView {
         index,
-        entry: String::from_utf8_lossy(&proof.entry).into_owned(),
-        proof: proof.proof,
-        files,
+        entry: Some(String::from_utf8_lossy(&proof.entry).into_owned()),
+        leaf: None,
+        expired: None,
+        proof: proof.proof.clone(),
+        files: name.map(|name| write(name, &parts)).transpose()?,
     })
 }
 
-fn write(name: &Path, proof: &EventProof) -> anyhow::Result<[PathBuf; 2]> {
-    let beside = |ending: &str| {
+/// Of an entry that nobody can read any more.
+fn expired_view(
+    index: u64,
+    proof: &ExpiredProof,
+    why: String,
+    name: Option<&Path>,
+) -> anyhow::Result<ProofView> {
+    let parts = [(".tlog-proof", proof.proof.as_bytes())];
+    Ok(ProofView {
+        index,
+        entry: None,
+        leaf: Some(proof.leaf.to_hex()),
+        expired: Some(why),
+        proof: proof.proof.clone(),
+        files: name.map(|name| write(name, &parts)).transpose()?,
+    })
+}
+
+fn write(name: &Path, parts: &[(&str, &[u8])]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for (ending, bytes) in parts {
         let mut path = name.as_os_str().to_owned();
         path.push(ending);
-        PathBuf::from(path)
-    };
-    let paths = [beside(".entry"), beside(".tlog-proof")];
-    for (path, bytes) in paths.iter().zip([proof.entry.as_slice(), proof.proof.as_bytes()]) {
-        files::replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        let path = PathBuf::from(path);
+        files::replace(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        paths.push(path);
     }
     Ok(paths)
 }
 
 fn text(view: &ProveView) -> String {
     let proofs = view.single.iter().chain(&view.proofs);
-    let lines = proofs.map(|proof| match &proof.files {
-        Some([entry, file]) => format!("entry  {}\nproof  {}", entry.display(), file.display()),
-        None => proof.proof.clone(),
-    });
-    let mut lines: Vec<_> = lines.collect();
+    let mut lines = Vec::new();
+    for proof in proofs {
+        if let (Some(why), Some(leaf)) = (&proof.expired, &proof.leaf) {
+            lines.push(why.clone());
+            lines.push(format!("leaf   {leaf}"));
+        }
+        match proof.files.as_deref() {
+            Some([entry, file]) => {
+                lines.push(format!("entry  {}\nproof  {}", entry.display(), file.display()));
+            }
+            Some(files) => lines.extend(files.iter().map(|file| format!("proof  {}", file.display()))),
+            None => lines.push(proof.proof.clone()),
+        }
+    }
     if view
         .single
         .iter()

@@ -78,6 +78,9 @@ struct LogView {
     first_bad: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
+    /// What the site let expire: nobody can read it, and its hashes are as they were signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<ExpiredRange>,
     completeness: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     complete_up_to: Option<u64>,
@@ -90,6 +93,14 @@ struct LogView {
     unsigned: u64,
     #[serde(skip)]
     exit: Exit,
+}
+
+/// Entries that are not missing, because they expired by policy.
+#[derive(Serialize)]
+struct ExpiredRange {
+    entries_from: u64,
+    entries_to: u64,
+    declared_by: u64,
 }
 
 /// Runs `bailiwick evidence verify`.
@@ -273,6 +284,11 @@ fn view(
         },
         first_bad,
         file,
+        expired: verification.expired.map(|expiry| ExpiredRange {
+            entries_from: 0,
+            entries_to: expiry.end,
+            declared_by: expiry.declared_by,
+        }),
         completeness: match &verification.completeness {
             Completeness::Proven => "proven",
             Completeness::Unproven(_) => "unproven",
@@ -287,7 +303,7 @@ fn view(
         },
         held_by: held.map(|held| held.by.clone()),
         as_of: held.and_then(|held| held.as_of),
-        detail: format!("{}; {}", verification.integrity, verification.completeness),
+        detail: detail(verification),
         unsigned: verification.unsigned,
         exit: if verification.is_tampered() {
             Exit::Finding
@@ -298,6 +314,16 @@ fn view(
         },
         witnesses,
     }
+}
+
+fn detail(verification: &Verification) -> String {
+    let expired = verification.expired.map(|expiry| format!("; {expiry}"));
+    format!(
+        "{}{}; {}",
+        verification.integrity,
+        expired.unwrap_or_default(),
+        verification.completeness
+    )
 }
 
 /// There is no log. Whether one was taken away, only others know.
@@ -316,6 +342,7 @@ fn gone(place: &LogPlace, panel: &Panel, held: Option<&Held>, forged: Option<Str
         integrity: "unknown",
         first_bad: once.map(|_| 0),
         file: None,
+        expired: None,
         completeness: if once.is_some() { "cut" } else { "unproven" },
         complete_up_to: None,
         held_by: once.map(|(_, by)| by.clone()),

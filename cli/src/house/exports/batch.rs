@@ -81,6 +81,10 @@ pub fn read(log: &Log, form: Form, from: u64, held: Option<&str>) -> anyhow::Res
             lines.extend(lines_of(log, form, seq, entry)?);
         }
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
+            // What expired before it was handed on is passed over; else there is no more.
+            if bundle.entries().next().is_none() {
+                continue;
+            }
             break;
         };
         batches.push(Batch {

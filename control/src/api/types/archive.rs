@@ -1,4 +1,4 @@
-//! Archiving by hand, and letting go of what was archived.
+//! Archiving by hand, letting go of what was archived, and of what nothing asks to be kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,4 +69,34 @@ pub struct PrunedView {
     pub entries_to: Option<u64>,
     /// Files of entries that were removed, also those that an interrupted round had left.
     pub bundles_removed: u64,
+}
+
+/// `POST /v1/archive/expire`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpireRequest {
+    /// Say what would go, and let nothing go.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Who asks.
+    pub who: String,
+}
+
+/// What expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpiredView {
+    /// The log, `<site>/<gateway>`.
+    pub origin: String,
+    /// The folder or the bucket.
+    pub archive: String,
+    /// Whether nothing went, because only a word was asked for.
+    pub dry_run: bool,
+    /// The first entry that expired in this round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_from: Option<u64>,
+    /// One past the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries_to: Option<u64>,
+    /// The files that were removed, also those that an interrupted round had left; or that would be.
+    pub files: Vec<String>,
 }

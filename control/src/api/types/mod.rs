@@ -17,7 +17,9 @@ mod way_back;
 mod wire;
 
 pub use crate::store::{Act, ComponentRecord};
-pub use archive::{ArchiveRequest, ArchivedFile, ArchivedView, PruneRequest, PrunedView};
+pub use archive::{
+    ArchiveRequest, ArchivedFile, ArchivedView, ExpireRequest, ExpiredView, PruneRequest, PrunedView,
+};
 pub use artifacts::{AdmitRequest, Admitted, ArtifactDetail, ArtifactView, MendsView};
 pub use mail::{
     AskRequest, BounceRequest, ConfirmRequest, ContactList, ContactView, MailList, MailQuery, MailView,
