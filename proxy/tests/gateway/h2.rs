@@ -576,7 +576,7 @@ async fn a_kill_resets_its_streams_and_no_others() {
     world.event(|event| event.outcome == Some(Outcome::RunEnded));
     // The connection is nobody's run, and serves the next one.
     let later = world.plugin("acme.later", 3);
-    client.tunnel(&later, "ok.example:443").await;
+    let _standing = client.tunnel(&later, "ok.example:443").await;
     assert_eq!(world.gateway.live(), 1);
 }
 
