@@ -131,6 +131,18 @@ impl Bound {
         })
     }
 
+    /// Reads `bytes` as the file that is bound, of the log `origin`.
+    pub(crate) fn open(&self, bytes: Vec<u8>, origin: &str) -> Result<Archive, InvalidArchive> {
+        let sha256 = Sha256Digest::of(&bytes);
+        if sha256 != self.sha256 {
+            return Err(InvalidArchive::Hash {
+                found: sha256.to_hex(),
+                expected: self.sha256.to_hex(),
+            });
+        }
+        placed(bytes, &self.name, origin)
+    }
+
     /// The entry that binds the file.
     pub fn event(&self, time: Timestamp) -> Event {
         let range = self.name.entries();
@@ -365,7 +377,7 @@ pub(crate) fn open(bytes: Vec<u8>, name: &ArchiveName, origin: &str) -> Result<A
 }
 
 /// The same, of a file whose hash is known to be right.
-pub(crate) fn placed(bytes: Vec<u8>, name: &ArchiveName, origin: &str) -> Result<Archive, InvalidArchive> {
+fn placed(bytes: Vec<u8>, name: &ArchiveName, origin: &str) -> Result<Archive, InvalidArchive> {
     let archive = Archive::read(bytes)?;
     if archive.origin() != origin {
         return Err(InvalidArchive::OtherLog {

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::{Sha256Digest, Timestamp};
+use base::Timestamp;
 use seal::note::NoteVerifier;
 
-use super::archiver::{Archiver, is_about_the_archive, last_of, open};
+use super::archiver::{Archiver, is_about_the_archive, last_of};
 use super::shelf::PLACE_FILE;
 use super::store::Store;
 use super::{ArchiveError, ArchiveName, Bound, Expired, InvalidArchive};
@@ -188,15 +188,14 @@ impl Pruner {
             name: name.clone(),
             source,
         };
-        let sha256 = Sha256Digest::of(&bytes);
-        if sha256 != bound.sha256 {
+        let origin = self.archiver.log().checkpoint().origin().as_str();
+        let archive = bound.open(bytes, origin).map_err(changed)?;
+        if !bound.name.is_of(&bound.sha256) {
             return Err(changed(InvalidArchive::Hash {
-                found: sha256.to_hex(),
-                expected: bound.sha256.to_hex(),
+                found: bound.sha256.to_hex(),
+                expected: bound.name.hash().to_owned(),
             }));
         }
-        let origin = self.archiver.log().checkpoint().origin().as_str();
-        let archive = open(bytes, &bound.name, origin).map_err(changed)?;
         // An entry that stands whole states no time here, and is kept.
         let times = archive.numbers("time").map_err(changed)?;
         let is_older =

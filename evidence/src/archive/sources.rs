@@ -15,7 +15,7 @@ use std::path::Path;
 use base::Sha256Digest;
 use seal::note::NoteVerifier;
 
-use super::archiver::{is_about_the_archive, last_of, placed};
+use super::archiver::{is_about_the_archive, last_of};
 use super::{ABSENT, Archive, Bound, Store};
 use crate::entries::EntriesError;
 use crate::folder::Folder;
@@ -246,8 +246,7 @@ impl Backwards<'_> {
 /// The file, if the archive has the one that is bound.
 fn fetch(bound: &Bound, origin: &str, store: &dyn Store) -> Option<Archive> {
     let bytes = store.get(&bound.name.to_string()).ok()??;
-    let is_bound = Sha256Digest::of(&bytes) == bound.sha256;
-    is_bound.then(|| placed(bytes, &bound.name, origin).ok())?
+    bound.open(bytes, origin).ok()
 }
 
 /// The files that entries in `archive` bind.
