@@ -5,6 +5,7 @@
 //! even if the task that held it dies.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,7 +124,7 @@ impl Attempt {
         Ok(Self {
             core: Arc::clone(core),
             target: target.clone(),
-            facts: Box::new(facts),
+            facts,
             started,
             established: started,
             early: Vec::new(),
@@ -149,7 +150,7 @@ impl Attempt {
     /// Looks the name up, holds the answers against the floor and dials what is left. On failure the
     /// attempt is closed and the answer for the client comes back.
     pub(crate) async fn reach(mut self, cut: &Cut) -> Result<(Self, TcpStream, Route), Refusal> {
-        let reached = match cut.or(self.try_to_reach()).await {
+        let reached = match cut.or(pin!(self.try_to_reach())).await {
             Ok(reached) => reached,
             Err(cause) => Err(Failure::Cut(cause)),
         };
@@ -166,7 +167,7 @@ impl Attempt {
         if !names.overrides(&self.target)
             && let Some(parent) = ParentRule::choose(&settings.parents, &self.target)
         {
-            return self.reach_through(parent).await;
+            return Box::pin(self.reach_through(parent)).await;
         }
         let lookup = names.look_up(&self.target, self.facts.plugin_id.as_ref()).await;
         describe_lookup(&mut self.facts, &lookup);

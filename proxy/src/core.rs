@@ -141,8 +141,8 @@ impl Core {
     }
 
     /// An event that says nothing yet but what kind it is.
-    pub(crate) fn event(&self, kind: EventKind) -> Event {
-        Event::new(kind, Self::now(), &self.settings().name)
+    pub(crate) fn event(&self, kind: EventKind) -> Box<Event> {
+        Box::new(Event::new(kind, Self::now(), &self.settings().name))
     }
 
     pub(crate) fn head_limits(&self) -> HeadLimits {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -304,7 +305,10 @@ impl Cut {
     }
 
     /// Runs `work` unless the connection is over first.
-    pub(crate) async fn or<T>(&self, work: impl Future<Output = T>) -> Result<T, CutCause> {
+    pub(crate) async fn or<T>(
+        &self,
+        work: Pin<&mut (impl Future<Output = T> + Send)>,
+    ) -> Result<T, CutCause> {
         tokio::select! {
             biased;
             cause = self.fired() => Err(cause),

@@ -100,10 +100,11 @@ impl Names {
             return Lookup::at_once(DnsResult::Override, overrides.iter().map(address).collect());
         }
         let started = Instant::now();
-        let ask = async {
+        // Most connections ask nobody, and should not carry what it takes.
+        let ask = Box::pin(async {
             let _pass = self.turnstile.pass(plugin).await;
             self.ask(name, target.port.get()).await
-        };
+        });
         let answer = tokio::time::timeout(self.timeout, ask).await;
         let (result, addresses, cname_chain) = match answer {
             Ok(Ok((addresses, cname_chain))) if !addresses.is_empty() => {

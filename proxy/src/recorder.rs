@@ -211,23 +211,29 @@ impl Recorder {
         self.hand_over(event.borrow(), None);
     }
 
-    /// Hands an event over and waits until it counts as written.
+    /// Hands an event over; what comes back waits until it counts as written, and has no part of the
+    /// event.
     ///
     /// # Errors
     /// [`EvidenceUnavailable`] where it could not be written and the site refuses to go on without.
-    pub async fn record_and_wait(&self, event: impl Borrow<Event>) -> Result<(), EvidenceUnavailable> {
+    pub fn record_and_wait<'r>(
+        &'r self,
+        event: &Event,
+    ) -> impl Future<Output = Result<(), EvidenceUnavailable>> + Send + use<'r> {
         let (acknowledge, mut written) = oneshot::channel();
-        self.hand_over(event.borrow(), Some(acknowledge));
-        let mut turn = Turn(Some(&*self.desk));
-        // Whoever else has an event in this round of the runtime hands it over first: then one of them
-        // writes for all.
-        tokio::task::yield_now().await;
-        if let Ok(answer) = written.try_recv() {
-            turn.0 = None;
-            return answer;
+        self.hand_over(event, Some(acknowledge));
+        let turn = Turn(Some(&*self.desk));
+        async move {
+            // Whoever else has an event in this round of the runtime hands it over first: then one of
+            // them writes for all.
+            tokio::task::yield_now().await;
+            if let Ok(answer) = written.try_recv() {
+                turn.release();
+                return answer;
+            }
+            drop(turn);
+            written.await.unwrap_or_else(|_| self.shared.unavailable())
         }
-        drop(turn);
-        written.await.unwrap_or_else(|_| self.shared.unavailable())
     }
 
     /// Signs for everything recorded before this call and returns how many entries the log has.
@@ -428,6 +434,13 @@ impl Recorder {
 /// The duty to see that what was handed over is appended, also if nobody waits for it any more.
 struct Turn<'a>(Option<&'a dyn AnyDesk>);
 
+impl Turn<'_> {
+    /// Somebody else has appended it.
+    fn release(mut self) {
+        self.0 = None;
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if let Some(desk) = self.0.take() {
@@ -593,7 +606,7 @@ mod tests {
         let sink = MemorySink::new();
         let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
         sink.stall();
-        recorder.record_and_wait(counted(0)).await.unwrap();
+        recorder.record_and_wait(&counted(0)).await.unwrap();
         let lending = recorder.lend_log();
         tokio::pin!(lending);
         assert!(futures_util::poll!(&mut lending).is_pending());
@@ -601,7 +614,7 @@ mod tests {
         let refused = lending.await.unwrap_err().to_string();
         assert!(refused.contains("no space left"), "{refused}");
         sink.mend();
-        recorder.record_and_wait(counted(1)).await.unwrap();
+        recorder.record_and_wait(&counted(1)).await.unwrap();
         assert_eq!(recorder.lend_log().await.unwrap().0, sink.checkpointed());
         recorder.forsake_log();
     }
@@ -621,7 +634,7 @@ mod tests {
             let before = recorder.record_noting(&counted(0));
             recorder.forsake_log();
             assert_eq!(before.await, answer);
-            assert_eq!(recorder.record_and_wait(counted(1)).await, answer);
+            assert_eq!(recorder.record_and_wait(&counted(1)).await, answer);
             assert!(!recorder.is_writable());
             recorder.close().await;
         }
@@ -644,7 +657,7 @@ mod tests {
         let sink = MemorySink::new();
         let recorder = Recorder::start(sink.clone(), settings(), None).unwrap();
         {
-            let open = recorder.record_and_wait(event(EventKind::Open));
+            let open = recorder.record_and_wait(&event(EventKind::Open));
             tokio::pin!(open);
             assert!(futures_util::poll!(&mut open).is_pending());
         }
@@ -676,7 +689,7 @@ mod tests {
             recorder.record(of_plugin(EventKind::Close, "quiet"));
         }
         let open = of_plugin(EventKind::Open, "quiet");
-        assert_eq!(recorder.record_and_wait(open).await, Err(EvidenceUnavailable));
+        assert_eq!(recorder.record_and_wait(&open).await, Err(EvidenceUnavailable));
         assert!(!recorder.is_writable());
         assert_eq!(recorder.counters().lost.get(), 15);
         sink.mend();
@@ -709,10 +722,10 @@ mod tests {
             settings.budget.plugin_bytes_per_day = Some(10);
             let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
             let answer = recorder
-                .record_and_wait(of_plugin(EventKind::Open, "noisy"))
+                .record_and_wait(&of_plugin(EventKind::Open, "noisy"))
                 .await;
             assert_eq!(answer.is_ok(), on_failure == OnFailure::Continue);
-            recorder.record_and_wait(event(EventKind::Start)).await.unwrap();
+            recorder.record_and_wait(&event(EventKind::Start)).await.unwrap();
             recorder.close().await;
             let events = sink.events();
             let gaps: Vec<_> = events
@@ -743,12 +756,12 @@ mod tests {
             let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
             sink.stall();
             recorder.record(event(EventKind::Start));
-            let open = recorder.record_and_wait(event(EventKind::Open));
+            let open = recorder.record_and_wait(&event(EventKind::Open));
             tokio::pin!(open);
             if durability == Durability::Group {
                 open.await.unwrap();
                 // A seal is out by now and does not come back; and still.
-                recorder.record_and_wait(event(EventKind::Open)).await.unwrap();
+                recorder.record_and_wait(&event(EventKind::Open)).await.unwrap();
                 assert_eq!(sink.checkpointed(), 0);
             } else {
                 let written = sink.clone();
@@ -780,7 +793,7 @@ mod tests {
         };
         let recorder = Recorder::start(sink.clone(), settings, None).unwrap();
         sink.stall();
-        let open = recorder.record_and_wait(event(EventKind::Open));
+        let open = recorder.record_and_wait(&event(EventKind::Open));
         let fail = async {
             let written = sink.clone();
             let is_there =
@@ -792,7 +805,7 @@ mod tests {
         assert_eq!(answer, Err(EvidenceUnavailable));
         assert!(!recorder.is_ready());
         sink.mend();
-        recorder.record_and_wait(event(EventKind::Open)).await.unwrap();
+        recorder.record_and_wait(&event(EventKind::Open)).await.unwrap();
         recorder.checkpoint().await.unwrap();
         assert!(recorder.is_ready());
         recorder.close().await;

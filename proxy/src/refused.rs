@@ -80,7 +80,7 @@ pub(crate) async fn refuse_unsupported(
 }
 
 /// Records refusals over a quota: one event a second, which counts them.
-pub(crate) async fn record_excess(core: &Core, mut facts: Event, excess: Excess) {
+pub(crate) async fn record_excess(core: &Core, mut facts: Box<Event>, excess: Excess) {
     match excess.told {
         Some(count) => {
             facts.count = Some(count);
@@ -102,12 +102,19 @@ pub(crate) fn record_untold(core: &Core, untold: &Untold) {
 }
 
 /// Waits until the refusal is on record, so that whoever has its answer can look it up there.
-pub(crate) async fn record_refusal(core: &Core, facts: Event, reason: RefusalReason) {
+pub(crate) fn record_refusal(
+    core: &Core,
+    facts: Box<Event>,
+    reason: RefusalReason,
+) -> impl Future<Output = ()> + Send + use<'_> {
     core.metrics.refused(reason);
     let event = refused(core, facts, reason);
     log_refusal(&event, reason);
+    let recorded = core.recorder.record_and_wait(&event);
     // Where evidence cannot be written this waits in memory; the client is refused either way.
-    let _ = core.recorder.record_and_wait(event).await;
+    async move {
+        let _ = recorded.await;
+    }
 }
 
 /// One line for whoever reads the log of the process; the record is the event.
@@ -125,7 +132,7 @@ fn log_refusal(event: &Event, reason: RefusalReason) {
     );
 }
 
-pub(crate) fn refused(core: &Core, mut facts: Event, reason: RefusalReason) -> Event {
+pub(crate) fn refused(core: &Core, mut facts: Box<Event>, reason: RefusalReason) -> Box<Event> {
     if facts.connection_id.is_none() {
         facts.connection_id = Some(core.connection_ids.next());
     }

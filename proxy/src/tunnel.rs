@@ -81,80 +81,137 @@ impl Tunnel {
     }
 
     /// Relays until it is over, writes down how it ended, and leaves the live table.
-    pub(crate) async fn run(mut self, core: &Arc<Core>) {
-        self.sniffer.client_said(&self.from_client);
-        self.sniffer.server_said(&self.from_server);
-        let relay = Relay::new(self.client, self.server, self.from_client, self.from_server);
-        let mut clock = Clock::starting(core);
-        clock.patience_is_over(Instant::now(), &self.sniffer);
-        let mut next = clock.next(&relay, &self.sniffer);
-        let ends = Arc::new(Ends::new(relay));
-        let cut = self.live.cut().clone();
+    pub(crate) fn run(self: Box<Self>, core: &Core) -> impl Future<Output = ()> + Send + use<> {
+        let Self {
+            client,
+            server,
+            live,
+            attempt,
+            from_client,
+            from_server,
+            bytes_before,
+            mut sniffer,
+        } = *self;
+        sniffer.client_said(&from_client);
+        sniffer.server_said(&from_server);
+        let relay = Relay::new(client, server, from_client, from_server);
+        let mut standing = Standing {
+            ends: Arc::new(Ends::new(relay)),
+            live,
+            attempt,
+            bytes_before,
+            sniffer,
+            clock: Clock::starting(core),
+        };
+        // What waits for days holds each thing once; an `async fn` would hold its arguments twice.
+        async move {
+            let end = standing.relay().await;
+            standing.end(end);
+        }
+    }
+}
+
+/// A tunnel while it stands.
+struct Standing {
+    ends: Arc<Ends>,
+    attempt: Attempt,
+    bytes_before: (u64, u64),
+    sniffer: Sniffer,
+    clock: Clock,
+    /// Left last, also where the task dies.
+    live: Live,
+}
+
+impl Standing {
+    /// Relays until it is over.
+    async fn relay(&mut self) -> TunnelEnd {
+        let Self {
+            ends,
+            attempt,
+            sniffer,
+            clock,
+            bytes_before: (out_before, in_before),
+            ..
+        } = self;
+        clock.patience_is_over(Instant::now(), sniffer);
+        let mut next = clock.next(&ends.hold().relay, sniffer);
+        let cut = self.live.cut();
         let fired = cut.fired();
         tokio::pin!(fired);
-        cut.stands(Arc::clone(&ends) as Arc<dyn Sever>);
-        let (out_before, in_before) = self.bytes_before;
+        cut.stands(Arc::clone(ends) as Arc<dyn Sever>);
         let timer = sleep_until(next);
         tokio::pin!(timer);
-        let end = loop {
+        loop {
             // One that fires early looks again and is set anew; setting it on every turn costs more.
             if next < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(next);
             }
             tokio::select! {
                 biased;
-                cause = &mut fired => break TunnelEnd::Cut(cause),
+                cause = &mut fired => return TunnelEnd::Cut(cause),
                 step = poll_fn(|cx| {
                     // Asked with the sockets in hand: whoever severs them has said why before.
                     let mut held = ends.hold();
                     match cut.cause() {
-                        None => held.relay.poll(cx, &mut self.sniffer),
+                        None => held.relay.poll(cx, sniffer),
                         Some(_) => Poll::Pending,
                     }
                 }) => {
                     if let Step::Ended(end) = step {
-                        break TunnelEnd::ByItself(end);
+                        return TunnelEnd::ByItself(end);
                     }
                 }
                 () = &mut timer => {}
             }
             // What is being severed moves nothing any more, and is told when that is done.
             if cut.cause().is_some() {
-                break TunnelEnd::Cut(fired.await);
+                return TunnelEnd::Cut(fired.await);
             }
             let mut held = ends.hold();
             let relay = &mut held.relay;
             let now = Instant::now();
             if let Some(at) = relay.first_answer() {
-                self.attempt.first_byte(at);
+                attempt.first_byte(at);
             }
-            if clock.patience_is_over(now, &self.sniffer) {
-                self.sniffer.give_up();
+            if clock.patience_is_over(now, sniffer) {
+                sniffer.give_up();
             }
-            if clock.announcement_is_due(now, &self.sniffer) {
-                self.attempt.connected(self.sniffer.seen());
+            if clock.announcement_is_due(now, sniffer) {
+                attempt.connected(sniffer.seen());
             }
             if clock.progress_is_due(now) {
-                self.attempt.progress(
-                    out_before + relay.bytes_out(),
-                    in_before + relay.bytes_in(),
-                    self.sniffer.seen(),
+                attempt.progress(
+                    *out_before + relay.bytes_out(),
+                    *in_before + relay.bytes_in(),
+                    sniffer.seen(),
                 );
             }
             if relay.is_stalled()
                 && clock.look_is_due(now)
                 && let Some(side) = reset_side(relay)
             {
-                break TunnelEnd::ByItself(RelayEnd::Reset(side));
+                return TunnelEnd::ByItself(RelayEnd::Reset(side));
             }
             if now >= clock.idle_at(relay) {
-                break TunnelEnd::Idle;
+                return TunnelEnd::Idle;
             }
             if clock.total_at.is_some_and(|total_at| now >= total_at) {
-                break TunnelEnd::TooOld;
+                return TunnelEnd::TooOld;
             }
-            next = clock.next(relay, &self.sniffer);
-        };
+            next = clock.next(relay, sniffer);
+        }
+    }
+
+    /// Writes down how it ended, closes both sockets and leaves the live table.
+    fn end(self, end: TunnelEnd) {
+        let Self {
+            ends,
+            live,
+            mut attempt,
+            bytes_before: (out_before, in_before),
+            sniffer,
+            ..
+        } = self;
         // Nobody severs them from here on.
         let Held {
             mut relay,
@@ -162,14 +219,14 @@ impl Tunnel {
             is_server_severed,
         } = ends.take();
         if let Some(at) = relay.first_answer() {
-            self.attempt.first_byte(at);
+            attempt.first_byte(at);
         }
-        self.attempt.close(Ending {
+        attempt.close(Ending {
             outcome: Some(end.outcome()),
             timeout: end.timeout(),
             bytes_out: out_before + relay.bytes_out(),
             bytes_in: in_before + relay.bytes_in(),
-            seen: self.sniffer.seen(),
+            seen: sniffer.seen(),
             ..Ending::default()
         });
         if end.resets(Side::Client) && !is_client_severed {
@@ -180,7 +237,7 @@ impl Tunnel {
         }
         // The live table is left last: a kill waits for closed sockets.
         drop(relay);
-        drop(self.live);
+        drop(live);
     }
 }
 
@@ -365,7 +422,7 @@ mod tests {
         let facts = size_of::<evidence::Event>();
         let tunnel = size_of_future(|tunnel, core| tunnel.run(core));
         assert!(
-            tunnel < 2048 && facts < 1024,
+            tunnel < 1024 && facts < 1024,
             "{tunnel} bytes and {facts} of facts"
         );
     }

@@ -127,7 +127,7 @@ async fn the_real_log_takes_what_the_gateway_writes() {
         base::Timestamp::from_unix_us(1_700_000_000_000_000),
         "gw-test",
     );
-    recorder.record_and_wait(event.clone()).await.unwrap();
+    recorder.record_and_wait(&event).await.unwrap();
     let mut too_large = event.clone();
     too_large.cause = Some("x".repeat(evidence::MAX_EVENT_BYTES));
     recorder.record(too_large);
