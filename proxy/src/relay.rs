@@ -3,7 +3,8 @@
 //! Nothing is added, held back or changed. A half-closed direction is half-closed on the other side
 //! too, and the caller carries a reset through. Bytes go through one buffer per thread; a tunnel owns
 //! memory only while bytes wait for a receiver that is slower than the sender. A direction that moves
-//! much between plain sockets is spliced: its bytes stay in the kernel.
+//! much between plain sockets is spliced: its bytes stay in the kernel. What an HTTP/2 stream is to send is
+//! read into memory that is given away with it.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,9 +12,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
 
+use crate::http2::Http2Stream;
 use crate::sniff::Sniffer;
 use crate::splice::Pipe;
 
@@ -22,16 +26,26 @@ const READ: usize = 64 << 10;
 /// What a direction has moved before it is worth a pipe. Whatever its first bytes could tell was seen
 /// long before.
 const SPLICE_FROM: u64 = 256 << 10;
+/// From so many bytes on, memory is given away rather than copied. Whoever sends little at a time must not
+/// keep a whole buffer for it.
+const GIVE_FROM: usize = READ / 4;
 
 thread_local! {
     /// Lent to whichever tunnel moves bytes on this thread right now.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    /// The same, of which parts are given away. The memory is used again once nobody has any of it.
+    static GIVEN: RefCell<BytesMut> = RefCell::default();
 }
 
 /// An end of a relay.
 pub(crate) trait End: AsyncRead + AsyncWrite + Unpin {
     /// The socket, where what is written is what goes over the wire: such ends can be spliced.
     fn plain(&self) -> Option<&TcpStream>;
+
+    /// The HTTP/2 stream, where what is written is kept until its connection sends it.
+    fn keeper(&mut self) -> Option<&mut Http2Stream> {
+        None
+    }
 
     /// Ready once the peer is known to be gone though nothing is read from it any more. Most ends
     /// tell only when they are written to.
@@ -259,6 +273,10 @@ impl Flow {
                 self.read_all = ready!(self.poll_splice(cx, plain, pipe)).map_err(|_| Gone::Reader)?;
                 continue;
             }
+            if let Some(keeper) = to.keeper() {
+                self.read_all = ready!(self.poll_give(cx, from, keeper, show))?;
+                continue;
+            }
             let read = SCRATCH.with_borrow_mut(|scratch| {
                 let mut buffer = ReadBuf::new(scratch);
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer)).map_err(|_| Gone::Reader)?;
@@ -270,6 +288,40 @@ impl Flow {
             });
             self.read_all = ready!(read)?;
         }
+    }
+
+    /// Reads what `from` has and gives it to `keeper`. Whether that was the end.
+    fn poll_give<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        keeper: &mut Http2Stream,
+        show: &mut impl FnMut(&[u8]),
+    ) -> Poll<Result<bool, Gone>>
+    where
+        R: End,
+    {
+        let read = GIVEN.with_borrow_mut(|memory| {
+            memory.reserve(READ);
+            ready!(poll_read_buf(Pin::new(from), cx, memory)).map_err(|_| Gone::Reader)?;
+            let bytes = match memory.len() {
+                GIVE_FROM.. => memory.split().freeze(),
+                _ => Bytes::copy_from_slice(memory),
+            };
+            memory.clear();
+            Poll::Ready(Ok(bytes))
+        });
+        let mut bytes = ready!(read)?;
+        show(&bytes);
+        self.moved += u64::try_from(bytes.len()).expect("a length fits 64 bits");
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if let Poll::Ready(given) = keeper.poll_give(cx, &mut bytes) {
+            given.map_err(|_| Gone::Writer)?;
+        }
+        self.waiting = bytes.to_vec();
+        Poll::Ready(Ok(false))
     }
 
     /// Takes what `from` has into `pipe`. Whether that was the end.

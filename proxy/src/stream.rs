@@ -135,6 +135,13 @@ impl End for Stream {
         }
     }
 
+    fn keeper(&mut self) -> Option<&mut Http2Stream> {
+        match self {
+            Self::Http2(io) if io.is_tunnel() => Some(io),
+            Self::Http2(_) | Self::Tcp(_) | Self::Unix(_) | Self::Tls(_) => None,
+        }
+    }
+
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http2(io) => io.poll_gone(cx),

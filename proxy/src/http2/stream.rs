@@ -34,6 +34,9 @@ pub(crate) struct Http2Stream {
 
 /// Sent at once, at most.
 const MAX_WRITE: usize = 64 << 10;
+/// What a frame holds at most. With its own nine bytes (RFC 9113 §4.1) it fits one TLS record (RFC 8446
+/// §5.1); a few bytes more would cost a record of their own.
+const MAX_FRAME: usize = (16 << 10) - 9;
 /// What the gateway adds to a server's answer may make its head larger than a server's may be.
 const OWN_BYTES: usize = 1 << 10;
 const OWN_HEADERS: usize = 8;
@@ -95,6 +98,20 @@ impl Http2Stream {
             Sending::Done => return,
         }
         self.sending = Sending::Done;
+    }
+
+    /// Whether bytes that are given to it now are a tunnel's, and pass as they are.
+    pub(crate) const fn is_tunnel(&self) -> bool {
+        matches!(self.sending, Sending::Bytes { .. })
+    }
+
+    /// Takes from a tunnel's `bytes` as many as the client's window has room for.
+    pub(crate) fn poll_give(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes) -> Poll<io::Result<()>> {
+        let Sending::Bytes { body } = &mut self.sending else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let room = ready!(poll_room(body, cx, bytes.len()))?;
+        Poll::Ready(send_in_frames(body, bytes.split_to(room)))
     }
 
     /// Whether the client has reset it.
@@ -294,8 +311,7 @@ impl Sending {
             Self::Head { .. } => Poll::Ready(Ok(0)),
             Self::Bytes { body } => {
                 let room = ready!(poll_room(body, cx, bytes.len()))?;
-                body.send_data(Bytes::copy_from_slice(&bytes[..room]), false)
-                    .map_err(to_io)?;
+                send_in_frames(body, Bytes::copy_from_slice(&bytes[..room]))?;
                 Poll::Ready(Ok(room))
             }
             Self::Body {
@@ -356,6 +372,14 @@ impl Sending {
         }
         Ok(())
     }
+}
+
+fn send_in_frames(body: &mut SendStream<Bytes>, mut bytes: Bytes) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let frame = bytes.split_to(bytes.len().min(MAX_FRAME));
+        body.send_data(frame, false).map_err(to_io)?;
+    }
+    Ok(())
 }
 
 /// Waits until some of `wanted` bytes may be sent, and says how many.

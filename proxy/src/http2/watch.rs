@@ -4,7 +4,8 @@
 //! headers of the frames that it sends tells that it did, and on which stream.
 //!
 //! It also writes and flushes each frame by itself, 16 KiB of contents at most, which costs a bulk download half
-//! of its time. So what it writes is held here until it has no more to say, and sent as one.
+//! of its time. So what it writes is held here until it has no more to say, and sent as one. A TLS session
+//! holds it encrypted; for any other stream it is copied.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -52,6 +53,8 @@ struct Held {
     /// To be sent; `at` of it was.
     bytes: Vec<u8>,
     at: usize,
+    /// How much the TLS session holds, in plain bytes.
+    encrypted: usize,
     /// Why nothing more can be sent.
     failed: Option<io::ErrorKind>,
 }
@@ -62,6 +65,7 @@ impl Watched {
             io,
             bytes: Vec::new(),
             at: 0,
+            encrypted: 0,
             failed: None,
         })));
         let watched = Self {
@@ -89,27 +93,48 @@ impl Outbox {
 }
 
 impl Held {
-    /// Takes as much of `bytes` as there is room for.
-    fn hold(&mut self, bytes: &[u8]) -> usize {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.encrypted == 0
+    }
+
+    /// Whether something must be sent before more is taken.
+    fn is_full(&self) -> bool {
+        self.bytes.len() + self.encrypted >= FULL
+    }
+
+    /// Takes as much of `slices` as there is room for, and says how many bytes.
+    fn hold(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        if let Stream::Tls(io) = &mut self.io {
+            let taken = io.hold(slices)?;
+            self.encrypted += taken;
+            return Ok(taken);
+        }
         if self.bytes.capacity() == 0 {
             let empty = EMPTY.with_borrow_mut(Vec::pop);
             self.bytes = empty.unwrap_or_else(|| Vec::with_capacity(ROOM));
         }
-        let taken = bytes.len().min(ROOM - self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..taken]);
-        taken
+        let before = self.bytes.len();
+        for slice in slices {
+            let room = ROOM - self.bytes.len();
+            self.bytes.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+        Ok(self.bytes.len() - before)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let sent = ready!(self.poll_send_all(cx));
         if let Err(error) = &sent {
             self.failed = Some(error.kind());
         }
+        self.encrypted = 0;
         self.at = 0;
         let mut empty = std::mem::take(&mut self.bytes);
+        if empty.capacity() == 0 {
+            return Poll::Ready(sent);
+        }
         empty.clear();
         EMPTY.with_borrow_mut(|spare| {
             if spare.len() < SPARE {
@@ -167,17 +192,18 @@ impl AsyncWrite for Watched {
             ..
         } = self.get_mut();
         let mut held = outbox.0.lock();
-        if held.bytes.len() >= FULL {
+        if held.is_full() {
             ready!(held.poll_send(cx))?;
         }
         if let Some(failed) = held.failed {
             return Poll::Ready(Err(failed.into()));
         }
-        let mut written = 0;
+        let written = held.hold(slices)?;
+        let mut rest = written;
         for slice in slices {
-            let taken = held.hold(slice);
+            let taken = slice.len().min(rest);
             frames.pass(&slice[..taken], |stream, frame| ledger.sent(stream, frame));
-            written += taken;
+            rest -= taken;
         }
         Poll::Ready(Ok(written))
     }

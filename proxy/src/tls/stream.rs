@@ -1,6 +1,6 @@
 //! A client's TLS connection as the rest of the gateway sees it: bytes, an end, a reset.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -21,6 +21,17 @@ impl TlsStream {
     /// The socket underneath.
     pub(crate) fn socket(&self) -> &TcpStream {
         self.0.get_ref().0
+    }
+
+    /// Encrypts `slices` and sends nothing; [`AsyncWrite::poll_flush`] sends what is held.
+    ///
+    /// # Errors
+    /// What the session says once it has failed.
+    pub(crate) fn hold(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let session = self.0.get_mut().1;
+        // Whoever holds bounds it; a record that is cut short here costs as much as a whole one.
+        session.set_buffer_limit(None);
+        session.writer().write_vectored(slices)
     }
 
     pub(super) fn session(&self) -> &ServerConnection {
