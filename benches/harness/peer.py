@@ -209,6 +209,12 @@ class SpliceRelay(Relay):
     name, words = "relay-splice", ("--splice",)
 
 
+class ConnectRelay(Relay):
+    """The floor under CONNECT: the bare relay, with the one question before it."""
+
+    name, speaks, floor, words = "relay-connect", ("connect",), False, ("--connect",)
+
+
 class SocksRelay(Relay):
     """The floor under SOCKS5: the bare relay, with the protocol's three questions before it."""
 
@@ -310,7 +316,7 @@ def _self_signed(folder):
     return certificate, key
 
 
-FLOORS = [Direct, Relay, SpliceRelay, SocksRelay, TlsRelay]
+FLOORS = [Direct, Relay, SpliceRelay, ConnectRelay, SocksRelay, TlsRelay]
 OTHERS = [Haproxy, Squid, Tinyproxy, Dante, Smokescreen, G3proxy, G3proxySocks]
 ALL = [*FLOORS, *OTHERS, Ours, OursTls, OursH2]
 

@@ -64,6 +64,7 @@ bulk, idle and watch:
 origin and relay:
   --listen ADDRESS:PORT     [origin 127.0.0.1:8080, relay 127.0.0.1:8081]
   --splice                  relay: splice instead of copying through a buffer
+  --connect                 relay: have a CONNECT first, and look at nothing in it
   --socks5                  relay: have SOCKS5's questions first, and look at none of the answers
   --tls-cert FILE, --tls-key FILE  relay: serve TLS and copy, with this certificate (PEM)
 
@@ -126,6 +127,7 @@ struct Options {
     hold: Option<Duration>,
     listen: Option<SocketAddr>,
     splice: bool,
+    connect: bool,
     socks5: bool,
     proxy_ca: Option<PathBuf>,
     proxy_name: Option<String>,
@@ -177,6 +179,7 @@ fn parse_options(args: impl IntoIterator<Item = OsString>) -> Result<Option<Opti
             Long("hold") => options.hold = Some(seconds(&mut parser)?),
             Long("listen") => options.listen = Some(value(&mut parser)?),
             Long("splice") => options.splice = true,
+            Long("connect") => options.connect = true,
             Long("socks5") => options.socks5 = true,
             Long("proxy-ca") => options.proxy_ca = Some(parser.value()?.into()),
             Long("proxy-name") => options.proxy_name = Some(parser.value()?.string()?),
@@ -284,10 +287,11 @@ impl Options {
             "relay" => Command::Relay {
                 listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081))),
                 threads: self.threads.unwrap_or(1),
-                asking: if self.socks5 {
-                    Asking::Socks5
-                } else {
-                    Asking::Nothing
+                asking: match (self.connect, self.socks5) {
+                    (false, false) => Asking::Nothing,
+                    (true, false) => Asking::Connect,
+                    (false, true) => Asking::Socks5,
+                    (true, true) => return Err("--connect and --socks5 do not go together".into()),
                 },
                 moving: if self.splice { Moving::Splice } else { Moving::Copy },
                 tls: match (self.tls_cert.take(), self.tls_key.take()) {

@@ -5,7 +5,9 @@
 //! through a pipe, so that they never enter the process. Either is lent to whichever direction has
 //! bytes in hand; an idle connection holds neither.
 
+mod connect;
 mod copy;
+mod message;
 mod socks5;
 mod splice;
 
@@ -33,6 +35,8 @@ pub enum Moving {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
     Nothing,
+    /// CONNECT, the head of which nobody looks at.
+    Connect,
     /// SOCKS5's three questions, the answers to which nobody looks at.
     Socks5,
 }
@@ -48,13 +52,17 @@ pub async fn serve_connection(
     moving: Moving,
     tls: Option<TlsAcceptor>,
 ) -> io::Result<()> {
-    if asking == Asking::Socks5 {
-        socks5::ask(&client).await?;
+    match asking {
+        Asking::Nothing => {}
+        Asking::Connect => connect::ask(&client).await?,
+        Asking::Socks5 => socks5::ask(&client).await?,
     }
     let mut upstream = TcpStream::connect(target).await?;
     upstream.set_nodelay(true)?;
-    if asking == Asking::Socks5 {
-        socks5::agree(&client)?;
+    match asking {
+        Asking::Nothing => {}
+        Asking::Connect => connect::agree(&client)?,
+        Asking::Socks5 => socks5::agree(&client)?,
     }
     if let Some(tls) = tls {
         let mut client = tls.accept(client).await?;

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::net::TcpStream;
 
+use super::message::{read, say};
+
 const VERSION: u8 = 5;
 const USER_AND_PASSWORD: u8 = 2;
 
@@ -44,36 +46,4 @@ pub async fn ask(client: &TcpStream) -> io::Result<()> {
 /// Those of the socket.
 pub fn agree(client: &TcpStream) -> io::Result<()> {
     say(client, &[VERSION, 0, 0, 1, 0, 0, 0, 0, 0, 0])
-}
-
-/// One message, the length of which `whole` tells from its beginning.
-async fn read<'b>(
-    client: &TcpStream,
-    buffer: &'b mut [u8],
-    whole: impl Fn(&[u8]) -> Option<usize>,
-) -> io::Result<&'b [u8]> {
-    let mut have = 0;
-    loop {
-        client.readable().await?;
-        match client.try_read(&mut buffer[have..]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => have += read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
-        }
-        match whole(&buffer[..have]) {
-            Some(length) if length <= have => return Ok(&buffer[..have]),
-            _ if have == buffer.len() => return Err(io::ErrorKind::InvalidData.into()),
-            _ => {}
-        }
-    }
-}
-
-/// An answer of a few bytes always finds room in a fresh socket.
-fn say(client: &TcpStream, answer: &[u8]) -> io::Result<()> {
-    if client.try_write(answer)? == answer.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
-    }
 }
