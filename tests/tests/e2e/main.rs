@@ -39,6 +39,8 @@ mod stage;
 mod stock;
 mod story;
 mod take_over;
+mod take_over_clients;
+mod take_over_door;
 mod tampered_logs;
 mod tls;
 mod tokens;
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
         ("take_over", take_over::SCENARIOS),
+        ("take_over_clients", take_over_clients::SCENARIOS),
+        ("take_over_door", take_over_door::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("policy", policy::SCENARIOS),
         ("real_night", real_night::SCENARIOS),

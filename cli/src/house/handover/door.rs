@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::link::{self, PATIENCE};
-use super::message::{FromPredecessor, FromSuccessor, Hello, SocketName, VERSION};
+use super::message::{FromPredecessor, FromSuccessor, Hello, OLDEST, SocketName, VERSION, common_version};
 use super::sockets;
 use crate::config::Config;
 use crate::house::run_places::{LONGEST_SOCKET_PATH, own_uid};
@@ -48,6 +48,8 @@ pub struct Request {
     pub(super) stream: UnixStream,
     /// Its process.
     pub(super) process: u32,
+    /// What is spoken with it.
+    version: u32,
 }
 
 /// A successor that has looked at the sockets and waits for log and folder.
@@ -72,7 +74,7 @@ impl Request {
             has_file: socket.has_file,
         };
         let welcome = FromPredecessor::Welcome {
-            version: VERSION,
+            version: self.version,
             session: session.to_owned(),
             sockets: sockets.iter().map(name).collect(),
         };
@@ -170,22 +172,25 @@ async fn receive(config: &Config, closed: &Closed, admit: &mpsc::Sender<Request>
         Ok(Ok(Some(FromSuccessor::Hello(hello)))) => hello,
         _ => return tracing::warn!(process, "whoever asked to take over was not understood"),
     };
-    let why = match objection(config, &hello) {
-        Some(why) => why,
-        None => match *closed.lock() {
-            Some(why) => why.to_owned(),
-            None => String::new(),
-        },
+    let version = match agree(config, &hello) {
+        Ok(version) => version,
+        Err(why) => return refuse(stream, &why).await,
     };
-    if why.is_empty() {
-        match admit.try_send(Request { stream, process }) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) => {
-                return refuse(request.stream, "another process takes over at this moment").await;
-            }
+    let why_not = *closed.lock();
+    if let Some(why) = why_not {
+        return refuse(stream, why).await;
+    }
+    let request = Request {
+        stream,
+        process,
+        version,
+    };
+    match admit.try_send(request) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) => {
+            refuse(request.stream, "another process takes over at this moment").await;
         }
     }
-    refuse(stream, &why).await;
 }
 
 /// Tells a successor that nothing comes of it.
@@ -199,23 +204,24 @@ pub(super) async fn refuse(mut stream: UnixStream, why: &str) {
     let _ = link::send(&mut stream, &refused).await;
 }
 
-/// Why whoever says this cannot take over.
-fn objection(config: &Config, hello: &Hello) -> Option<String> {
-    if !(hello.oldest..=hello.newest).contains(&VERSION) {
-        return Some(format!(
-            "the running process speaks version {VERSION} of the handover and the new one {} to {}; stop the \
-             running process and start the new one",
-            hello.oldest, hello.newest
-        ));
-    }
-    let own = (config.file.site.as_str(), config.file.gateway.name.as_str());
-    ((hello.site.as_str(), hello.gateway.as_str()) != own).then(|| {
+/// The version to speak with whoever says this, or why it cannot take over.
+fn agree(config: &Config, hello: &Hello) -> Result<u32, String> {
+    let version = common_version(hello.oldest, hello.newest).ok_or_else(|| {
         format!(
+            "the running process speaks versions {OLDEST} to {VERSION} of the handover and the new one {} to {}; \
+             stop the running process and start the new one",
+            hello.oldest, hello.newest
+        )
+    })?;
+    let own = (config.file.site.as_str(), config.file.gateway.name.as_str());
+    if (hello.site.as_str(), hello.gateway.as_str()) != own {
+        return Err(format!(
             "the running process serves gateway {:?} of site {:?}, and not {:?} of {:?}; a name changes with a \
              restart",
             own.1, own.0, hello.gateway, hello.site
-        )
-    })
+        ));
+    }
+    Ok(version)
 }
 
 /// The process at the other end, if it is one of our own user.

@@ -165,6 +165,15 @@ impl Retired {
                     }
                 });
             }
+            FromSuccessor::Facts {
+                id,
+                policy,
+                policy_digest,
+                tiers,
+            } => {
+                self.gateways.rulings.amend(*policy, policy_digest, &tiers);
+                self.link.say(FromPredecessor::InForce { id });
+            }
             FromSuccessor::Leave => drop(self.end_after(Duration::ZERO)),
             FromSuccessor::Hello(_) | FromSuccessor::Release | FromSuccessor::Serving { .. } => {
                 tracing::warn!(?message, "the successor says what it should not");
