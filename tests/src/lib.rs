@@ -24,6 +24,7 @@ mod process;
 mod raw;
 mod raw_server;
 mod server;
+pub mod tables;
 mod tamper;
 mod tls_client;
 mod tls_front;

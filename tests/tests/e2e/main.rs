@@ -23,6 +23,7 @@ mod golden;
 mod json;
 mod kills;
 mod life;
+mod limits;
 mod looks;
 mod mail;
 mod matrix;
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
+        ("limits", limits::SCENARIOS),
         ("take_over", take_over::SCENARIOS),
         ("take_over_clients", take_over_clients::SCENARIOS),
         ("take_over_door", take_over_door::SCENARIOS),
