@@ -4,11 +4,11 @@
 use std::io::{IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use bailiwick_tests::{Peer, Scenario, World, wait_until};
+use bailiwick_tests::{Peer, RawClient, RawServer, Scenario, World, wait_until};
 use rustix::cmsg_space;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::json;
@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::service::{Hammer, carries};
 use crate::stage::Stage;
 use crate::take_over::{Successor, TARGET, all_ended, ends, is_whole, of_kind, stage};
+use crate::tokens::LiveRun;
 use crate::ways_in::{NOBODY, curl, open_wide};
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -33,6 +34,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "another_users_process_is_not_heard_even_where_the_door_stands_open",
         needs: &[Peer::AnotherUser, Peer::Curl],
         run: another_user,
+    },
+    Scenario {
+        name: "a_successor_from_another_namespace_has_no_number_and_takes_over_all_the_same",
+        needs: &[Peer::OwnNetwork],
+        run: another_namespace,
     },
 ];
 
@@ -201,4 +207,43 @@ fn another_user() -> Result<()> {
     })?;
     ensure!(!said("was not understood"), "not a word of it was read");
     stage.is_well(TARGET)
+}
+
+fn another_namespace() -> Result<()> {
+    let mut world = World::new()?;
+    let server = RawServer::start()?;
+    world.lead(&["api.weather.example"], &[server.address().to_string()])?;
+    // Where a service manager would listen.
+    let notices = world.path("notices");
+    let manager = UnixDatagram::bind(&notices)?;
+    manager.set_nonblocking(true)?;
+    let named = format!("NOTIFY_SOCKET={}", notices.display());
+    // The process before cannot see the one that comes, as if each were in a container of its own.
+    world.serve_through(&["unshare", "--pid", "--fork", "--kill-child", "--", "env", &named])?;
+    let plugin = world
+        .plugin("acme.weather")
+        .declares(&["tcp://api.weather.example:443"])
+        .admit("high")?;
+    let run = LiveRun::start(&world, &plugin, &[])?;
+    let mut client = RawClient::connect(world.gateway()?)?;
+    assert_eq!(client.tunnel(TARGET, Some(&run.credentials))?.status, 200);
+    let mut far = server.accept()?;
+    let before = world.take_over()?;
+    carries(&mut client, &mut far)?;
+    drop((client, far));
+    ends(before)?;
+    let mut told = Vec::new();
+    let mut notice = [0; 4096];
+    while let Ok(length) = manager.recv(&mut notice) {
+        told.extend(
+            String::from_utf8_lossy(&notice[..length])
+                .lines()
+                .map(str::to_owned),
+        );
+    }
+    ensure!(told.iter().any(|line| line == "READY=1"), "{told:?}");
+    ensure!(!told.iter().any(|line| line.starts_with("MAINPID")), "{told:?}");
+    drop(run);
+    world.stop()?;
+    all_ended(&is_whole(&world)?)
 }

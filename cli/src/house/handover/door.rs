@@ -9,7 +9,6 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use proxy::OpenSocket;
-use rustix::net::sockopt::socket_peercred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -46,8 +45,8 @@ type Closed = Arc<Mutex<Option<&'static str>>>;
 #[derive(Debug)]
 pub struct Request {
     pub(super) stream: UnixStream,
-    /// Its process.
-    pub(super) process: u32,
+    /// Its process, if that has a number here.
+    process: Option<u32>,
     /// What is spoken with it.
     version: u32,
 }
@@ -56,8 +55,8 @@ pub struct Request {
 #[derive(Debug)]
 pub struct Welcomed {
     pub(super) stream: UnixStream,
-    /// Its process.
-    pub process: u32,
+    /// Its process, if that has a number here.
+    pub process: Option<u32>,
 }
 
 impl Request {
@@ -165,7 +164,7 @@ impl Drop for Socket {
 
 /// Hears who knocks, and sends them away or passes them on.
 async fn receive(config: &Config, closed: &Closed, admit: &mpsc::Sender<Request>, mut stream: UnixStream) {
-    let Some(process) = process_of_our_user(&stream) else {
+    let Some(Peer { process }) = Peer::of_our_user(&stream) else {
         return tracing::warn!("a process of another user asked to take over, and was not heard");
     };
     let hello = match tokio::time::timeout(PATIENCE, link::receive(&mut stream)).await {
@@ -224,10 +223,22 @@ fn agree(config: &Config, hello: &Hello) -> Result<u32, String> {
     Ok(version)
 }
 
-/// The process at the other end, if it is one of our own user.
-pub(super) fn process_of_our_user(stream: &UnixStream) -> Option<u32> {
-    let peer = socket_peercred(stream).ok()?;
-    (peer.uid.as_raw() == own_uid()).then(|| peer.pid.as_raw_nonzero().get().unsigned_abs())
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its number. A process of another namespace has none here (`pid_namespaces(7)`): the kernel says 0.
+    process: Option<u32>,
+}
+
+impl Peer {
+    /// Whoever it is, if it is a process of our own user.
+    pub(super) fn of_our_user(stream: &UnixStream) -> Option<Self> {
+        let peer = stream.peer_cred().ok()?;
+        let process = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+        (peer.uid() == own_uid()).then(|| Self {
+            process: process.filter(|process| *process != 0),
+        })
+    }
 }
 
 fn bind(data: &Path) -> io::Result<(UnixListener, Socket)> {
@@ -315,7 +326,8 @@ mod tests {
             drop(first);
             assert_eq!(fs::read_dir(&door).unwrap().count(), 1);
             let knocking = knock(&data).await.unwrap();
-            assert_eq!(process_of_our_user(&knocking), Some(std::process::id()));
+            let process = Some(std::process::id());
+            assert_eq!(Peer::of_our_user(&knocking), Some(Peer { process }));
             second.accept().await.unwrap();
             drop((second, socket));
             assert_eq!(fs::read_dir(&door).unwrap().count(), 0);

@@ -84,7 +84,7 @@ impl Predecessor {
                 "no process serves this site that could be taken over from; start one with: bailiwick serve",
             )
         })?;
-        if door::process_of_our_user(&stream).is_none() {
+        if door::Peer::of_our_user(&stream).is_none() {
             bail!("the process that serves this site is another user's; take over as that user");
         }
         let hello = FromSuccessor::Hello(Hello {

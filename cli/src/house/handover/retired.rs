@@ -72,7 +72,9 @@ impl HouseGateways {
             return Ok(None);
         };
         gateway.hand_over();
-        service::follow(process);
+        if let Some(process) = process {
+            service::follow(process);
+        }
         tracing::info!(
             process,
             connections = gateway.live(),
