@@ -38,6 +38,11 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: &[],
         run: tier_and_policy,
     },
+    Scenario {
+        name: "a_list_by_a_key_that_came_with_the_successor_rules_the_process_before_too",
+        needs: &[],
+        run: renewed_list_key,
+    },
 ];
 
 /// A client, whatever it came in by.
@@ -436,4 +441,60 @@ fn tier_and_policy() -> Result<()> {
         all_ended(&is_whole(&world)?)?;
     }
     Ok(())
+}
+
+fn renewed_list_key() -> Result<()> {
+    let mut stage = stage("60s")?;
+    stage.world.configure(|config| {
+        config["gateway"]["timeouts"]
+            .as_table_mut()
+            .context("timeouts")?
+            .insert("head".into(), "300s".into());
+        Ok(())
+    })?;
+    stage.world.ok(["reload"])?;
+    let (client, far) = stage.tunnel(TARGET)?;
+    let mut halfway = stage.client()?;
+    halfway.send(format!("CONNECT {TARGET} HT").as_bytes())?;
+    // The key that signs lists is replaced, with the version that brings the next process. The root was
+    // changed for another reason before.
+    let key = |name: &str| stage.world.path(&format!("{name}.pem"));
+    for (name, role) in [("other-owner", "owner"), ("lists", "crl")] {
+        stage
+            .world
+            .ok(["key".as_ref(), "new".as_ref(), key(name).as_os_str()])?;
+        let mut command = stage
+            .world
+            .command(["--format", "json", "trust", "add", "--role", role]);
+        command.arg(key(name).with_extension("pub"));
+        if role == "owner" {
+            command.args(["--scope", "acme.other"]);
+        }
+        bailiwick_tests::run(&mut command)?.expect(0)?;
+    }
+    let key = key("lists");
+    let own = stage.world.site().join("keys/crl.pem");
+    std::fs::copy(&key, &own)?;
+    let before = stage.world.take_over()?;
+    let digest = stage.plugin.digest.to_string();
+    stage
+        .world
+        .ok(["quarantine", &digest, "--reason", "undeclared_host"])?;
+    ensure!(has_ended(&mut client.socket()));
+    drop(far);
+    // Whoever was in the middle of asking is refused there as well.
+    halfway.send(format!("TP/1.1\r\n{}\r\n", stage.run.credentials.header()).as_bytes())?;
+    let answer = halfway.answer()?;
+    assert_eq!(
+        (answer.status, answer.reason()),
+        (403, "quarantined"),
+        "{answer:?}"
+    );
+    drop(halfway);
+    ensure!(
+        !before.printed().contains("cannot be used"),
+        "{}",
+        before.printed()
+    );
+    ends(before)
 }
