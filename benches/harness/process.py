@@ -63,6 +63,15 @@ class Child:
                 raise BenchError(f"{self.name}: {what} did not come in {seconds} s: {self.tail()}")
             time.sleep(0.02)
 
+    def wait_to_end(self, seconds=READY_SECONDS):
+        """Waits until it has ended by itself, in good order."""
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{self.name} did not end in {seconds} s: {self.tail()}") from None
+        if status:
+            raise BenchError(f"{self.name} ended with {status}: {self.tail()}")
+
     def wait_for_port(self, port):
         self.wait_for(f"port {port}", lambda: accepts(port))
 

@@ -36,6 +36,7 @@ class Site:
         self.config = self.folder / "site" / "bailiwick.toml"
         self.port, self.admin, self.control = free_port(), free_port(), free_port()
         self.server = None
+        self.before = None
         self.runs = []
         run([self.binary, "init", self.folder / "site"], env=_environment())
         self._configure()
@@ -69,6 +70,31 @@ class Site:
         )
         self.server.wait_for("readiness", self.is_ready)
         return self
+
+    def take_over(self):
+        """Has another process take over from the one that serves, which keeps the connections that stand.
+        The one before that has to be gone by then."""
+        self.before_is_gone()
+        self.before, self.server = self.server, Child(
+            [self.binary, "--config", self.config, "serve", "--take-over"],
+            self.folder / "serve.log",
+            core=self.core,
+            env=_environment(),
+        )
+        self.server.wait_for("the take-over", lambda: self._metric("predecessor_live") > 0)
+
+    def before_is_gone(self):
+        """Waits until the process before this one has no connection any more, and has ended."""
+        if self.before:
+            self.before.wait_to_end()
+            self.before = None
+
+    def _metric(self, name):
+        try:
+            found = re.search(rf"(?m)^bailiwick_gateway_{name} (\S+)$", self.page("/metrics"))
+        except OSError:
+            return 0
+        return float(found.group(1)) if found else 0
 
     @property
     def pid(self):
@@ -144,6 +170,9 @@ class Site:
         if self.server:
             self.server.stop()
             self.server = None
+        if self.before:
+            self.before.stop()
+            self.before = None
 
 
 def _environment():

@@ -94,9 +94,10 @@ pub(crate) async fn serve(core: &Arc<Core>, client: Client) -> Option<Box<Tunnel
 }
 
 /// Serves one request, whatever its client speaks. While the gateway drains, that is the first one of a
-/// client that came in before, and no other.
+/// client that came in before, and no other; unless another process took over: whatever was on its way
+/// to us then would have been served there, so it is served here.
 pub(crate) async fn serve_request(core: &Arc<Core>, session: Session, request: Request) -> Next {
-    if session.served && core.draining.is_cancelled() {
+    if session.served && core.draining.is_cancelled() && !core.handed_over.is_cancelled() {
         let bad = BadRequest {
             reason: RefusalReason::Draining,
             why: "the gateway is shutting down".to_owned(),

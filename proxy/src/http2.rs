@@ -108,7 +108,8 @@ struct Connection<'a> {
     places: Arc<Semaphore>,
     pings: Option<PingPong>,
     ping: PingState,
-    /// Until when the client has to be gone, once it was told that nothing more is served.
+    /// Until when streams may come that were opened before the client heard that nothing more is served,
+    /// once it was told.
     leaving: Option<Instant>,
 }
 
@@ -199,13 +200,19 @@ impl<'a> Connection<'a> {
     /// When to look up from waiting.
     fn deadline(&self) -> Instant {
         if self.ledger.is_idle() {
-            return self
-                .leaving
-                .unwrap_or_else(|| self.ledger.idle_since() + self.core.settings().timeouts.keep_alive);
+            let kept_until = || self.ledger.idle_since() + self.core.settings().timeouts.keep_alive;
+            return self.gone_by().unwrap_or_else(kept_until);
         }
         match self.ping {
             PingState::Due(at) | PingState::Sent { answer_by: at } => at,
         }
+    }
+
+    /// Until when a client without streams has to be gone, if it was told to go. What its last stream
+    /// said may still be on its way to it.
+    fn gone_by(&self) -> Option<Instant> {
+        let until = self.leaving?;
+        Some(until.max(self.ledger.idle_since() + FAREWELL))
     }
 
     /// Does what is due. Whether nothing more can be expected of the client.
@@ -213,7 +220,7 @@ impl<'a> Connection<'a> {
         let now = Instant::now();
         let timeouts = self.core.settings().timeouts;
         if self.ledger.is_idle() {
-            match self.leaving {
+            match self.gone_by() {
                 Some(until) if now >= until => return true,
                 None if now >= self.ledger.idle_since() + timeouts.keep_alive => self.leave(),
                 _ => {}
@@ -270,8 +277,21 @@ impl<'a> Connection<'a> {
         refuse(self.core, RefusalReason::Limit, why, None).await;
     }
 
-    fn start(&self, (request, respond): Arrival, place: OwnedSemaphorePermit) {
+    fn start(&self, (request, mut respond): Arrival, place: OwnedSemaphorePermit) {
         let open = self.ledger.open(respond.stream_id().as_u32());
+        if self.leaving.is_some_and(|until| Instant::now() >= until) {
+            // It could have heard by now. Nothing was done for the stream, so it may be opened elsewhere
+            // (RFC 9113 §8.7).
+            respond.send_reset(Reason::REFUSED_STREAM);
+            let core = Arc::clone(self.core);
+            self.core.clients.spawn(async move {
+                let why = "the gateway takes no new streams on this connection";
+                refuse(&core, RefusalReason::Draining, why, None).await;
+                drop(open);
+                drop(place);
+            });
+            return;
+        }
         let core = Arc::clone(self.core);
         let entry = self.entry.clone();
         let ledger = Arc::clone(&self.ledger);

@@ -4,14 +4,22 @@
 //! take away anything else either: what lies at the path is replaced only if it is a socket of our
 //! own user that nobody answers at, and removed at the end only if it is still the one that was made.
 //!
+//! A gateway that runs as root makes sockets for other users. Whoever owns a folder can put a link in a
+//! file's place while we change its owner and mode, and would be given what the link leads to. So the
+//! folder is ours until everything in it is as it should be.
+//!
 //! Where another process takes the listener over, the file is its own from then on and stays.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, lchown,
+};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use rustix::fs::OFlags;
 
 /// Tells the files apart that one process makes.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -60,9 +68,15 @@ impl SocketFile {
 pub(crate) fn bind(path: &Path, permission: Permission) -> io::Result<(UnixListener, SocketFile)> {
     let folder = match permission {
         Permission::Group => None,
-        Permission::User(uid) => Some(private_folder(path, uid)?),
+        Permission::User(_) => Some(private_folder(path)?),
     };
-    match bind_in(path, permission) {
+    let bound = bind_in(path, permission).and_then(|bound| {
+        if let (Some(folder), Permission::User(uid)) = (&folder, permission) {
+            give_to(folder, uid)?;
+        }
+        Ok(bound)
+    });
+    match bound {
         Ok((listener, id)) => {
             let path = path.to_owned();
             let file = SocketFile {
@@ -92,7 +106,7 @@ fn bind_in(path: &Path, permission: Permission) -> io::Result<(UnixListener, (u6
             Permission::Group => 0o660,
             Permission::User(uid) => {
                 if uid != made.uid() {
-                    chown(&beside, Some(uid), None)?;
+                    lchown(&beside, Some(uid), None)?;
                 }
                 0o600
             }
@@ -136,28 +150,22 @@ fn give_way(path: &Path, ours: u32, permission: Permission) -> io::Result<()> {
     }
 }
 
-/// Makes the folder that `path` lies in, for `uid` alone. One that is there must be such a folder.
-fn private_folder(path: &Path, uid: u32) -> io::Result<PathBuf> {
+/// Makes the folder that `path` lies in, for us alone. One that is there, from a process before, is ours
+/// again afterwards.
+fn private_folder(path: &Path) -> io::Result<PathBuf> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let made = match fs::create_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         made => made.is_ok(),
     };
     let settle = || {
-        let found = fs::symlink_metadata(folder)?;
-        if !found.is_dir() {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                format!("{} is there and is not a folder", folder.display()),
-            ));
+        // By the folder itself and no link: what is opened is what is changed.
+        let open = open_folder(folder)?;
+        let ours = rustix::process::geteuid().as_raw();
+        if open.metadata()?.uid() != ours {
+            fchown(&open, Some(ours), None)?;
         }
-        if made {
-            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
-        }
-        if found.uid() != uid {
-            chown(folder, Some(uid), None)?;
-        }
-        Ok(())
+        open.set_permissions(fs::Permissions::from_mode(0o700))
     };
     match settle() {
         Ok(()) => Ok(folder.to_owned()),
@@ -168,6 +176,30 @@ fn private_folder(path: &Path, uid: u32) -> io::Result<PathBuf> {
             Err(error)
         }
     }
+}
+
+/// Gives our folder to the one user who may enter it.
+fn give_to(folder: &Path, uid: u32) -> io::Result<()> {
+    let open = open_folder(folder)?;
+    if open.metadata()?.uid() != uid {
+        fchown(&open, Some(uid), None)?;
+    }
+    Ok(())
+}
+
+fn open_folder(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(folder);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} is there and is not a folder", folder.display()),
+        ),
+        _ => error,
+    })
 }
 
 /// An empty folder goes; one with something in it is not ours to empty.
@@ -226,6 +258,45 @@ mod tests {
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         drop((listener, file));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    /// A user who owns nothing. Only root can make anything theirs.
+    const NOBODY: u32 = 65534;
+
+    #[test]
+    fn a_folder_is_ours_until_the_socket_in_it_is_as_it_should_be() {
+        let folder = folder();
+        let ours = own_uid(folder.path());
+        let theirs = if ours == 0 { NOBODY } else { ours };
+        let run = folder.path().join("run");
+        let path = run.join("s");
+        let (listener, file) = bind(&path, Permission::User(theirs)).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        assert_eq!((owner(&run), owner(&path)), (theirs, theirs));
+        // The process dies, and its folder is left to its user, who opens it to everybody.
+        drop(listener);
+        std::mem::forget(file);
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(private_folder(&path).unwrap(), run);
+        assert_eq!((owner(&run), mode(&run)), (ours, 0o700));
+        let (listener, file) = bind(&path, Permission::User(theirs)).unwrap();
+        assert_eq!((owner(&run), mode(&run)), (theirs, 0o700));
+        assert_eq!((owner(&path), mode(&path)), (theirs, 0o600));
+        drop((listener, file));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_folder_leads_nowhere() {
+        let folder = folder();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("run")).unwrap();
+        let path = folder.path().join("run/s");
+        let error = bind(&path, Permission::User(own_uid(folder.path()))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+        assert_eq!(mode(elsewhere.path()), 0o755);
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
 
     #[test]

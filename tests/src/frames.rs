@@ -1,6 +1,6 @@
 //! A client that speaks HTTP/2 frame by frame (RFC 9113), for what no library would send.
 
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context as _, Result, bail};
@@ -9,8 +9,15 @@ use crate::wait::DEADLINE;
 
 /// One connection to a gateway, its beginning sent.
 pub struct FrameClient {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Carrier>>,
+    /// The socket, where nothing is around it.
+    socket: Option<TcpStream>,
 }
+
+/// What carries frames: a socket, or something around one.
+trait Carrier: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Carrier for T {}
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,8 +147,21 @@ impl FrameClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
+        let socket = stream.try_clone()?;
+        Ok(Self {
+            socket: Some(socket),
+            ..Self::over(stream)?
+        })
+    }
+
+    /// Speaks over a connection that stands.
+    ///
+    /// # Errors
+    /// When the gateway hung up.
+    pub fn over(carrier: impl Read + Write + Send + 'static) -> Result<Self> {
         let mut client = Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(Box::new(carrier)),
+            socket: None,
         };
         client.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
         client.send(&Frame::new(Frame::SETTINGS, 0, 0, []))?;
@@ -161,7 +181,8 @@ impl FrameClient {
     /// # Errors
     /// When the gateway hung up.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.get_mut().write_all(bytes)?)
+        self.stream.get_mut().write_all(bytes)?;
+        Ok(self.stream.get_mut().flush()?)
     }
 
     /// The next frame.
@@ -218,7 +239,8 @@ impl FrameClient {
     /// When the socket is gone.
     pub fn stop_waiting(&self) -> Result<()> {
         let moment = std::time::Duration::from_millis(500);
-        Ok(self.stream.get_ref().set_write_timeout(Some(moment))?)
+        let socket = self.socket.as_ref().context("a plain connection")?;
+        Ok(socket.set_write_timeout(Some(moment))?)
     }
 
     /// Waits until the gateway has ended the connection.

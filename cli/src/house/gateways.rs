@@ -251,6 +251,9 @@ impl Gateways for HouseGateways {
                 }
             }
             self.rulings.tell_facts(facts);
+            if let Some(follower) = self.follower() {
+                follower.tell_facts(&self.rulings).await;
+            }
         })
     }
 

@@ -217,7 +217,9 @@ impl House {
             gateway.own_socket_files();
         }
         let follower = predecessor.follow(&session, Arc::clone(&house.gateways)).await;
-        house.gateways.attach_follower(follower);
+        house.gateways.attach_follower(Arc::clone(&follower));
+        // What changed before there was somebody to tell.
+        follower.tell_facts(&house.gateways.rulings).await;
         Ok((house, addresses))
     }
 

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use base::{ArtifactDigest, Mode, RefusalReason, Target, Tier, Timestamp};
+use base::{ArtifactDigest, Mode, Policy, RefusalReason, Sha256Digest, Target, Tier, Timestamp};
 use control::gateways::{ArtifactFacts, Facts};
+use control::policy::PolicyInForce;
 use crl::{KillSwitch, Question, RevocationSet, Standing};
 use manifests::ByTier;
 use manifests::egress::Entry;
@@ -107,6 +108,32 @@ impl HouseRulings {
             facts,
             operators_list,
         })));
+    }
+
+    /// The facts in force, once there are any.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
+        Some(Arc::clone(&self.ground.load().as_ref()?.facts))
+    }
+
+    /// Rules by another policy and other tiers from now on; everything else stays as it was told. Builds
+    /// that are unknown here stay unknown.
+    pub fn amend(&self, policy: Policy, digest: Sha256Digest, tiers: &[(ArtifactDigest, Tier)]) {
+        let Some(known) = self.facts() else {
+            return;
+        };
+        let mut facts = Facts::clone(&known);
+        facts.policy = PolicyInForce {
+            policy,
+            digest,
+            // Whoever tells has verified it.
+            signed_by: None,
+        };
+        for (artifact, tier) in tiers {
+            if let Some(known) = facts.artifacts.get_mut(artifact) {
+                known.tier = *tier;
+            }
+        }
+        self.tell_facts(Arc::new(facts));
     }
 
     /// From now on the first undeclared destination of each build, once a day, goes to whoever holds the
@@ -297,8 +324,7 @@ fn kill_switch(scope: &str) -> Ruling {
 mod tests {
     use std::collections::{BTreeSet, HashMap};
 
-    use base::{ArtifactDigest, Attribution, Decision, Policy, RunId, Sha256Digest, TierPolicy};
-    use control::policy::PolicyInForce;
+    use base::{Attribution, Decision, RunId, TierPolicy};
     use crl::{Action, Change, Listed, Terms};
     use seal::SigningKey;
     use seal::trust::TrustRoot;
@@ -430,6 +456,43 @@ mod tests {
     fn the_legacy_tier_denies_everything() {
         let known = known(Tier::Legacy, &[]);
         assert_eq!(rule(&known, "api.weather.example:443").decision, Decision::Deny);
+    }
+
+    #[test]
+    fn an_amended_tier_or_policy_rules_from_then_on_and_leaves_the_rest() {
+        let rulings = HouseRulings::default();
+        let known = known(Tier::High, &[]);
+        let ask = |target: &str| {
+            let known = rulings.known().unwrap();
+            rule(&known, target)
+        };
+        let policy = known.ground.facts.policy.policy.clone();
+        rulings.amend(policy.clone(), Sha256Digest::of(b"policy"), &[]);
+        assert!(rulings.facts().is_none(), "nothing is amended before it was told");
+        rulings.ground.store(Some(Arc::clone(&known.ground)));
+        rulings.list.store(Some(Arc::clone(&known.revocations)));
+        assert_eq!(ask("paste.example:443").decision, Decision::Allow);
+        let other = ArtifactDigest::new(Sha256Digest::of(b"unknown"));
+        let low = [(artifact(), Tier::Low), (other, Tier::High)];
+        rulings.amend(policy.clone(), Sha256Digest::of(b"policy"), &low);
+        assert_eq!(ask("paste.example:443").reason, Some(RefusalReason::Tier));
+        assert_eq!(ask("api.weather.example:443").decision, Decision::Allow);
+        let stricter = Policy {
+            version: 8,
+            tiers: [(Tier::Low, TierPolicy::default())].into(),
+            ..policy
+        };
+        rulings.amend(stricter, Sha256Digest::of(b"another"), &[]);
+        let denied = ask("api.weather.example:443");
+        assert_eq!(
+            (denied.decision, denied.policy_version),
+            (Decision::Deny, Some(8))
+        );
+        let facts = rulings.facts().unwrap();
+        assert_eq!(
+            (facts.artifacts.len(), facts.artifacts[&artifact()].tier),
+            (1, Tier::Low)
+        );
     }
 
     #[test]

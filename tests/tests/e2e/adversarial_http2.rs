@@ -60,7 +60,8 @@ const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const CONNECT_ERROR: u32 = 10;
 
-fn basic(credentials: &ProxyCredentials) -> String {
+/// The header that presents credentials.
+pub fn basic(credentials: &ProxyCredentials) -> String {
     let pair = format!("{}:{}", credentials.user, credentials.password);
     format!("Basic {}", STANDARD.encode(pair))
 }

@@ -23,6 +23,7 @@ mod golden;
 mod json;
 mod kills;
 mod life;
+mod limits;
 mod looks;
 mod mail;
 mod matrix;
@@ -39,6 +40,8 @@ mod stage;
 mod stock;
 mod story;
 mod take_over;
+mod take_over_clients;
+mod take_over_door;
 mod tampered_logs;
 mod tls;
 mod tokens;
@@ -88,7 +91,10 @@ fn main() -> ExitCode {
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
+        ("limits", limits::SCENARIOS),
         ("take_over", take_over::SCENARIOS),
+        ("take_over_clients", take_over_clients::SCENARIOS),
+        ("take_over_door", take_over_door::SCENARIOS),
         ("nights", nights::SCENARIOS),
         ("policy", policy::SCENARIOS),
         ("real_night", real_night::SCENARIOS),

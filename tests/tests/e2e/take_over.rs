@@ -85,13 +85,20 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const TARGET: &str = "api.weather.example:443";
+/// Where everything goes here.
+pub const TARGET: &str = "api.weather.example:443";
 
 /// A site with a plugin and its run, where tunnels may go on for `drain` after a take-over.
-fn stage(drain: &str) -> Result<Stage> {
+pub fn stage(drain: &str) -> Result<Stage> {
+    stage_with(drain, |_| Ok(()))
+}
+
+/// The same, prepared further.
+pub fn stage_with(drain: &str, prepare: impl FnOnce(&World) -> Result<()>) -> Result<Stage> {
     let names = ["api.weather.example"];
     let declared = ["tcp://api.weather.example:443", "busy.example"];
     Stage::prepared(&declared, |world, server| {
+        prepare(world)?;
         world.lead(&names, &[server.address().to_string()])?;
         world.plain_origin(&["busy.example"])?;
         world.configure(|config| {
@@ -106,18 +113,19 @@ fn stage(drain: &str) -> Result<Stage> {
 }
 
 /// The log verifies, and nothing is missing from it but what is said to be.
-fn is_whole(world: &World) -> Result<Vec<Value>> {
+pub fn is_whole(world: &World) -> Result<Vec<Value>> {
     let verified = world.ok(["evidence", "verify"])?;
     ensure!(verified["logs"][0]["integrity"] == "whole", "{verified:#}");
     world.events()
 }
 
-fn of_kind<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
+/// Every event of one kind.
+pub fn of_kind<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
     events.iter().filter(|event| event["kind"] == kind).collect()
 }
 
 /// Every connection that was opened ended once.
-fn all_ended(events: &[Value]) -> Result<()> {
+pub fn all_ended(events: &[Value]) -> Result<()> {
     let ids = |kind| {
         let mut ids: Vec<_> = of_kind(events, kind)
             .iter()
@@ -137,7 +145,7 @@ fn all_ended(events: &[Value]) -> Result<()> {
 }
 
 /// Waits for a process to end by itself, in good order.
-fn ends(server: Server) -> Result<()> {
+pub fn ends(server: Server) -> Result<()> {
     let status = server.ended()?;
     ensure!(status.success(), "{status}");
     Ok(())
@@ -239,10 +247,11 @@ fn ends_by_itself(server: &mut Server) -> Result<()> {
 }
 
 /// Speaks the language of the handover, as far as a test needs it.
-struct Successor(UnixStream);
+pub struct Successor(pub UnixStream);
 
 impl Successor {
-    fn knock(world: &World, oldest: u32, newest: u32) -> Result<Self> {
+    /// One that has said who it is.
+    pub fn knock(world: &World, oldest: u32, newest: u32) -> Result<Self> {
         let stream = UnixStream::connect(world.site().join("data/handover/socket"))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut successor = Self(stream);
@@ -257,7 +266,7 @@ impl Successor {
     }
 
     /// One that is let in, as soon as there is time for it, and what it was told.
-    fn welcomed(world: &World) -> Result<(Self, Value)> {
+    pub fn welcomed(world: &World) -> Result<(Self, Value)> {
         let mut welcomed = None;
         wait_until("a successor to be welcome", || {
             let successor = Self::knock(world, 1, 1).and_then(|mut successor| {
@@ -270,13 +279,15 @@ impl Successor {
         welcomed.context("seen just now")
     }
 
-    fn say(&mut self, message: &Value) -> Result<()> {
+    /// Says a message.
+    pub fn say(&mut self, message: &Value) -> Result<()> {
         let body = message.to_string();
         self.0.write_all(&u32::try_from(body.len())?.to_be_bytes())?;
         Ok(self.0.write_all(body.as_bytes())?)
     }
 
-    fn hear(&mut self) -> Result<Value> {
+    /// The next message.
+    pub fn hear(&mut self) -> Result<Value> {
         let mut length = [0; 4];
         self.0.read_exact(&mut length)?;
         let mut body = vec![0; usize::try_from(u32::from_be_bytes(length))?];
@@ -285,7 +296,7 @@ impl Successor {
     }
 
     /// Reads past the bytes that come with the sockets; the sockets are closed.
-    fn leave_sockets(&mut self, welcome: &Value) -> Result<()> {
+    pub fn leave_sockets(&mut self, welcome: &Value) -> Result<()> {
         let sockets = welcome["sockets"].as_array().context("sockets")?.len();
         let mut marks = vec![0; sockets.div_ceil(64)];
         Ok(self.0.read_exact(&mut marks)?)
@@ -295,12 +306,12 @@ impl Successor {
 fn refused() -> Result<()> {
     let mut stage = stage("60s")?;
     let (mut client, mut far) = stage.tunnel(TARGET)?;
-    let answer = Successor::knock(&stage.world, 2, 9)?.hear()?;
+    let answer = Successor::knock(&stage.world, 7, 9)?.hear()?;
     assert_eq!(answer["say"], "refused");
     ensure!(
         answer["why"]
             .as_str()
-            .is_some_and(|why| why.contains("version 1")),
+            .is_some_and(|why| why.contains("versions 1 to 2")),
         "{answer}"
     );
     // One that looks at the sockets and leaves.
@@ -348,7 +359,9 @@ fn dies_before_it_serves() -> Result<()> {
     let hammer = Hammer::start(stage.world.gateway()?, &stage.run);
     hammer.wait_for_more(5)?;
     for _ in 0..2 {
+        // An older one, which is spoken to as it speaks.
         let (mut successor, welcome) = Successor::welcomed(&stage.world)?;
+        assert_eq!(welcome["version"], 1, "{welcome}");
         successor.leave_sockets(&welcome)?;
         successor.say(&json!({"say": "release"}))?;
         let released = successor.hear()?;

@@ -95,7 +95,8 @@ impl OwnRun {
         Ok(run)
     }
 
-    fn get(&self, name: &str) -> Result<&str> {
+    /// A variable of its environment.
+    pub fn get(&self, name: &str) -> Result<&str> {
         let value = self.environment.get(name);
         value.map(String::as_str).with_context(|| format!("no {name}"))
     }
@@ -104,7 +105,8 @@ impl OwnRun {
         self.get("BAILIWICK_RUN_ID")
     }
 
-    fn port(&self) -> Result<SocketAddr> {
+    /// Its loopback port.
+    pub fn port(&self) -> Result<SocketAddr> {
         Ok(self.get("BAILIWICK_PROXY")?.parse()?)
     }
 
@@ -244,7 +246,7 @@ fn own_port() -> Result<()> {
 }
 
 /// Opens a socket and every folder above it to everybody.
-fn open_wide(socket: &Path, above: &Path) -> Result<()> {
+pub fn open_wide(socket: &Path, above: &Path) -> Result<()> {
     fs::set_permissions(socket, fs::Permissions::from_mode(0o777))?;
     let folders = socket.ancestors().skip(1);
     for folder in folders.take_while(|folder| folder.starts_with(above)) {
@@ -254,7 +256,7 @@ fn open_wide(socket: &Path, above: &Path) -> Result<()> {
 }
 
 /// Asks for something through a socket, as somebody.
-fn curl(world: &World, socket: &Path, uid: Option<u32>) -> Result<Option<i32>> {
+pub fn curl(world: &World, socket: &Path, uid: Option<u32>) -> Result<Option<i32>> {
     let mut command = match uid {
         None => Peer::Curl.command(),
         Some(uid) => {
@@ -279,7 +281,8 @@ fn curl(world: &World, socket: &Path, uid: Option<u32>) -> Result<Option<i32>> {
     Ok(output.status.code())
 }
 
-const NOBODY: u32 = 65534;
+/// A user who owns nothing.
+pub const NOBODY: u32 = 65534;
 
 fn another_user() -> Result<()> {
     let stage = stage()?;

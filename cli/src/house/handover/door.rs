@@ -9,13 +9,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use proxy::OpenSocket;
-use rustix::net::sockopt::socket_peercred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::link::{self, PATIENCE};
-use super::message::{FromPredecessor, FromSuccessor, Hello, SocketName, VERSION};
+use super::message::{FromPredecessor, FromSuccessor, Hello, OLDEST, SocketName, VERSION, common_version};
 use super::sockets;
 use crate::config::Config;
 use crate::house::run_places::{LONGEST_SOCKET_PATH, own_uid};
@@ -46,16 +45,18 @@ type Closed = Arc<Mutex<Option<&'static str>>>;
 #[derive(Debug)]
 pub struct Request {
     pub(super) stream: UnixStream,
-    /// Its process.
-    pub(super) process: u32,
+    /// Its process, if that has a number here.
+    process: Option<u32>,
+    /// What is spoken with it.
+    version: u32,
 }
 
 /// A successor that has looked at the sockets and waits for log and folder.
 #[derive(Debug)]
 pub struct Welcomed {
     pub(super) stream: UnixStream,
-    /// Its process.
-    pub process: u32,
+    /// Its process, if that has a number here.
+    pub process: Option<u32>,
 }
 
 impl Request {
@@ -72,7 +73,7 @@ impl Request {
             has_file: socket.has_file,
         };
         let welcome = FromPredecessor::Welcome {
-            version: VERSION,
+            version: self.version,
             session: session.to_owned(),
             sockets: sockets.iter().map(name).collect(),
         };
@@ -163,29 +164,32 @@ impl Drop for Socket {
 
 /// Hears who knocks, and sends them away or passes them on.
 async fn receive(config: &Config, closed: &Closed, admit: &mpsc::Sender<Request>, mut stream: UnixStream) {
-    let Some(process) = process_of_our_user(&stream) else {
+    let Some(Peer { process }) = Peer::of_our_user(&stream) else {
         return tracing::warn!("a process of another user asked to take over, and was not heard");
     };
     let hello = match tokio::time::timeout(PATIENCE, link::receive(&mut stream)).await {
         Ok(Ok(Some(FromSuccessor::Hello(hello)))) => hello,
         _ => return tracing::warn!(process, "whoever asked to take over was not understood"),
     };
-    let why = match objection(config, &hello) {
-        Some(why) => why,
-        None => match *closed.lock() {
-            Some(why) => why.to_owned(),
-            None => String::new(),
-        },
+    let version = match agree(config, &hello) {
+        Ok(version) => version,
+        Err(why) => return refuse(stream, &why).await,
     };
-    if why.is_empty() {
-        match admit.try_send(Request { stream, process }) {
-            Ok(()) => return,
-            Err(mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) => {
-                return refuse(request.stream, "another process takes over at this moment").await;
-            }
+    let why_not = *closed.lock();
+    if let Some(why) = why_not {
+        return refuse(stream, why).await;
+    }
+    let request = Request {
+        stream,
+        process,
+        version,
+    };
+    match admit.try_send(request) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request)) => {
+            refuse(request.stream, "another process takes over at this moment").await;
         }
     }
-    refuse(stream, &why).await;
 }
 
 /// Tells a successor that nothing comes of it.
@@ -199,29 +203,42 @@ pub(super) async fn refuse(mut stream: UnixStream, why: &str) {
     let _ = link::send(&mut stream, &refused).await;
 }
 
-/// Why whoever says this cannot take over.
-fn objection(config: &Config, hello: &Hello) -> Option<String> {
-    if !(hello.oldest..=hello.newest).contains(&VERSION) {
-        return Some(format!(
-            "the running process speaks version {VERSION} of the handover and the new one {} to {}; stop the \
-             running process and start the new one",
-            hello.oldest, hello.newest
-        ));
-    }
-    let own = (config.file.site.as_str(), config.file.gateway.name.as_str());
-    ((hello.site.as_str(), hello.gateway.as_str()) != own).then(|| {
+/// The version to speak with whoever says this, or why it cannot take over.
+fn agree(config: &Config, hello: &Hello) -> Result<u32, String> {
+    let version = common_version(hello.oldest, hello.newest).ok_or_else(|| {
         format!(
+            "the running process speaks versions {OLDEST} to {VERSION} of the handover and the new one {} to {}; \
+             stop the running process and start the new one",
+            hello.oldest, hello.newest
+        )
+    })?;
+    let own = (config.file.site.as_str(), config.file.gateway.name.as_str());
+    if (hello.site.as_str(), hello.gateway.as_str()) != own {
+        return Err(format!(
             "the running process serves gateway {:?} of site {:?}, and not {:?} of {:?}; a name changes with a \
              restart",
             own.1, own.0, hello.gateway, hello.site
-        )
-    })
+        ));
+    }
+    Ok(version)
 }
 
-/// The process at the other end, if it is one of our own user.
-pub(super) fn process_of_our_user(stream: &UnixStream) -> Option<u32> {
-    let peer = socket_peercred(stream).ok()?;
-    (peer.uid.as_raw() == own_uid()).then(|| peer.pid.as_raw_nonzero().get().unsigned_abs())
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its number. A process of another namespace has none here (`pid_namespaces(7)`): the kernel says 0.
+    process: Option<u32>,
+}
+
+impl Peer {
+    /// Whoever it is, if it is a process of our own user.
+    pub(super) fn of_our_user(stream: &UnixStream) -> Option<Self> {
+        let peer = stream.peer_cred().ok()?;
+        let process = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+        (peer.uid() == own_uid()).then(|| Self {
+            process: process.filter(|process| *process != 0),
+        })
+    }
 }
 
 fn bind(data: &Path) -> io::Result<(UnixListener, Socket)> {
@@ -309,7 +326,8 @@ mod tests {
             drop(first);
             assert_eq!(fs::read_dir(&door).unwrap().count(), 1);
             let knocking = knock(&data).await.unwrap();
-            assert_eq!(process_of_our_user(&knocking), Some(std::process::id()));
+            let process = Some(std::process::id());
+            assert_eq!(Peer::of_our_user(&knocking), Some(Peer { process }));
             second.accept().await.unwrap();
             drop((second, socket));
             assert_eq!(fs::read_dir(&door).unwrap().count(), 0);

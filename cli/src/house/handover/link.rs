@@ -10,8 +10,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// A longer message is none of ours. The list of sockets is the longest.
-const MAX_BYTES: u32 = 4 << 20;
+use super::frame;
+
 /// How long the other side may take for its part of a conversation that it began.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -20,14 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The other side is gone.
 pub async fn send<M: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
-    let body = serde_json::to_vec(message)?;
-    let length = u32::try_from(body.len())
-        .ok()
-        .filter(|length| *length <= MAX_BYTES);
-    let length =
-        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message is too long"))?;
-    let mut bytes = length.to_be_bytes().to_vec();
-    bytes.extend(body);
+    let bytes = frame::encode(message)?;
     to.write_all(&bytes).await
 }
 
@@ -36,21 +29,21 @@ pub async fn send<M: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &M)
 /// # Errors
 /// The other side broke off in the middle, or says what this program does not understand.
 pub async fn receive<M: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<M>> {
-    let mut length = [0; 4];
-    match from.read_exact(&mut length).await {
+    let mut head = [0; frame::HEAD];
+    match from.read_exact(&mut head[..1]).await {
+        // Between two messages this is the end of what was to be said.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     };
-    let length = u32::from_be_bytes(length);
-    if length > MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the message is too long",
-        ));
+    from.read_exact(&mut head[1..]).await?;
+    // Read as it comes: a length alone costs nobody memory.
+    let length = frame::length(head)?;
+    let mut body = Vec::new();
+    from.take(length as u64).read_to_end(&mut body).await?;
+    if body.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let mut body = vec![0; usize::try_from(length).expect("four bytes fit")];
-    from.read_exact(&mut body).await?;
-    Ok(Some(serde_json::from_slice(&body)?))
+    frame::decode(&body).map(Some)
 }
 
 /// A conversation: what is said goes out in order and waits for nobody, what comes in waits to be heard.
@@ -73,9 +66,14 @@ impl<Out: Serialize + Send + Sync + 'static, In: DeserializeOwned + Send + 'stat
         let (hear, incoming) = mpsc::channel(UNHEARD);
         let writer = tokio::spawn(async move {
             while let Some(message) = outgoing.recv().await {
-                if send(&mut to, &message).await.is_err() {
+                match send(&mut to, &message).await {
+                    Ok(()) => {}
+                    // Not a byte of it went out, so what follows it is understood.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        tracing::error!(%error, "the other process of this gateway was not told something");
+                    }
                     // The reader finds out as well, and says so.
-                    return;
+                    Err(_) => return,
                 }
             }
         });
@@ -155,7 +153,14 @@ mod tests {
 
     #[tokio::test]
     async fn nonsense_ends_a_conversation_and_allocates_nothing() {
-        for nonsense in [&[0xff; 8][..], b"\0\0\0\x02{]", b"\0\0\0\x09{}"] {
+        for nonsense in [
+            &[0xff; 8][..],
+            b"\0\0\0\x02{]",
+            b"\0\0\0\x09{}",
+            b"\0\0\0\0",
+            b"\0\0",
+            b"\0\x40\0\0{",
+        ] {
             let (mut here, there) = UnixStream::pair().unwrap();
             here.write_all(nonsense).await.unwrap();
             drop(here);

@@ -12,11 +12,13 @@
 //! what it may do. [`message`] says what the two tell each other.
 
 mod door;
+mod frame;
 mod link;
 pub mod message;
 mod predecessor;
 mod recovery;
 mod retired;
+mod scope;
 mod sockets;
 
 pub use door::{Door, Request};

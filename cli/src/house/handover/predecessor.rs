@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use base::RunId;
+use base::{ArtifactDigest, RunId, Sha256Digest, Tier};
 use evidence::{Event, EventKind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -16,12 +16,13 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::link::{self, Link, PATIENCE};
-use super::message::{FromPredecessor, FromSuccessor, Hello, Scope, VERSION};
+use super::message::{FromPredecessor, FromSuccessor, Hello, OLDEST, Scope, TELLS_FACTS, VERSION};
 use super::{door, sockets};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::Refused;
 use crate::house::gateways::HouseGateways;
+use crate::house::rulings::HouseRulings;
 
 /// How long the predecessor may take to stop what only one process may do: requests under way are
 /// answered, letters under way are sent.
@@ -33,6 +34,8 @@ const CUTTING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Predecessor {
     stream: UnixStream,
+    /// What is spoken with it.
+    version: u32,
 }
 
 /// A predecessor whose last connections this process follows: their events go into its log.
@@ -43,7 +46,20 @@ pub struct Follower {
     next: AtomicU64,
     live: AtomicU64,
     stage: watch::Receiver<Stage>,
+    version: u32,
+    /// What it was last told to rule by. Held while it is told, so that it hears of changes in order.
+    told: tokio::sync::Mutex<Told>,
 }
+
+/// What a predecessor rules by, as far as it was told.
+#[derive(Debug, Default)]
+struct Told {
+    policy: Option<Sha256Digest>,
+    tiers: HashMap<ArtifactDigest, Tier>,
+}
+
+/// Tiers that go over in one message.
+const TIERS_AT_ONCE: usize = 8192;
 
 /// How far a predecessor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,11 +84,11 @@ impl Predecessor {
                 "no process serves this site that could be taken over from; start one with: bailiwick serve",
             )
         })?;
-        if door::process_of_our_user(&stream).is_none() {
+        if door::Peer::of_our_user(&stream).is_none() {
             bail!("the process that serves this site is another user's; take over as that user");
         }
         let hello = FromSuccessor::Hello(Hello {
-            oldest: VERSION,
+            oldest: OLDEST,
             newest: VERSION,
             site: config.file.site.clone(),
             gateway: config.file.gateway.name.clone(),
@@ -80,10 +96,10 @@ impl Predecessor {
         link::send(&mut stream, &hello).await?;
         match answer(&mut stream, PATIENCE).await? {
             FromPredecessor::Welcome {
-                version: VERSION,
+                version,
                 session,
                 sockets: names,
-            } => {
+            } if (OLDEST..=VERSION).contains(&version) => {
                 let received = tokio::time::timeout(PATIENCE, sockets::receive(&stream, names.len())).await;
                 let received = received
                     .context("the running process was too slow to hand its sockets over")?
@@ -93,7 +109,7 @@ impl Predecessor {
                     handed.add(&address, socket, name.has_file);
                 }
                 handed.follow(&session);
-                Ok(Self { stream })
+                Ok(Self { stream, version })
             }
             other => bail!("the running process answered what this version does not understand: {other:?}"),
         }
@@ -133,6 +149,8 @@ impl Predecessor {
             next: AtomicU64::new(0),
             live: AtomicU64::new(0),
             stage,
+            version: self.version,
+            told: tokio::sync::Mutex::default(),
         });
         let (own, session) = (Arc::clone(&follower), session.to_owned());
         tokio::spawn(async move {
@@ -211,6 +229,11 @@ async fn listen(
                     let _ = asked.send(connections);
                 }
             }
+            Some(FromPredecessor::InForce { id }) => {
+                if let Some(asked) = follower.asked.lock().remove(&id) {
+                    let _ = asked.send(0);
+                }
+            }
             Some(FromPredecessor::Finished) => {
                 has_finished = true;
                 break;
@@ -266,6 +289,41 @@ impl Follower {
         self.ask(|id| FromSuccessor::EndRun { id, run_id }).await
     }
 
+    /// Tells it what `rulings` are made of by now besides the list, as far as it was not told, and returns
+    /// once that is in force there. One that is too old to hear of it rules as it did.
+    pub async fn tell_facts(&self, rulings: &HouseRulings) {
+        if self.version < TELLS_FACTS {
+            return;
+        }
+        let mut told = self.told.lock().await;
+        let Some(facts) = rulings.facts() else {
+            return;
+        };
+        let changed = |(digest, known): (&ArtifactDigest, &control::gateways::ArtifactFacts)| {
+            (told.tiers.get(digest) != Some(&known.tier)).then_some((*digest, known.tier))
+        };
+        let tiers: Vec<_> = facts.artifacts.iter().filter_map(changed).collect();
+        let (policy, policy_digest) = (&facts.policy.policy, facts.policy.digest);
+        if tiers.is_empty() && told.policy == Some(policy_digest) {
+            return;
+        }
+        // The policy goes with each part, and alone where no tier changed.
+        let parts = tiers.len().div_ceil(TIERS_AT_ONCE).max(1);
+        for part in 0..parts {
+            let some = tiers.iter().skip(part * TIERS_AT_ONCE).take(TIERS_AT_ONCE);
+            let (policy, tiers) = (Box::new(policy.clone()), some.copied().collect());
+            self.ask(|id| FromSuccessor::Facts {
+                id,
+                policy,
+                policy_digest,
+                tiers,
+            })
+            .await;
+        }
+        told.policy = Some(policy_digest);
+        told.tiers.extend(tiers);
+    }
+
     async fn ask(&self, question: impl FnOnce(u64) -> FromSuccessor) -> u64 {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -298,5 +356,88 @@ impl Follower {
     async fn reached(&self, stage: Stage) {
         // Whoever says so is gone itself where this fails.
         let _ = self.stage.clone().wait_for(|now| *now >= stage).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Policy, Timestamp};
+    use control::gateways::Facts;
+    use control::policy::PolicyInForce;
+    use seal::SigningKey;
+    use seal::trust::TrustRoot;
+
+    use super::*;
+
+    fn rulings(version: u64) -> HouseRulings {
+        let policy = Policy {
+            version,
+            default_tier: Tier::Low,
+            tiers: std::collections::BTreeMap::new(),
+            exceptions: Vec::new(),
+        };
+        let key = SigningKey::ed25519_from_seed(&[9; 32]).public();
+        let rulings = HouseRulings::default();
+        rulings.tell_facts(Arc::new(Facts {
+            policy: PolicyInForce {
+                policy,
+                digest: Sha256Digest::of(&version.to_be_bytes()),
+                signed_by: None,
+            },
+            trust: TrustRoot::first(vec![key], 1, Timestamp::from_unix_us(1)),
+            artifacts: HashMap::new(),
+            ended_runs: std::collections::BTreeSet::new(),
+            registered_runs: Vec::new(),
+        }));
+        rulings
+    }
+
+    /// A follower of a predecessor that speaks `version`, what it says, and its stage.
+    fn follower(
+        version: u32,
+    ) -> (
+        Arc<Follower>,
+        mpsc::UnboundedReceiver<FromSuccessor>,
+        watch::Sender<Stage>,
+    ) {
+        let (mouth, said) = mpsc::unbounded_channel();
+        let (reached, stage) = watch::channel(Stage::Retired);
+        let follower = Follower {
+            mouth,
+            asked: Mutex::default(),
+            next: AtomicU64::new(0),
+            live: AtomicU64::new(0),
+            stage,
+            version,
+            told: tokio::sync::Mutex::default(),
+        };
+        (Arc::new(follower), said, reached)
+    }
+
+    #[tokio::test]
+    async fn what_is_ruled_by_is_told_once_and_again_when_it_changed() {
+        let (follower, mut said, _stage) = follower(TELLS_FACTS);
+        for version in [1, 2] {
+            let own = Arc::clone(&follower);
+            let telling = tokio::spawn(async move { own.tell_facts(&rulings(version)).await });
+            let Some(FromSuccessor::Facts { id, policy, .. }) = said.recv().await else {
+                panic!("something else was said");
+            };
+            assert_eq!(policy.version, version);
+            let asked = follower.asked.lock().remove(&id);
+            asked.expect("somebody waits").send(0).expect("still waits");
+            telling.await.expect("told");
+            follower.tell_facts(&rulings(version)).await;
+            assert!(said.try_recv().is_err(), "what is in force is not told again");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_is_too_old_is_told_nothing_that_it_would_not_understand() {
+        let (follower, mut said, _stage) = follower(OLDEST);
+        follower.tell_facts(&rulings(1)).await;
+        assert!(said.try_recv().is_err());
+        follower.tell_list();
+        assert_eq!(said.try_recv(), Ok(FromSuccessor::List));
     }
 }

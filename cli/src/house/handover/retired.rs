@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::Draft;
+use parking_lot::Mutex;
 use proxy::{EvidenceUnavailable, Forwarding, Gateway, KillScope, OnFailure};
 use seal::trust::TrustRoot;
 use tokio::sync::mpsc;
@@ -15,7 +16,7 @@ use super::message::{FromPredecessor, FromSuccessor};
 use super::recovery;
 use crate::config::Config;
 use crate::house::gateways::HouseGateways;
-use crate::{list_file, service};
+use crate::{list_file, service, trust_file};
 
 /// Between two looks at how many connections stand, and at the list once nobody tells of a new one.
 const LOOK: Duration = Duration::from_millis(200);
@@ -24,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub struct Retired {
     config: Config,
     gateways: Arc<HouseGateways>,
-    trust: TrustRoot,
+    /// Followed as it changes.
+    trust: Mutex<TrustRoot>,
     link: Link<FromPredecessor, FromSuccessor>,
     forwarding: Forwarding,
     /// How many entries the log had when it was given up.
@@ -72,7 +74,9 @@ impl HouseGateways {
             return Ok(None);
         };
         gateway.hand_over();
-        service::follow(process);
+        if let Some(process) = process {
+            service::follow(process);
+        }
         tracing::info!(
             process,
             connections = gateway.live(),
@@ -81,7 +85,7 @@ impl HouseGateways {
         Ok(Some(Retired {
             config: config.clone(),
             gateways: Arc::clone(self),
-            trust,
+            trust: Mutex::new(trust),
             link: Link::over(stream),
             forwarding,
             lent_at: entries,
@@ -165,6 +169,15 @@ impl Retired {
                     }
                 });
             }
+            FromSuccessor::Facts {
+                id,
+                policy,
+                policy_digest,
+                tiers,
+            } => {
+                self.gateways.rulings.amend(*policy, policy_digest, &tiers);
+                self.link.say(FromPredecessor::InForce { id });
+            }
             FromSuccessor::Leave => drop(self.end_after(Duration::ZERO)),
             FromSuccessor::Hello(_) | FromSuccessor::Release | FromSuccessor::Serving { .. } => {
                 tracing::warn!(?message, "the successor says what it should not");
@@ -202,10 +215,20 @@ impl Retired {
     /// Reads the list in the data folder and enforces it, if it is a newer one.
     async fn read_list(&self) -> Option<Arc<crl::List>> {
         let head = self.config.data_dir().join("crl").join(crl::HEAD_FILE);
-        let (trust, site) = (self.trust.clone(), self.config.file.site.clone());
-        let read = move || list_file::accept(&head, &trust, Some(&site), None);
-        let list = match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(accepted)) => Arc::new(accepted.into_list()),
+        let (known, site) = (self.trust.lock().clone(), self.config.file.site.clone());
+        let root = self.config.trust_root_path();
+        let read = move || {
+            // The key that signs lists may be a newer one than this process began with.
+            let trust = trust_file::follow(&root, &known)?;
+            let accepted = list_file::accept(&head, &trust, Some(&site), None)?;
+            Ok((trust, accepted))
+        };
+        let read: Result<anyhow::Result<_>, _> = tokio::task::spawn_blocking(read).await;
+        let list = match read {
+            Ok(Ok((trust, accepted))) => {
+                *self.trust.lock() = trust;
+                Arc::new(accepted.into_list())
+            }
             Ok(Err(error)) => {
                 tracing::error!(error = %format!("{error:#}"), "the new revocation list cannot be used; the last one stays in force");
                 return None;

@@ -115,6 +115,62 @@ mod tests {
         }
     }
 
+    /// A socket to hand over, and one that hears the end once nobody has that any more.
+    fn watched() -> (OwnedFd, std::os::unix::net::UnixStream) {
+        let (handed, watch) = std::os::unix::net::UnixStream::pair().unwrap();
+        watch
+            .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+            .unwrap();
+        (handed.into(), watch)
+    }
+
+    fn is_closed_everywhere(mut watch: std::os::unix::net::UnixStream) -> bool {
+        matches!(std::io::Read::read(&mut watch, &mut [0]), Ok(0))
+    }
+
+    #[tokio::test]
+    async fn of_sockets_that_do_not_come_as_announced_none_stays_open() {
+        // Announced, sent; more than the announced ones may be more than there is room for.
+        for (announced, sent) in [(2, 3), (3, 2), (1, AT_ONCE), (AT_ONCE, AT_ONCE + 40), (1, 0)] {
+            let (here, there) = UnixStream::pair().unwrap();
+            let (handed, watches): (Vec<_>, Vec<_>) = (0..sent).map(|_| watched()).unzip();
+            let borrowed: Vec<_> = handed.iter().map(OwnedFd::as_fd).collect();
+            let mut space = vec![MaybeUninit::uninit(); cmsg_space!(ScmRights(253))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&borrowed));
+            sendmsg(&here, &[IoSlice::new(&[MARK])], &mut control, SendFlags::NOSIGNAL).unwrap();
+            drop(borrowed);
+            drop(handed);
+            let received = receive(&there, announced).await;
+            assert!(received.is_err(), "{announced} announced, {sent} sent");
+            for watch in watches {
+                assert!(is_closed_everywhere(watch), "{announced} announced, {sent} sent");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn sockets_beside_a_message_are_closed_as_it_is_read() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let (handed, watch) = watched();
+        let message = super::super::frame::encode(&"said").unwrap();
+        let borrowed = [handed.as_fd()];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&borrowed));
+        sendmsg(
+            &here,
+            &[IoSlice::new(&message)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+        .unwrap();
+        drop(handed);
+        let read: Option<String> = super::super::link::receive(&mut there).await.unwrap();
+        assert_eq!(read.as_deref(), Some("said"));
+        assert!(is_closed_everywhere(watch));
+    }
+
     #[tokio::test]
     async fn what_is_no_socket_is_not_taken_for_one() {
         let (mut here, there) = UnixStream::pair().unwrap();

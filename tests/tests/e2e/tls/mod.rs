@@ -85,7 +85,7 @@ pub fn listen(world: &World, address: &str, client_auth: &str) -> Result<()> {
 }
 
 /// The address that the TLS listener took.
-fn tls_address(world: &World) -> Result<String> {
+pub fn tls_address(world: &World) -> Result<String> {
     let status = world.ok(["status"])?;
     let listen = status["gateways"][0]["listen"].as_array().context("listen")?;
     let address = listen
