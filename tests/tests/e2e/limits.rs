@@ -374,13 +374,17 @@ fn open_files() -> Result<()> {
         .split_whitespace()
         .collect();
     ensure!(words[0] == words[1] && words[0] != "128", "{words:?}");
-    let printed = world.server()?.printed();
-    let said = printed.lines().find(|line| line.contains("limit of open files"));
-    let said = said.context("the limit is said")?;
-    ensure!(
-        said.contains(&format!("open_files={}", words[0])) && said.contains("clients="),
-        "{said}"
-    );
+    let wanted = format!("open_files={}", words[0]);
+    // It is ready a moment before it has said so.
+    wait_until("the limit to be said, with the clients that fit", || {
+        let printed = world
+            .server()
+            .map(bailiwick_tests::Server::printed)
+            .unwrap_or_default();
+        printed.lines().any(|line| {
+            line.contains("limit of open files") && line.contains(&wanted) && line.contains("clients=")
+        })
+    })?;
     world.stop()
 }
 
