@@ -1,6 +1,8 @@
 //! The desk: where reports are written, sealed and handed to the site, one after the other.
 
-use base::{AutomaticAction, Sha256Digest};
+use std::sync::Arc;
+
+use base::{AutomaticAction, RunId};
 use reports::predicate::{ActionKind, ActionTaken, ConformanceReport};
 use seal::trust::TrustRoot;
 
@@ -11,10 +13,10 @@ use crate::gather::Evidence;
 use crate::judge::{Case, Judgement};
 use crate::night::Night;
 use crate::outcome::{Act, ActResult, Reported};
-use crate::publication::Sealing;
+use crate::publication::{Publication, Sealing, SharedEvidence};
 use crate::records::Records;
 use crate::report::{self, Letterhead, Particulars};
-use crate::site::{Artifact, PreviousReport, Progress, Site, SiteError};
+use crate::site::{Artifact, PreviousReport, Progress, PublishedBefore, Site, SiteError};
 
 /// Where reports are written, one after the other.
 pub(crate) struct Desk<'n> {
@@ -32,10 +34,13 @@ pub(crate) struct Desk<'n> {
     pub(crate) troubles: Vec<String>,
     /// Reports that were published and are not yet kept, by their places among the reports.
     unkept: Vec<usize>,
+    /// The evidence bundle of the report about the artifact at hand, and the folder of its reports.
+    shared: Option<SharedEvidence>,
+    folder: Option<Arc<str>>,
 }
 
-/// Reports that are kept together.
-const KEPT_TOGETHER: usize = 64;
+/// Reports that are kept together. A crash costs their signatures, no more.
+const KEPT_TOGETHER: usize = 512;
 
 impl<'n> Desk<'n> {
     pub(crate) fn new(
@@ -64,11 +69,21 @@ impl<'n> Desk<'n> {
             reports: Vec::new(),
             troubles: Vec::new(),
             unkept: Vec::new(),
+            shared: None,
+            folder: None,
         }
     }
 
     /// The artifact's report, then one per run. With a run chosen, that run's alone.
     pub(crate) fn report_on(&mut self, docket: &Docket<'_>, judgement: &Judgement, acts: &[Act]) {
+        (self.shared, self.folder) = (None, None);
+        if !self.night.is_dry() {
+            let runs: Vec<RunId> = docket
+                .runs()
+                .filter(|run| self.night.run_id.is_none_or(|only| only == *run))
+                .collect();
+            self.site.turn_to(docket.artifact, &runs, self.night.period);
+        }
         if self.night.run_id.is_none() {
             let case = docket.case(None, self.night.period, self.evidence);
             self.write(docket, &case, judgement, actions(docket.artifact, acts));
@@ -88,18 +103,21 @@ impl<'n> Desk<'n> {
         judgement: &Judgement,
         actions: Vec<ActionTaken>,
     ) {
-        let previous = self
-            .site
-            .previous_report(docket.artifact, case.run_id, self.night.period);
-        let before = previous.as_ref().ok().and_then(Option::as_ref);
         match self.published(docket, case) {
             Ok(None) => {}
-            Ok(Some(line)) => return self.done(line),
+            Ok(Some(PublishedBefore { line, evidence })) => {
+                if case.run_id.is_none() {
+                    self.shared = evidence.map(|file| SharedEvidence::new(file, &line.findings));
+                }
+                return self.done(line);
+            }
             Err(error) => self.troubles.push(format!(
                 "what was published about {} before the night was interrupted cannot be read: {error}",
                 case.plugin_id
             )),
         }
+        let previous = self.previous(docket, case);
+        let before = previous.as_ref().ok().and_then(Option::as_ref);
         let particulars = Particulars {
             manifest: docket.payload_for(case.run_id),
             previous: before.map(|before| before.payload),
@@ -112,8 +130,12 @@ impl<'n> Desk<'n> {
             artifact_digest: report.artifact_digest,
             run_id: report.run_id,
             verdict: report.verdict,
-            observed: report.observed.clone(),
+            observed: match report.run_id {
+                Some(_) if !self.night.lists_runs => Vec::new(),
+                _ => report.observed.clone(),
+            },
             findings: report.findings.clone(),
+            report_id: None,
             payload: None,
             place: None,
         };
@@ -124,8 +146,10 @@ impl<'n> Desk<'n> {
                 Err(error) => Err(format!("the report before it could not be read: {error}")),
             };
             match kept {
-                Ok((payload, place)) => {
-                    (line.payload, line.place) = (Some(payload), Some(place));
+                Ok(publication) => {
+                    line.report_id = Some(publication.report_id);
+                    line.payload = Some(publication.payload);
+                    line.place.clone_from(&self.folder);
                     self.unkept.push(self.reports.len());
                 }
                 Err(why) => self.trouble(&line, &why),
@@ -145,19 +169,28 @@ impl<'n> Desk<'n> {
         };
         for at in unkept {
             let line = &mut self.reports[at];
-            (line.payload, line.place) = (None, None);
+            (line.report_id, line.payload, line.place) = (None, None, None);
             let line = line.clone();
             self.trouble(&line, &error.to_string());
         }
     }
 
     /// What the night had published before it was interrupted stays as it is.
-    fn published(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<Reported>, SiteError> {
+    fn published(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<PublishedBefore>, SiteError> {
         if self.night.is_dry() {
             return Ok(None);
         }
         self.site
             .published(docket.artifact, case.run_id, self.night.period)
+    }
+
+    /// The report before, where this one will name it.
+    fn previous(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<PreviousReport>, SiteError> {
+        if self.night.is_dry() {
+            return Ok(None);
+        }
+        self.site
+            .previous_report(docket.artifact, case.run_id, self.night.period)
     }
 
     fn done(&mut self, line: Reported) {
@@ -169,11 +202,11 @@ impl<'n> Desk<'n> {
     }
 
     fn publish(
-        &self,
+        &mut self,
         docket: &Docket<'_>,
         report: ConformanceReport,
         previous: Option<&PreviousReport>,
-    ) -> Result<(Sha256Digest, String), String> {
+    ) -> Result<Publication, String> {
         let exhibits = Exhibits {
             auditor: self.night.auditor,
             artifact: docket.artifact,
@@ -188,13 +221,20 @@ impl<'n> Desk<'n> {
             artifact: docket.artifact,
             exhibits: &exhibits,
             previous,
+            shared: report.run_id.and(self.shared.as_ref()),
         };
         let publication = sealing.seal(report).map_err(|error| error.to_string())?;
-        let place = self
+        let folder = self
             .site
             .publish(&publication)
             .map_err(|error| error.to_string())?;
-        Ok((publication.payload, place))
+        if self.folder.as_deref() != Some(&*folder) {
+            self.folder = Some(folder.into());
+        }
+        if let (None, Some(file)) = (publication.report.run_id, &publication.context.evidence) {
+            self.shared = Some(SharedEvidence::new(file.clone(), &publication.report.findings));
+        }
+        Ok(publication)
     }
 
     fn trouble(&mut self, line: &Reported, why: &str) {

@@ -95,7 +95,7 @@ fn connections_fold_into_one_observation_per_destination() {
     assert_eq!((tally.first, tally.last), (at(0), at(91)));
     let cited: Vec<u64> = tally.cited().iter().map(|cited| cited.index).collect();
     assert_eq!(cited, [0, 1, 2, 3, 4, 5, 18, 19]);
-    assert_eq!(observations.events[&who("weather", 1)], 20);
+    assert_eq!(observations.events[&who("weather", 1)].events, 20);
     assert_eq!((observations.logs[0].from, observations.logs[0].to), (0, 20));
 }
 

@@ -50,6 +50,8 @@ mod outcome;
 mod publication;
 mod records;
 mod report;
+#[cfg(test)]
+mod run_report_tests;
 pub mod schedule;
 #[cfg(test)]
 mod script;
@@ -75,15 +77,15 @@ pub use live::{Live, LiveGround, is_live};
 pub use moment::{Moment, Reasons};
 pub use night::{Auditor, Night, NightError};
 pub use observation::{
-    Destination, Gap, InnerName, Named, Observation, Observations, Stray, Stretch, Visited, Who,
+    Destination, Gap, Heard, InnerName, Named, Observation, Observations, Stray, Stretch, Visited, Who,
 };
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
 pub use publication::{BUNDLE_NAME, Publication};
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
 pub use site::{
-    Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PreviousReport, Progress, Run, Site,
-    SiteError,
+    Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PreviousReport, Progress,
+    PublishedBefore, Run, Site, SiteError,
 };
 pub use tally::{Cited, Share, Tally};
 pub use terms::InvalidException;

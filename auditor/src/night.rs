@@ -63,6 +63,8 @@ pub struct Night<'a> {
     pub what_if: Hypothesis,
     /// Judges, and says what would be done. Writes nothing and does nothing.
     pub dry_run: bool,
+    /// The outcome lists the destinations of single runs too.
+    pub lists_runs: bool,
 }
 
 /// Why a night did not begin, or could not judge anything.

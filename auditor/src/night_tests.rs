@@ -83,11 +83,22 @@ fn every_publication_is_signed_bound_to_its_evidence_and_readable() {
         let opened = reports::open_report(&publication.bundle, &root).unwrap();
         assert_eq!(opened.report, publication.report);
         assert_eq!(opened.payload_digest, publication.payload);
-        let bound = base::Sha256Digest::of(&publication.evidence);
-        let bound = Some((publication.evidence_name.clone(), bound));
-        assert_eq!(opened.evidence_bundle, bound);
+        let file = publication.context.evidence.as_ref().unwrap();
+        assert_eq!(opened.evidence_bundle, Some((file.name.clone(), file.digest)));
+        // What a run's report rests on is in the evidence bundle of its artifact's.
+        let artifacts = published.iter().find(|other| {
+            other.report.run_id.is_none() && other.report.plugin_id == publication.report.plugin_id
+        });
+        let bytes = artifacts.unwrap().evidence.as_ref().unwrap();
+        assert_eq!(file.digest, base::Sha256Digest::of(bytes));
+        assert_eq!(
+            publication.evidence.is_some(),
+            publication.report.run_id.is_none()
+        );
         let plugin = publication.report.plugin_id.as_str();
-        assert!(publication.html.contains(plugin) && publication.text.contains(plugin));
+        let (report, context) = (&publication.report, &publication.context);
+        assert!(reports::render::html(report, context).contains(plugin));
+        assert!(reports::render::text(report, context).contains(plugin));
     }
     let breach = &published[2].report;
     assert_eq!(breach.actions[0].clause, "tiers.medium.on_breach");
@@ -102,7 +113,7 @@ fn the_evidence_bundle_proves_every_cited_event_and_holds_nobody_elses() {
     night.audit();
     let published = night.published.borrow();
     let breach = &published[2];
-    let files = reports::bundle::read_bundle(&breach.evidence).unwrap();
+    let files = reports::bundle::read_bundle(breach.evidence.as_ref().unwrap()).unwrap();
     let verifier = NoteVerifier::new("acme/gw-1", &gateway_key(1).public()).unwrap();
     let cited = &breach.report.findings[0].events;
     assert_eq!(cited.len(), 4);

@@ -184,6 +184,15 @@ pub struct Stretch {
     pub to: u64,
 }
 
+/// How many events there are about one run, and which logs hold them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// How many.
+    pub events: u64,
+    /// The logs, in the order in which [`Cited::log`] counts.
+    pub logs: Vec<u32>,
+}
+
 /// Everything that one period's events say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observations {
@@ -200,7 +209,7 @@ pub struct Observations {
     /// What connections took, of runs that promised to take no more than so much.
     pub usages: BTreeMap<Who, Usage>,
     /// Events per run, connections or not.
-    pub events: BTreeMap<Who, u64>,
+    pub events: BTreeMap<Who, Heard>,
     /// What was read, in the order in which [`Cited::log`] counts.
     pub logs: Vec<Stretch>,
 }
@@ -233,17 +242,25 @@ impl Observations {
         run_id: Option<RunId>,
     ) -> u64 {
         runs_of(&self.events, plugin_id, artifact_digest, run_id)
-            .map(|(_, events)| events)
+            .map(|(_, heard)| heard.events)
             .sum()
     }
 
-    /// Counts so many events about `who`.
+    /// The logs that hold events about one run.
+    pub(crate) fn logs_of(&self, who: &Who) -> &[u32] {
+        self.events.get(who).map_or(&[], |heard| &heard.logs)
+    }
+
+    /// Counts so many events about `who` in the log that is being folded.
     pub(crate) fn count_events(&mut self, who: &Who, count: u64) {
-        match self.events.get_mut(who) {
-            Some(events) => *events += count,
-            None => {
-                self.events.insert(who.clone(), count);
-            }
+        let log = u32::try_from(self.logs.len()).expect("there are fewer logs than that");
+        let heard = match self.events.get_mut(who) {
+            Some(heard) => heard,
+            None => self.events.entry(who.clone()).or_default(),
+        };
+        heard.events += count;
+        if heard.logs.last() != Some(&log) {
+            heard.logs.push(log);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Outcomes: what a night came to, for whoever asked for it.
 
+use std::sync::Arc;
+
 use base::{ArtifactDigest, PluginId, Reason, RunId, Sha256Digest, Timestamp, Verdict};
 use reports::predicate::{Finding, Observed, Period};
 
@@ -45,14 +47,16 @@ pub struct Reported {
     pub run_id: Option<RunId>,
     /// The verdict.
     pub verdict: Verdict,
-    /// Every destination seen.
+    /// Every destination seen. Of single runs only where the night was asked for them: there may be many.
     pub observed: Vec<Observed>,
     /// The findings, gravest first.
     pub findings: Vec<Finding>,
-    /// The digest of the signed payload; `None` in a dry run.
+    /// The SHA-256 of the signed bundle; `None` in a dry run, or if it could not be kept.
+    pub report_id: Option<Sha256Digest>,
+    /// The digest of the signed payload; likewise.
     pub payload: Option<Sha256Digest>,
-    /// Where the site keeps it; `None` in a dry run, or if it could not be kept.
-    pub place: Option<String>,
+    /// The folder in which the site keeps it; likewise. The reports on an artifact and on its runs share one.
+    pub place: Option<Arc<str>>,
 }
 
 /// What became of a proposal.

@@ -1,11 +1,11 @@
-//! Publications: one report in every form that somebody reads.
+//! Publications: one report, sealed, with what is kept beside it.
+
+use std::collections::BTreeSet;
 
 use base::Sha256Digest;
 use reports::bundle::bundle_name;
-use reports::predicate::ConformanceReport;
+use reports::predicate::{ConformanceReport, EventReference, Finding};
 use reports::{Changes, Context, EvidenceFile, SealError, SignedFile};
-use seal::PredicateType;
-use seal::envelope::{EnvelopeError, Unverified};
 
 use crate::exhibits::{ExhibitError, Exhibits};
 use crate::night::Auditor;
@@ -14,7 +14,7 @@ use crate::site::{Artifact, PreviousReport};
 /// What the signed bundle's file is called.
 pub const BUNDLE_NAME: &str = "report.sigstore.json";
 
-/// One sealed report, ready to be kept.
+/// One sealed report, ready to be kept. Every page that somebody reads follows from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     /// What it says.
@@ -23,18 +23,42 @@ pub struct Publication {
     pub artifact_name: String,
     /// The signed bundle, for a file called [`BUNDLE_NAME`].
     pub bundle: Vec<u8>,
+    /// The SHA-256 of the bundle: how the site names the report.
+    pub report_id: Sha256Digest,
     /// The digest of the payload that was signed: how the next report names this one.
     pub payload: Sha256Digest,
-    /// The page, for a browser.
-    pub html: String,
-    /// The page, for a terminal.
-    pub text: String,
-    /// The evidence bundle's file name.
-    pub evidence_name: String,
-    /// The evidence bundle; the report names its digest.
-    pub evidence: Vec<u8>,
-    /// What surrounds the report, for whoever writes letters about it.
+    /// The evidence bundle; the report names its digest. `None` where that of the artifact's report holds
+    /// all that this one rests on, and is named instead.
+    pub evidence: Option<Vec<u8>>,
+    /// What surrounds the report, for whoever makes pages of it or writes letters about it.
     pub context: Context,
+}
+
+/// The evidence bundle of an artifact's report, for the reports about its runs to rest on.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedEvidence {
+    file: EvidenceFile,
+    /// The entries in it.
+    events: BTreeSet<EventReference>,
+}
+
+impl SharedEvidence {
+    /// The bundle `file`, in which everything is that `findings` cite.
+    pub(crate) fn new(file: EvidenceFile, findings: &[Finding]) -> Self {
+        Self {
+            file,
+            events: cited(findings).cloned().collect(),
+        }
+    }
+
+    /// Whether everything that the report cites is in it.
+    fn holds(&self, report: &ConformanceReport) -> bool {
+        cited(&report.findings).all(|event| self.events.contains(event))
+    }
+}
+
+fn cited(findings: &[Finding]) -> impl Iterator<Item = &EventReference> {
+    findings.iter().flat_map(|finding| &finding.events)
 }
 
 /// Why a report was not made.
@@ -46,9 +70,6 @@ pub(crate) enum PublishError {
     /// What it cites cannot be shown.
     #[error(transparent)]
     Exhibits(#[from] ExhibitError),
-    /// What was just sealed does not open.
-    #[error("the sealed report does not open again: {0}")]
-    Envelope(#[from] EnvelopeError),
 }
 
 /// Everything that goes into one publication.
@@ -57,32 +78,35 @@ pub(crate) struct Sealing<'a> {
     pub(crate) artifact: &'a Artifact,
     pub(crate) exhibits: &'a Exhibits<'a>,
     pub(crate) previous: Option<&'a PreviousReport>,
+    /// The evidence bundle of the report about its artifact, for a report about a run.
+    pub(crate) shared: Option<&'a SharedEvidence>,
 }
 
 impl Sealing<'_> {
     /// Seals `report`, bound to the evidence for it.
     pub(crate) fn seal(&self, report: ConformanceReport) -> Result<Publication, PublishError> {
-        let evidence = self.exhibits.write(&report)?;
-        let file = EvidenceFile {
-            name: bundle_name(&report),
-            digest: Sha256Digest::of(&evidence),
-            size_bytes: evidence.len() as u64,
+        let (file, evidence) = match self.shared.filter(|shared| shared.holds(&report)) {
+            Some(shared) => (shared.file.clone(), None),
+            None => {
+                let bytes = self.exhibits.write(&report)?;
+                let file = EvidenceFile {
+                    name: bundle_name(&report),
+                    digest: Sha256Digest::of(&bytes),
+                    size_bytes: bytes.len() as u64,
+                };
+                (file, Some(bytes))
+            }
         };
         let subject = Some((file.name.as_str(), &file.digest));
-        let bundle = reports::seal_report(&report, &self.artifact.file_name, subject, &self.auditor.key)?;
-        let payload = Unverified::parse(&bundle)?
-            .verify([&self.auditor.key.public()], PredicateType::ConformanceReport)?
-            .payload_digest();
-        let context = self.context(&report, payload, file.clone());
+        let sealed =
+            reports::seal_report_named(&report, &self.artifact.file_name, subject, &self.auditor.key)?;
         Ok(Publication {
-            html: reports::render::html(&report, &context),
-            text: reports::render::text(&report, &context),
             artifact_name: self.artifact.file_name.clone(),
-            bundle,
-            payload,
-            evidence_name: file.name,
+            report_id: Sha256Digest::of(&sealed.bundle),
+            bundle: sealed.bundle,
+            payload: sealed.payload_digest,
             evidence,
-            context,
+            context: self.context(&report, sealed.payload_digest, file),
             report,
         })
     }

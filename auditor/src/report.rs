@@ -1,6 +1,6 @@
 //! Reports: a judgement, put into the form that gets signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Sha256Digest;
 use reports::predicate::{
@@ -10,6 +10,7 @@ use reports::predicate::{
 
 use crate::gather::Evidence;
 use crate::judge::{Case, Judgement};
+use crate::observation::{Stretch, Who};
 
 /// What all reports of one night have in common.
 #[derive(Clone, Debug)]
@@ -58,13 +59,16 @@ pub(crate) fn write(
             gateways_seen: evidence.logs.len() as u64,
             gaps: gaps(case),
         },
-        logs: logs(evidence, judgement),
+        logs: logs(case, evidence, judgement),
         observed: judgement.observed.clone(),
         unused: judgement.unused.clone(),
         findings: judgement.findings.clone(),
         actions: particulars.actions,
         omitted: Omitted::default(),
     };
+    if case.run_id.is_some() {
+        report.omitted.logs = (evidence.logs.len() - report.logs.len()) as u64;
+    }
     report.fit();
     report.verdict = report.verdict_that_follows();
     report
@@ -84,17 +88,37 @@ fn gaps(case: &Case<'_>) -> Vec<Gap> {
 }
 
 /// The stretches read, wide enough to hold every entry cited: a tunnel may have been opened before
-/// the period, and a gateway may say after it what it lost.
-fn logs(evidence: &Evidence, judgement: &Judgement) -> Vec<LogReference> {
+/// the period, and a gateway may say after it what it lost. Of a run, those that hold something of it or
+/// that its report speaks of: a thousand gateways are named once, by the report about its artifact.
+fn logs(case: &Case<'_>, evidence: &Evidence, judgement: &Judgement) -> Vec<LogReference> {
     let mut cited: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for event in judgement.findings.iter().flat_map(|finding| &finding.events) {
         let (low, high) = cited.entry(&event.origin).or_insert((event.index, event.index));
         *low = event.index.min(*low);
         *high = event.index.max(*high);
     }
-    let stretches = evidence.observations.logs.iter().zip(&evidence.logs);
+    let own = case.run_id.map(|run_id| {
+        let who = Who {
+            plugin_id: case.plugin_id.clone(),
+            artifact_digest: *case.artifact_digest,
+            run_id,
+        };
+        case.observations.logs_of(&who)
+    });
+    let doubted: BTreeSet<&str> = judgement
+        .findings
+        .iter()
+        .filter_map(|finding| finding.origin.as_deref())
+        .collect();
+    let concerns = |number: u32, stretch: &Stretch| {
+        own.is_none_or(|own| own.binary_search(&number).is_ok())
+            || cited.contains_key(stretch.origin.as_str())
+            || doubted.contains(stretch.origin.as_str())
+    };
+    let stretches = (0..).zip(evidence.observations.logs.iter().zip(&evidence.logs));
     stretches
-        .map(|(stretch, believed)| {
+        .filter(|(number, (stretch, _))| concerns(*number, stretch))
+        .map(|(_, (stretch, believed))| {
             let (low, high) = cited
                 .get(stretch.origin.as_str())
                 .map_or((stretch.from, stretch.to), |&(low, high)| (low, high + 1));

@@ -12,6 +12,7 @@ use base::{
 };
 use evidence::archive::Store;
 use manifests::{DataClass, Manifest};
+use reports::EvidenceFile;
 use reports::predicate::{ConformanceReport, Period};
 use seal::cosignature::CosignatureVerifier;
 use seal::note::NoteVerifier;
@@ -55,6 +56,10 @@ pub trait Site {
     /// Whatever reading it says; the night does not begin.
     fn crl(&self) -> Result<CrlOnFile, SiteError>;
 
+    /// Hears which artifact is reported on next, and which of its runs, before it is asked about their
+    /// earlier reports: it can look all of them up at once. What goes wrong is told when it is asked.
+    fn turn_to(&self, _artifact: &Artifact, _runs: &[RunId], _period: Period) {}
+
     /// The report before, about the same artifact or the same run.
     ///
     /// # Errors
@@ -97,11 +102,11 @@ pub trait Site {
         _artifact: &Artifact,
         _run_id: Option<RunId>,
         _period: Period,
-    ) -> Result<Option<Reported>, SiteError> {
+    ) -> Result<Option<PublishedBefore>, SiteError> {
         Ok(None)
     }
 
-    /// Writes a sealed report and gives the place where people find it. A loss of power may still take it,
+    /// Writes a sealed report and gives the folder where people find it. A loss of power may still take it,
     /// until [`Self::keep`] was asked.
     ///
     /// # Errors
@@ -264,6 +269,15 @@ pub struct PreviousReport {
     pub payload: Sha256Digest,
     /// What it says.
     pub report: ConformanceReport,
+}
+
+/// A report that this very night had published before it was interrupted.
+#[derive(Clone, Debug)]
+pub struct PublishedBefore {
+    /// What it says, in brief.
+    pub line: Reported,
+    /// The evidence bundle that it names.
+    pub evidence: Option<EvidenceFile>,
 }
 
 /// How far a night is.

@@ -102,6 +102,14 @@ impl Client {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
+    /// `GET path`, where the answer is no JSON.
+    ///
+    /// # Errors
+    /// A refusal ([`Refused`]), or no answer.
+    pub async fn get_bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        self.exchange(Method::GET, path, Bytes::new()).await
+    }
+
     /// `POST path` with a JSON body.
     ///
     /// # Errors

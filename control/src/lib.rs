@@ -20,6 +20,7 @@ pub mod office;
 pub mod outbox;
 pub mod policy;
 pub mod postman;
+pub mod report_files;
 pub mod revocations;
 pub mod smtp;
 pub mod store;

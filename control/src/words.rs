@@ -125,6 +125,29 @@ text_enum! {
 }
 
 text_enum! {
+    /// What a page of a report is made for.
+    pub enum Form as "form of a report" {
+        /// A browser.
+        Html = "html",
+        /// A terminal.
+        Text = "text",
+        /// Paper.
+        Pdf = "pdf",
+    }
+}
+
+impl Form {
+    /// The media type (IANA).
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Html => "text/html; charset=utf-8",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Pdf => "application/pdf",
+        }
+    }
+}
+
+text_enum! {
     /// What kind of listener a run gets for itself.
     pub enum ListenerKind as "kind of listener" {
         /// A Unix socket that one user may open.

@@ -1,7 +1,10 @@
 //! The clocks of an appeal, as they are published: how soon somebody reads it, answers it, decides it.
 
+use serde::{Deserialize, Serialize};
+
 /// How soon appeals are answered, in seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AppealClocks {
     /// Until somebody has read it.
     pub acknowledge_s: u32,

@@ -22,8 +22,8 @@ mod words;
 
 pub use appeals::AppealClocks;
 pub use changes::Changes;
-pub use context::{Context, EvidenceFile, SignedFile};
-pub use sealed::{OpenError, OpenedReport, SealError, open_report, seal_report};
+pub use context::{Context, EvidenceFile, SignedFile, Surroundings};
+pub use sealed::{OpenError, OpenedReport, SealError, open_report, seal_report, seal_report_named};
 pub use words::finding_title;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Sealing and opening: a report as a signed document that stock tools verify.
 
 use base::{PluginId, Sha256Digest, Timestamp};
-use seal::envelope::{self, EnvelopeError, Verified};
+use seal::envelope::{self, EnvelopeError, Sealed, Verified};
 use seal::trust::{NotAuthorised, Role, TrustRoot};
 use seal::{Fingerprint, PredicateType, SigningKey, Statement, Subject};
 
@@ -93,6 +93,19 @@ pub fn seal_report(
     evidence_bundle: Option<(&str, &Sha256Digest)>,
     key: &SigningKey,
 ) -> Result<Vec<u8>, SealError> {
+    Ok(seal_report_named(report, artifact_name, evidence_bundle, key)?.bundle)
+}
+
+/// Signs `report`, as [`seal_report`] does, and says how the next report names it.
+///
+/// # Errors
+/// As [`seal_report`].
+pub fn seal_report_named(
+    report: &ConformanceReport,
+    artifact_name: &str,
+    evidence_bundle: Option<(&str, &Sha256Digest)>,
+    key: &SigningKey,
+) -> Result<Sealed, SealError> {
     let plugin_id = || report.plugin_id.clone();
     let predicate = report
         .check()
@@ -117,17 +130,17 @@ pub fn seal_report(
         predicate_type: PredicateType::ConformanceReport.uri().to_owned(),
         predicate,
     };
-    let bundle = envelope::seal(&statement, key).map_err(|source| SealError::Envelope {
+    let sealed = envelope::seal_named(&statement, key).map_err(|source| SealError::Envelope {
         plugin_id: plugin_id(),
         source,
     })?;
-    if bundle.len() > base::json::MAX_BYTES {
+    if sealed.bundle.len() > base::json::MAX_BYTES {
         return Err(SealError::TooLarge {
             plugin_id: plugin_id(),
-            bytes: bundle.len(),
+            bytes: sealed.bundle.len(),
         });
     }
-    Ok(bundle)
+    Ok(sealed)
 }
 
 /// Verifies a report with the keys that `root` gives to auditors, and reads it.

@@ -126,6 +126,23 @@ pub fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8
 /// # Errors
 /// [`EnvelopeError::Statement`] where the statement has no canonical form.
 pub fn seal(statement: &Statement, key: &SigningKey) -> Result<Vec<u8>, EnvelopeError> {
+    Ok(seal_named(statement, key)?.bundle)
+}
+
+/// A bundle that was just made, and the name of the document in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The bundle's bytes.
+    pub bundle: Vec<u8>,
+    /// The SHA-256 of the payload: how other documents refer to this one.
+    pub payload_digest: base::Sha256Digest,
+}
+
+/// Signs a statement, as [`seal`] does, and says what the document is called.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_named(statement: &Statement, key: &SigningKey) -> Result<Sealed, EnvelopeError> {
     let payload = statement.to_payload()?;
     let signature = key.sign(&pre_authentication_encoding(PAYLOAD_TYPE, &payload));
     let public = key.public();
@@ -145,7 +162,10 @@ pub fn seal(statement: &Statement, key: &SigningKey) -> Result<Vec<u8>, Envelope
             }],
         },
     };
-    Ok(json::canonical(&bundle)?)
+    Ok(Sealed {
+        bundle: json::canonical(&bundle)?,
+        payload_digest: base::Sha256Digest::of(&payload),
+    })
 }
 
 impl Unverified {

@@ -9,6 +9,7 @@ use base::{PluginId, Reason, RunId, Tier, Timestamp, Verdict};
 use control::api::types::{
     AuditProgress, AuditRequest, AuditSummary, AuditedReport, ChangeLine, ProposalLine,
 };
+use control::report_files::{REPORT_FILE, RUNS_FILE};
 use control::store::Act;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -189,6 +190,12 @@ pub fn exit(summary: &AuditSummary) -> Exit {
 
 fn row<'a>(audited: &'a AuditedReport, acts: &'a [Act]) -> ReportRow<'a> {
     let file = |name: &str| audited.folder.as_ref().map(|folder| Path::new(folder).join(name));
+    // Pages about single runs are made when somebody asks for them.
+    let page = |name: &str| audited.run_id.is_none().then(|| file(name)).flatten();
+    let signed = match audited.run_id {
+        None => REPORT_FILE,
+        Some(_) => RUNS_FILE,
+    };
     let target = audited.artifact_digest.map(|digest| digest.to_string());
     // What was done was done about the artifact, not about one of its runs.
     let actions = match audited.run_id {
@@ -200,9 +207,9 @@ fn row<'a>(audited: &'a AuditedReport, acts: &'a [Act]) -> ReportRow<'a> {
     };
     ReportRow {
         audited,
-        report: file(auditor::BUNDLE_NAME),
-        html: file("report.html"),
-        text: file("report.txt"),
+        report: file(signed),
+        html: page("report.html"),
+        text: page("report.txt"),
         actions,
     }
 }

@@ -1,12 +1,16 @@
 //! `bailiwick report`: what the nights found.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context as _;
-use base::{PluginId, Sha256Digest, Verdict};
+use base::{PluginId, RunId, Sha256Digest, Verdict};
 use clap::Subcommand;
-use control::api::types::{MailList, MailView, Queued, ReportList, ReportView, SendRequest, SentAgain};
-use control::words::MailState;
+use control::api::types::{
+    MailList, MailView, Queued, ReportDetail, ReportList, ReportView, SendRequest, SentAgain,
+};
+use control::report_files::{REPORT_FILE, RUNS_FILE, bundle_file, read_bundle, read_lines};
+use control::words::{Form, MailState};
 use reports::OpenedReport;
 use serde::Serialize;
 
@@ -28,13 +32,19 @@ pub enum ReportCommand {
     },
     /// Show one report; its signature is verified first
     Show {
-        /// A report id (sha256:…), its folder, or its report.sigstore.json
-        report: String,
+        #[command(flatten)]
+        named: Named,
+        /// As a page (html, text, pdf), or as the signed bundle that cosign verifies
+        #[arg(long = "as", value_name = "FORM")]
+        form: Option<Wanted>,
+        /// Where to; - is standard output [default: standard output]
+        #[arg(long, short, value_name = "FILE", requires = "form")]
+        output: Option<PathBuf>,
     },
     /// Verify one report: signature, key, inner consistency, evidence bundle
     Verify {
-        /// A report id (sha256:…), its folder, or its report.sigstore.json
-        report: String,
+        #[command(flatten)]
+        named: Named,
     },
     /// Write again to the readers of one report, or send again what was given up
     Send {
@@ -53,6 +63,47 @@ pub enum ReportCommand {
     },
 }
 
+/// Which report.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// A report id (sha256:…), its folder, its report.sigstore.json, or with --run the runs.sigstore.jsonl
+    report: String,
+    /// The report about this run, of those that stand in runs.sigstore.jsonl
+    #[arg(long)]
+    run: Option<RunId>,
+}
+
+/// What to show a report as.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// A page.
+    Page(Form),
+    /// The signed bundle.
+    Bundle,
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "bundle" => Ok(Self::Bundle),
+            page => page
+                .parse()
+                .map(Self::Page)
+                .map_err(|_| "say html, text, pdf or bundle".to_owned()),
+        }
+    }
+}
+
+/// A report that was found.
+struct Found {
+    bundle: Vec<u8>,
+    /// The file that it stands in.
+    path: PathBuf,
+    report_id: Sha256Digest,
+}
+
 #[derive(Serialize)]
 struct ListView {
     reports: Vec<ListRow>,
@@ -63,8 +114,10 @@ struct ListRow {
     #[serde(flatten)]
     view: ReportView,
     report: PathBuf,
-    html: PathBuf,
-    text: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<PathBuf>,
     created: base::Timestamp,
 }
 
@@ -86,16 +139,10 @@ struct VerifyView {
 pub async fn run(command: &ReportCommand, config: &Config, format: Format) -> anyhow::Result<Exit> {
     match command {
         ReportCommand::List { plugin } => list(plugin.as_ref(), config, format).await,
-        ReportCommand::Show { report } => {
-            let path = find(report, config).await?;
-            let opened = open(&path, config)?;
-            let text = std::fs::read_to_string(path.with_file_name("report.txt"));
-            output::print(format, &opened.report, || {
-                text.unwrap_or_else(|_| format!("{:#?}", opened.report))
-            })?;
-            Ok(Exit::Done)
+        ReportCommand::Show { named, form, output } => {
+            show(named, *form, output.as_deref(), config, format).await
         }
-        ReportCommand::Verify { report } => verify(report, config, format).await,
+        ReportCommand::Verify { named } => verify(named, config, format).await,
         ReportCommand::Outbox { state } => outbox(*state, config, format).await,
         ReportCommand::Send { report: None, .. } => {
             let client = Client::open(config).await?;
@@ -165,10 +212,12 @@ async fn list(plugin: Option<&PluginId>, config: &Config, format: Format) -> any
         .await?;
     let row = |view: ReportView| {
         let folder = PathBuf::from(&view.folder);
+        // Pages about single runs are made when somebody asks for them.
+        let page = |name: &str| view.line.is_none().then(|| folder.join(name));
         ListRow {
-            report: folder.join(auditor::BUNDLE_NAME),
-            html: folder.join("report.html"),
-            text: folder.join("report.txt"),
+            report: bundle_file(&folder, view.line),
+            html: page("report.html"),
+            text: page("report.txt"),
             created: view.created_at,
             view,
         }
@@ -190,7 +239,10 @@ async fn list(plugin: Option<&PluginId>, config: &Config, format: Format) -> any
                 audit::verdict(row.view.verdict),
                 row.view.to,
                 row.view.plugin_id,
-                row.report.display()
+                match row.view.line {
+                    None => row.report.display().to_string(),
+                    Some(_) => row.view.report_id.to_string(),
+                }
             )
         };
         view.reports.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -198,13 +250,62 @@ async fn list(plugin: Option<&PluginId>, config: &Config, format: Format) -> any
     Ok(Exit::Done)
 }
 
-async fn verify(named: &str, config: &Config, format: Format) -> anyhow::Result<Exit> {
-    let path = find(named, config).await?;
-    let bundle = read(&path)?;
-    let opened = open(&path, config)?;
+async fn show(
+    named: &Named,
+    form: Option<Wanted>,
+    output: Option<&Path>,
+    config: &Config,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let found = find(named, config).await?;
+    let opened = open(&found, config)?;
+    let written = match form {
+        Some(Wanted::Bundle) => found.bundle,
+        Some(Wanted::Page(form)) => page(&found.report_id, form, config).await?,
+        None => {
+            let text = match text_beside(&found) {
+                Some(text) => text,
+                None if format == Format::Text => {
+                    String::from_utf8(page(&found.report_id, Form::Text, config).await?)?
+                }
+                None => String::new(),
+            };
+            output::print(format, &opened.report, || text)?;
+            return Ok(Exit::Done);
+        }
+    };
+    match output.filter(|path| *path != Path::new("-")) {
+        Some(path) => {
+            files::replace(path, &written).with_context(|| format!("cannot write {}", path.display()))?
+        }
+        None => {
+            use std::io::Write as _;
+            std::io::stdout().lock().write_all(&written)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The text that the night wrote beside a report that is a file of its own.
+fn text_beside(found: &Found) -> Option<String> {
+    if found.path.ends_with(RUNS_FILE) {
+        return None;
+    }
+    std::fs::read_to_string(found.path.with_file_name("report.txt")).ok()
+}
+
+/// A page of a report, as the night wrote it or would have.
+async fn page(report_id: &Sha256Digest, form: Form, config: &Config) -> anyhow::Result<Vec<u8>> {
+    let path = format!("/v1/reports/{report_id}/page?form={form}");
+    Ok(Client::open(config).await?.get_bytes(&path).await?.to_vec())
+}
+
+async fn verify(named: &Named, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let found = find(named, config).await?;
+    let opened = open(&found, config)?;
     let evidence = match &opened.evidence_bundle {
         None => "none",
-        Some((name, digest)) => match std::fs::read(path.with_file_name(name)) {
+        Some((name, digest)) => match std::fs::read(found.path.with_file_name(name)) {
             Ok(bytes) if Sha256Digest::of(&bytes) == *digest => "matches",
             Ok(_) => {
                 let message =
@@ -221,8 +322,8 @@ async fn verify(named: &str, config: &Config, format: Format) -> anyhow::Result<
     };
     let view = VerifyView {
         verified: true,
-        report_id: Sha256Digest::of(&bundle),
-        report: path,
+        report_id: found.report_id,
+        report: found.path,
         signer: opened.signer.to_string(),
         plugin_id: opened.report.plugin_id,
         verdict: opened.report.verdict,
@@ -237,35 +338,62 @@ async fn verify(named: &str, config: &Config, format: Format) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-fn open(path: &Path, config: &Config) -> anyhow::Result<OpenedReport> {
+fn open(found: &Found, config: &Config) -> anyhow::Result<OpenedReport> {
     let trust = trust_file::read(&config.trust_root_path())?;
-    reports::open_report(&read(path)?, &trust).map_err(|error| {
+    reports::open_report(&found.bundle, &trust).map_err(|error| {
         Refused {
             code: "not_verified".to_owned(),
-            message: format!("{}: {error}", path.display()),
+            message: format!("{}: {error}", found.path.display()),
         }
         .into()
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    files::read_limited(path, base::json::MAX_BYTES)
-        .with_context(|| format!("cannot read report {}", path.display()))
-}
-
-/// The bundle's path, from an id, a folder or a file.
-async fn find(named: &str, config: &Config) -> anyhow::Result<PathBuf> {
-    if let Ok(id) = named.parse::<Sha256Digest>() {
-        let detail: control::api::types::ReportDetail = Client::open(config)
+/// The report that was named: by an id, a folder or a file.
+async fn find(named: &Named, config: &Config) -> anyhow::Result<Found> {
+    if let Ok(report_id) = named.report.parse::<Sha256Digest>() {
+        let detail: ReportDetail = Client::open(config)
             .await?
-            .get(&format!("/v1/reports/{id}"))
+            .get(&format!("/v1/reports/{report_id}"))
             .await?;
-        return Ok(PathBuf::from(detail.report.folder).join(auditor::BUNDLE_NAME));
+        let (folder, line) = (PathBuf::from(detail.report.folder), detail.report.line);
+        return Ok(Found {
+            path: bundle_file(&folder, line),
+            bundle: read_bundle(&folder, line, &report_id)?,
+            report_id,
+        });
     }
-    let path = PathBuf::from(named);
-    Ok(if path.is_dir() {
-        path.join(auditor::BUNDLE_NAME)
-    } else {
-        path
+    let path = PathBuf::from(&named.report);
+    let name = match named.run {
+        None => REPORT_FILE,
+        Some(_) => RUNS_FILE,
+    };
+    let path = if path.is_dir() { path.join(name) } else { path };
+    if named.run.is_none() && path.ends_with(RUNS_FILE) {
+        anyhow::bail!(
+            "{} has a report about each run; name one with --run",
+            path.display()
+        );
+    }
+    let unread = || format!("cannot read report {}", path.display());
+    let bundle = match named.run {
+        None => files::read_limited(&path, base::json::MAX_BYTES).with_context(unread)?,
+        Some(run_id) => {
+            let trust = trust_file::read(&config.trust_root_path())?;
+            let is_about = |line: &Vec<u8>| {
+                reports::open_report(line, &trust).is_ok_and(|opened| opened.report.run_id == Some(run_id))
+            };
+            let lines = read_lines(&path).with_context(unread)?;
+            // The latest stands last.
+            lines
+                .into_iter()
+                .rfind(is_about)
+                .with_context(|| format!("{} has no report about that run that verifies", path.display()))?
+        }
+    };
+    Ok(Found {
+        report_id: Sha256Digest::of(&bundle),
+        path,
+        bundle,
     })
 }

@@ -19,6 +19,8 @@ mod reload;
 pub mod rulings;
 pub mod run_folder;
 pub mod run_places;
+mod run_reports;
+mod shelf;
 mod site;
 pub mod witnesses;
 
@@ -149,6 +151,7 @@ impl House {
             policy_signature: config.file.policy_signature.into(),
             run_valid_for_s: DAY_S,
             appeals: config.file.appeals.clocks().map_err(anyhow::Error::msg)?,
+            security_contact: nights::security_contact(config),
         };
         let keys = Keys {
             crl: key_file::read_private(&config.key_path(Role::Crl))?,

@@ -4,32 +4,28 @@
 //! runtime. Nothing here decides.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use auditor::{
     Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PreviousReport, Progress,
-    Proposal, Publication, Reported, Run, Site, SiteError,
+    Proposal, Publication, PublishedBefore, Run, Site, SiteError,
 };
-use base::{ArtifactDigest, AutomaticAction, Policy, Reason, RunId, Sha256Digest, Timestamp};
+use base::{ArtifactDigest, AutomaticAction, Policy, Reason, RunId, Timestamp};
 use control::api::types::{ChangeRequest, ListAct, ListChange, ListPublished, Target};
 use control::office::Office;
-use control::store::{Act, ArtifactRecord, NewWaitingAct, ReportRecord, RunFilter, RunRecord};
+use control::store::{Act, ArtifactRecord, NewWaitingAct, RunFilter, RunRecord};
 use control::words::Action;
 use evidence::witness::Cosigned;
 use manifests::Manifest;
 use parking_lot::Mutex;
-use seal::PredicateType;
-use seal::envelope::Unverified;
-use seal::trust::Role;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::nights::lease::LeaseWatch;
-use super::nights::letters;
+use super::shelf::Shelf;
 use super::{archive, logs};
 use crate::config::Config;
-use crate::{files, witness};
+use crate::witness;
 
 /// The setting in which the last night's reading of each log is kept.
 pub const LOGS_READ: &str = "logs_read";
@@ -53,13 +49,10 @@ pub struct HouseSite<'h> {
     pub(super) office: &'h Office,
     pub(super) runtime: Handle,
     pub(super) now: Timestamp,
-    /// What was published about artifacts, for the letters.
-    pub(super) published: Mutex<Vec<Kept>>,
-    /// The record of everything that was published. There may be many thousand runs, so what is said of
-    /// them is left to the disk.
-    pub(super) records: Mutex<Vec<ReportRecord>>,
-    /// What was published and is not yet kept, of runs without what is said.
-    pub(super) unkept: Mutex<Vec<(ReportRecord, Option<Publication>)>>,
+    /// The one run that is audited, where not all are.
+    pub(super) only_run: Option<RunId>,
+    /// Reports written and looked up.
+    pub(super) shelf: Shelf,
     /// What an automatic act cut.
     pub(super) cut: Mutex<Vec<ListPublished>>,
     pub(super) progress: Box<dyn Fn(Progress<'_>) + Send + Sync + 'h>,
@@ -69,16 +62,8 @@ pub struct HouseSite<'h> {
     pub(super) lease: Option<LeaseWatch>,
 }
 
-/// A report that was kept.
-pub struct Kept {
-    /// The report in every form.
-    pub publication: Publication,
-    /// Its record.
-    pub record: ReportRecord,
-}
-
 impl HouseSite<'_> {
-    fn wait<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, SiteError>
+    pub(super) fn wait<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, SiteError>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
@@ -129,7 +114,7 @@ fn known_checkpoint(config: &Config, place: &logs::LogPlace, mark: Option<&LogMa
 }
 
 /// A moment, as it can stand in the name of a folder.
-fn file_time(moment: Timestamp) -> String {
+pub(super) fn file_time(moment: Timestamp) -> String {
     moment.to_string().replace([':', '-'], "").replace(".000000", "")
 }
 
@@ -186,48 +171,6 @@ impl HouseSite<'_> {
                 })
             })
             .collect()
-    }
-
-    /// What the night had published before it was interrupted, read back for the letters.
-    fn kept_before(
-        &self,
-        artifact: &Artifact,
-        record: ReportRecord,
-        period: Period,
-    ) -> Result<Kept, SiteError> {
-        let folder = PathBuf::from(&record.folder);
-        let bundle = std::fs::read(folder.join(auditor::BUNDLE_NAME))?;
-        if Sha256Digest::of(&bundle) != record.report_id {
-            return Err(format!("{} is not the report that was registered", folder.display()).into());
-        }
-        let trust = self.wait(self.office.trust_root())?;
-        let context = self.runtime.block_on(letters::context(
-            self.config,
-            self.office,
-            &record,
-            &bundle,
-            &trust,
-        ))?;
-        let opened = reports::open_report(&bundle, &trust)?;
-        let before = self.previous_report(artifact, record.run_id, period)?;
-        let changes = before.map(|before| reports::Changes::between(&before.report, &opened.report));
-        let evidence_name = context
-            .evidence
-            .as_ref()
-            .map(|file| file.name.clone())
-            .unwrap_or_default();
-        let publication = Publication {
-            artifact_name: artifact.file_name.clone(),
-            payload: opened.payload_digest,
-            html: std::fs::read_to_string(folder.join("report.html"))?,
-            text: std::fs::read_to_string(folder.join("report.txt"))?,
-            evidence: std::fs::read(folder.join(&evidence_name))?,
-            evidence_name,
-            context: reports::Context { changes, ..context },
-            report: opened.report,
-            bundle,
-        };
-        Ok(Kept { publication, record })
     }
 }
 
@@ -351,30 +294,17 @@ impl Site for HouseSite<'_> {
         })
     }
 
+    fn turn_to(&self, artifact: &Artifact, runs: &[RunId], period: Period) {
+        self.look_up(artifact, runs, period);
+    }
+
     fn previous_report(
         &self,
-        artifact: &Artifact,
+        _artifact: &Artifact,
         run_id: Option<RunId>,
-        period: Period,
+        _period: Period,
     ) -> Result<Option<PreviousReport>, SiteError> {
-        let before = self.office.store().report_before(
-            artifact.plugin_id.clone(),
-            artifact.artifact_digest,
-            run_id,
-            period.from,
-        );
-        let Some(record) = self.wait(before)? else {
-            return Ok(None);
-        };
-        let bundle = std::fs::read(PathBuf::from(&record.folder).join(auditor::BUNDLE_NAME))?;
-        let trust = self.wait(self.office.trust_root())?;
-        let opened = Unverified::parse(&bundle)?
-            .verify(trust.keys(Role::Auditor), PredicateType::ConformanceReport)?;
-        let report = serde_json::from_value(opened.statement.predicate.clone())?;
-        Ok(Some(PreviousReport {
-            payload: opened.payload_digest(),
-            report,
-        }))
+        self.report_before(run_id)
     }
 
     fn stop(&self, proposal: &Proposal) -> Result<u64, SiteError> {
@@ -447,101 +377,21 @@ impl Site for HouseSite<'_> {
 
     fn published(
         &self,
-        artifact: &Artifact,
+        _artifact: &Artifact,
         run_id: Option<RunId>,
-        period: Period,
-    ) -> Result<Option<Reported>, SiteError> {
-        if !self.is_resumed {
-            return Ok(None);
-        }
-        let known = self
-            .office
-            .store()
-            .reports_for(artifact.artifact_digest, period.from, period.to);
-        let known = self.wait(known)?;
-        let Some(record) = known.into_iter().find(|record| record.run_id == run_id) else {
-            return Ok(None);
-        };
-        let kept = self.kept_before(artifact, record, period)?;
-        let report = &kept.publication.report;
-        let line = Reported {
-            plugin_id: report.plugin_id.clone(),
-            artifact_digest: report.artifact_digest,
-            run_id: report.run_id,
-            verdict: report.verdict,
-            observed: report.observed.clone(),
-            findings: report.findings.clone(),
-            payload: Some(kept.publication.payload),
-            place: Some(kept.record.folder.clone()),
-        };
-        self.records.lock().push(kept.record.clone());
-        if kept.record.run_id.is_none() {
-            self.published.lock().push(kept);
-        }
-        Ok(Some(line))
+        _period: Period,
+    ) -> Result<Option<PublishedBefore>, SiteError> {
+        self.published_before(run_id)
     }
 
     fn publish(&self, publication: &Publication) -> Result<String, SiteError> {
         self.is_ours()?;
-        let report = &publication.report;
-        let about = match report.run_id {
-            Some(run_id) => format!("run-{run_id}"),
-            None => "artifact".to_owned(),
-        };
-        let period = file_time(report.period.to);
-        let folder = self
-            .config
-            .data_dir()
-            .join("reports")
-            .join(report.period.to.utc_day())
-            .join(report.plugin_id.as_str())
-            .join(format!("{}-{about}-{period}", report.artifact_digest.short()));
-        std::fs::create_dir_all(&folder)?;
-        if let Some(signed) = &publication.context.signed {
-            files::put(&folder.join(&signed.key_name), signed.key.to_pem().as_bytes())?;
-        }
-        // The signed bundle comes last: where it is, everything is. What is on the disk for good, `keep` sees to.
-        files::put(&folder.join("report.html"), publication.html.as_bytes())?;
-        files::put(&folder.join("report.txt"), publication.text.as_bytes())?;
-        let pdf = reports::render::pdf(report, &publication.context);
-        files::put(&folder.join("report.pdf"), &pdf)?;
-        files::put(&folder.join(&publication.evidence_name), &publication.evidence)?;
-        files::put(&folder.join(auditor::BUNDLE_NAME), &publication.bundle)?;
-        let place = folder.display().to_string();
-        let record = ReportRecord {
-            report_id: Sha256Digest::of(&publication.bundle),
-            plugin_id: report.plugin_id.clone(),
-            artifact_digest: Some(report.artifact_digest),
-            run_id: report.run_id,
-            from: report.period.from,
-            to: report.period.to,
-            verdict: report.verdict,
-            folder: place.clone(),
-            created_at: self.now,
-        };
-        let publication = report.run_id.is_none().then(|| publication.clone());
-        self.unkept.lock().push((record, publication));
-        Ok(place)
+        self.write_report(publication)
     }
 
     fn keep(&self) -> Result<(), SiteError> {
-        let kept = std::mem::take(&mut *self.unkept.lock());
-        if kept.is_empty() {
-            return Ok(());
-        }
         self.is_ours()?;
-        // One wait for the disk, and one transaction, for all of them.
-        let folder = std::fs::File::open(self.config.data_dir().join("reports"))?;
-        rustix::fs::syncfs(&folder)?;
-        let records: Vec<ReportRecord> = kept.iter().map(|(record, _)| record.clone()).collect();
-        self.wait(self.office.store().add_reports(records.clone()))?;
-        self.records.lock().extend(records);
-        let kept = kept.into_iter().filter_map(|(record, publication)| {
-            let publication = publication?;
-            Some(Kept { publication, record })
-        });
-        self.published.lock().extend(kept);
-        Ok(())
+        self.keep_reports()
     }
 
     fn note(&self, progress: Progress<'_>) {

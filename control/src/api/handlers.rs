@@ -12,8 +12,9 @@ use super::failure::{Body, Failure, LargeBody, Query};
 use super::types::{
     ActQuery, AdmitRequest, AppealView, ArchiveRequest, AskRequest, AuditRequest, BounceRequest,
     ChangeRequest, ConfirmRequest, DecideAppealRequest, DecideRequest, EndRunRequest, ExpireRequest,
-    KillRequest, MailQuery, OpenAppealRequest, OpenQuery, PruneRequest, Queued, ReloadRequest, ReportQuery,
-    RespondRequest, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest, WaitingQuery,
+    KillRequest, MailQuery, OpenAppealRequest, OpenQuery, PageQuery, PruneRequest, Queued, ReloadRequest,
+    ReportQuery, RespondRequest, RunQuery, SafeModeRequest, SendRequest, SetTierRequest, StartRunRequest,
+    WaitingQuery,
 };
 use crate::office::{OfficeError, check_who};
 
@@ -187,6 +188,15 @@ pub(super) async fn report(
     Path(report_id): Path<String>,
 ) -> Answer<super::types::ReportDetail> {
     Ok(Json(desk.office.report(parse(&report_id)?).await?))
+}
+
+pub(super) async fn report_page(
+    State(desk): State<Desk>,
+    Path(report_id): Path<String>,
+    Query(PageQuery { form }): Query<PageQuery>,
+) -> Result<Response, Failure> {
+    let page = desk.office.report_page(parse(&report_id)?, form).await?;
+    Ok(([(header::CONTENT_TYPE, form.media_type())], page).into_response())
 }
 
 pub(super) async fn send_report(

@@ -59,6 +59,7 @@ pub(super) fn table() -> Vec<Route> {
         route("POST", "/v1/audits", post(handlers::audit)),
         route("GET", "/v1/reports", get(handlers::reports)),
         route("GET", "/v1/reports/{report_id}", get(handlers::report)),
+        route("GET", "/v1/reports/{report_id}/page", get(handlers::report_page)),
         route(
             "POST",
             "/v1/reports/{report_id}/send",

@@ -566,6 +566,7 @@ async fn with_report(site: &Site) -> (Router, Sha256Digest) {
         to: NOW,
         verdict: Verdict::Conforming,
         folder: folder.to_str().unwrap().to_owned(),
+        line: None,
         created_at: NOW,
     };
     let report_id = report.report_id;
@@ -986,5 +987,6 @@ fn the_words_in_the_openapi_document_are_the_words_of_the_code() {
     assert_eq!(words("AppealReason"), json!(crate::words::AppealReason::ALL));
     assert_eq!(words("AppealOutcome"), json!(crate::words::AppealOutcome::ALL));
     assert_eq!(words("Lane"), json!(crate::words::Lane::ALL));
+    assert_eq!(words("Form"), json!(crate::words::Form::ALL));
     assert_eq!(words("ListenerKind"), json!(crate::words::ListenerKind::ALL));
 }

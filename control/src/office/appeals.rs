@@ -276,8 +276,7 @@ impl Office {
                     )
                 })
                 .find_map(|record| {
-                    let path = std::path::Path::new(&record.folder).join(super::queries::REPORT_FILE);
-                    let bytes = std::fs::read(path).ok()?;
+                    let bytes = record.read_bundle().ok()?;
                     let opened = reports::open_report(&bytes, &trust).ok()?;
                     let has = opened.report.findings.iter().any(|finding| finding.id == wanted);
                     has.then_some(FoundFinding {

@@ -13,6 +13,9 @@ mod list;
 mod names;
 mod queries;
 mod remediation;
+#[cfg(test)]
+mod report_tests;
+mod reports;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -42,6 +45,7 @@ use crate::words::Action;
 pub use error::OfficeError;
 use keeper::Keeper;
 pub(crate) use names::check_who;
+pub use reports::page;
 
 /// How often the office looks after its list by itself.
 const UPKEEP: Duration = Duration::from_secs(30);
@@ -66,14 +70,18 @@ pub struct Settings {
     /// For how long a run's token is good, unless asked otherwise.
     pub run_valid_for_s: u32,
     /// How soon appeals are answered.
-    pub appeals: reports::AppealClocks,
+    pub appeals: ::reports::AppealClocks,
+    /// Whom an owner writes to.
+    pub security_contact: String,
 }
 
 impl Settings {
     /// Settings for a site whose files lie where `bailiwick init` puts them, under `folder`.
     pub fn initial(site: impl Into<String>, folder: &std::path::Path) -> Self {
+        let site = site.into();
         Self {
-            site: site.into(),
+            security_contact: format!("the security team of {site}"),
+            site,
             root_path: folder.join("root.json"),
             policy_path: folder.join("policy.toml"),
             crl_folder: folder.join("data/crl"),
@@ -81,7 +89,7 @@ impl Settings {
             crl_grace_s: 24 * 3600,
             policy_signature: PolicySignature::IfPresent,
             run_valid_for_s: 24 * 3600,
-            appeals: reports::AppealClocks::default(),
+            appeals: ::reports::AppealClocks::default(),
         }
     }
 }

@@ -1,27 +1,21 @@
 //! What there is, and how old everything is.
 
-use std::io::Read as _;
-use std::path::Path;
-
-use base::{ArtifactDigest, PluginId, Sha256Digest};
+use base::{ArtifactDigest, PluginId};
 
 use super::admission::unknown_plugin;
 use super::names::check_who;
 use super::{Office, OfficeError, act};
 use crate::api::types::{
     ActList, ActQuery, ArtifactDetail, ArtifactView, Base64Bytes, CrlStatus, MailList, MailQuery, MailView,
-    NightView, PluginList, PluginView, ReportDetail, ReportList, ReportQuery, ReportView, RunView, SentAgain,
-    StatusView, Target,
+    NightView, PluginList, PluginView, RunView, SentAgain, StatusView, Target,
 };
 use crate::policy::PolicyInForce;
-use crate::store::{ArtifactRecord, PluginRecord, ReportRecord, RunFilter};
+use crate::store::{ArtifactRecord, PluginRecord, RunFilter};
 use crate::words::{Action, MailState};
 
 /// Rows listed unless asked otherwise, and at most.
-const LISTED: u32 = 100;
-const MAX_LISTED: u32 = 10_000;
-/// The report's signed form, in its folder.
-pub(super) const REPORT_FILE: &str = "report.sigstore.json";
+pub(super) const LISTED: u32 = 100;
+pub(super) const MAX_LISTED: u32 = 10_000;
 
 impl Office {
     /// All plugins with their artifacts.
@@ -130,64 +124,6 @@ impl Office {
             },
         };
         Ok(list.why(&digest))
-    }
-
-    /// Reports, the latest first.
-    ///
-    /// # Errors
-    /// [`OfficeError::Store`].
-    pub async fn reports(&self, query: ReportQuery) -> Result<ReportList, OfficeError> {
-        let limit = query.limit.unwrap_or(LISTED).min(MAX_LISTED);
-        let reports = self.inner.store.reports(query.plugin_id, limit).await?;
-        Ok(ReportList {
-            reports: reports.iter().map(ReportView::from).collect(),
-        })
-    }
-
-    /// One report with its signed form.
-    ///
-    /// # Errors
-    /// [`OfficeError::Unknown`], or [`OfficeError::Report`] where the file is not the one that was
-    /// registered.
-    pub async fn report(&self, report_id: Sha256Digest) -> Result<ReportDetail, OfficeError> {
-        let record = self.known_report(report_id).await?;
-        let path = Path::new(&record.folder).join(REPORT_FILE);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::new();
-            std::fs::File::open(path)?
-                .take(base::json::MAX_BYTES as u64 + 1)
-                .read_to_end(&mut bytes)?;
-            Ok::<_, std::io::Error>(bytes)
-        })
-        .await
-        .map_err(|_| OfficeError::Interrupted)?;
-        let unusable = |what: String| OfficeError::Report {
-            folder: record.folder.clone(),
-            what,
-        };
-        let bytes = read.map_err(|error| unusable(format!("{REPORT_FILE}: {error}")))?;
-        if Sha256Digest::of(&bytes) != report_id {
-            return Err(unusable(format!(
-                "{REPORT_FILE} is not the file that was registered"
-            )));
-        }
-        Ok(ReportDetail {
-            report: ReportView::from(&record),
-            bundle: base::json::parse(&bytes).map_err(|error| unusable(error.to_string()))?,
-        })
-    }
-
-    /// One report's record.
-    ///
-    /// # Errors
-    /// [`OfficeError::Unknown`].
-    pub async fn known_report(&self, report_id: Sha256Digest) -> Result<ReportRecord, OfficeError> {
-        let record = self.inner.store.report(report_id).await?;
-        record.ok_or_else(|| OfficeError::Unknown {
-            what: "report",
-            name: report_id.to_string(),
-            command: "report list",
-        })
     }
 
     /// Letters in the outbox, the latest first.

@@ -19,9 +19,9 @@ use crate::words::{MailState, WaitingState};
 
 pub use records::{
     Act, AdmissionRecord, AppealRecord, AppealStep, ArtifactNames, ArtifactRecord, ComponentRecord,
-    ContactRecord, Counts, HookRecord, LeasedMail, MailFate, MailRecord, NewAdmission, NewAppeal, NewMail,
-    NewRemediation, NewWaitingAct, NightRecord, PluginRecord, RemediationRecord, ReportRecord, RunFilter,
-    RunRecord, WaitingAct, WaitingDecision, WeekRecord,
+    ContactRecord, Counts, HookRecord, LeasedMail, Line, MailFate, MailRecord, NewAdmission, NewAppeal,
+    NewMail, NewRemediation, NewWaitingAct, NightRecord, PluginRecord, RemediationRecord, ReportRecord,
+    RunFilter, RunRecord, WaitingAct, WaitingDecision, WeekRecord,
 };
 
 /// Why the store did not do what it was asked to. Whatever it was, nothing of it was written.
@@ -210,10 +210,14 @@ operations! {
     read "count reports by week" weeks(since: Timestamp) -> Vec<WeekRecord>;
     /// One report.
     read "look up a report" report(report_id: Sha256Digest) -> Option<ReportRecord>;
-    /// The report before: the latest about the same artifact (and run, or none) for an earlier period.
-    read "look up the report before" report_before(
-        plugin_id: PluginId, artifact_digest: ArtifactDigest, run_id: Option<RunId>, from: Timestamp
-    ) -> Option<ReportRecord>;
+    /// The reports before: of the same artifact, and of each of `runs`, the latest for an earlier period.
+    read "look up the reports before" reports_before(
+        plugin_id: PluginId, artifact_digest: ArtifactDigest, runs: Vec<RunId>, from: Timestamp
+    ) -> Vec<ReportRecord>;
+    /// Reports about the same artifact (and run, or none) for earlier periods, the latest first.
+    read "look up the reports before" report_history(
+        plugin_id: PluginId, artifact_digest: ArtifactDigest, run_id: Option<RunId>, from: Timestamp, limit: u32
+    ) -> Vec<ReportRecord>;
 
     /// Queues letters; those that are there already stay as they are. How many are new.
     write "queue mail" queue_mails(mails: Vec<NewMail>, now: Timestamp) -> u64;
@@ -236,9 +240,9 @@ operations! {
     /// When the next letter is due.
     read "look up the next mail" next_mail_at() -> Option<Timestamp>;
 
-    /// The reports for one period about one artifact, the latest first.
-    read "list reports" reports_for(
-        artifact_digest: ArtifactDigest, from: Timestamp, to: Timestamp
+    /// The reports about one artifact and its runs for periods that end at `to`, the latest first.
+    read "list reports" reports_to(
+        plugin_id: PluginId, artifact_digest: ArtifactDigest, to: Timestamp
     ) -> Vec<ReportRecord>;
 
     /// Asks for an act to be decided; `false` where the same waits already.

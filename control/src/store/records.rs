@@ -234,10 +234,21 @@ pub struct ReportRecord {
     pub to: Timestamp,
     /// The verdict.
     pub verdict: Verdict,
-    /// The folder with `report.sigstore.json` and its renderings.
+    /// The folder with `report.sigstore.json` and its renderings, or with the file that has its line.
     pub folder: String,
+    /// Where in the folder's file of reports about runs it stands; `None` for a file of its own.
+    pub line: Option<Line>,
     /// When it was written.
     pub created_at: Timestamp,
+}
+
+/// A report's place in a file of many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Line {
+    /// Its first byte.
+    pub at: u64,
+    /// How many bytes it has, without the line's end.
+    pub bytes: u64,
 }
 
 /// One week of reports about artifacts.

@@ -326,25 +326,74 @@ async fn a_report_is_registered_once_and_found_as_the_one_before() {
         to: NOW.plus_seconds((day + 1) * 86_400),
         verdict: Verdict::Conforming,
         folder: "reports/x".into(),
+        line: None,
         created_at: NOW,
     };
     assert_eq!(store.add_reports(vec![report(0)]).await.unwrap(), 1);
     assert_eq!(store.add_reports(vec![report(0), report(1)]).await.unwrap(), 1);
     let before = async |day: i64, run| {
         store
-            .report_before(plugin(), digest("one"), run, NOW.plus_seconds(day * 86_400))
+            .report_history(plugin(), digest("one"), run, NOW.plus_seconds(day * 86_400), 1)
             .await
             .unwrap()
     };
-    assert_eq!(before(2, None).await, Some(report(1)));
-    assert_eq!(before(1, None).await, Some(report(0)));
-    assert_eq!(before(0, None).await, None);
-    assert_eq!(before(2, Some(run_id(1))).await, None);
+    assert_eq!(before(2, None).await, [report(1)]);
+    assert_eq!(before(1, None).await, [report(0)]);
+    assert_eq!(before(0, None).await, []);
+    assert_eq!(before(2, Some(run_id(1))).await, []);
     assert_eq!(
         store.reports(Some(plugin()), 10).await.unwrap(),
         [report(1), report(0)]
     );
     assert!(store.tamper("DELETE FROM reports").is_err());
+}
+
+#[tokio::test]
+async fn reports_about_runs_are_found_by_their_runs_with_their_lines() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let report = |day: u64, run: Option<u8>| ReportRecord {
+        report_id: Sha256Digest::of(format!("{day} {run:?}").as_bytes()),
+        plugin_id: plugin(),
+        artifact_digest: Some(digest("one")),
+        run_id: run.map(run_id),
+        from: NOW.plus_seconds(day.cast_signed() * 86_400),
+        to: NOW.plus_seconds((day.cast_signed() + 1) * 86_400),
+        verdict: Verdict::Conforming,
+        folder: "reports/x".into(),
+        line: run.map(|run| Line {
+            at: day << 40 | u64::from(run),
+            bytes: 2000,
+        }),
+        created_at: NOW,
+    };
+    let all: Vec<ReportRecord> = (0..2)
+        .flat_map(|day| [report(day, None), report(day, Some(1)), report(day, Some(2))])
+        .collect();
+    store.add_reports(all.clone()).await.unwrap();
+    assert_eq!(
+        store.report(all[4].report_id).await.unwrap(),
+        Some(all[4].clone())
+    );
+    // A run that is new has none, whatever others of the artifact have.
+    let before = store
+        .reports_before(
+            plugin(),
+            digest("one"),
+            vec![run_id(2), run_id(3)],
+            NOW.plus_seconds(2 * 86_400),
+        )
+        .await
+        .unwrap();
+    assert_eq!(before, [report(1, None), report(1, Some(2))]);
+    let of_day = store
+        .reports_to(plugin(), digest("one"), NOW.plus_seconds(86_400))
+        .await
+        .unwrap();
+    assert_eq!(of_day.len(), 3);
+    assert!(of_day.iter().all(|record| all[..3].contains(record)));
+    // A line without a length is none.
+    assert!(store.tamper("INSERT INTO reports SELECT 'x', plugin_id, artifact_digest, run_id, from_us, to_us, verdict, folder, created_at_us, 1, NULL FROM reports LIMIT 1").is_err());
 }
 
 #[tokio::test]

@@ -150,7 +150,7 @@ pub struct ReportsFile {
     pub name: String,
     /// Its digest.
     pub digest: DigestSet,
-    /// How many reports it lists.
+    /// How many reports are in the files that it lists.
     pub reports: u64,
 }
 
@@ -166,10 +166,11 @@ pub struct Week {
     pub builds_not_conforming: u64,
 }
 
-/// One report of the night, as the list names it.
+/// One file with reports of the night, as the list names it: one report about an artifact, or all of those
+/// about its runs, one a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The path of its signed bundle, as seen from the list.
+    /// Its path, as seen from the list.
     pub path: String,
     /// The SHA-256 of that file.
     pub digest: Sha256Digest,
@@ -186,8 +187,8 @@ pub fn reports_file(reports: &[Listed]) -> String {
 }
 
 impl NightSummary {
-    /// Sums `night` up; `listed` are all of its reports.
-    pub fn of(night: &Night<'_>, auditor: Auditor, listed: &[Listed], weeks: Vec<Week>) -> Self {
+    /// Sums `night` up; in the files that are `listed` are all of its reports, so many as `all`.
+    pub fn of(night: &Night<'_>, auditor: Auditor, listed: &[Listed], all: u64, weeks: Vec<Week>) -> Self {
         let mut omitted = 0;
         let mut cut = |found: usize| omitted += found.saturating_sub(MAX_LINES) as u64;
         let mut needs_you = needs(night);
@@ -219,7 +220,7 @@ impl NightSummary {
                 digest: DigestSet {
                     sha256: Sha256Digest::of(reports_file(listed).as_bytes()),
                 },
-                reports: listed.len() as u64,
+                reports: all,
             },
             weeks,
             omitted,

@@ -59,7 +59,7 @@ fn summary() -> NightSummary {
         week("2026-11-09T00:00:00Z", 0),
         week("2026-11-02T00:00:00Z", 9),
     ];
-    NightSummary::of(&night, auditor(), &listed(), weeks)
+    NightSummary::of(&night, auditor(), &listed(), 2, weeks)
 }
 
 fn signed() -> crate::SignedFile {
@@ -142,7 +142,7 @@ fn a_night_of_many_plugins_stays_readable_and_says_what_it_left_out() {
         notices: vec!["x".repeat(10_000); 600],
         weeks: Vec::new(),
     };
-    let summary = NightSummary::of(&many, auditor(), &listed(), Vec::new());
+    let summary = NightSummary::of(&many, auditor(), &listed(), 2, Vec::new());
     assert_eq!(summary.verdicts.non_conforming, 5000);
     assert_eq!(summary.omitted, 4500 + 4500 + 100);
     assert!(seal_night(&summary, &auditor_key()).unwrap().len() < base::json::MAX_BYTES);
@@ -162,7 +162,7 @@ fn hostile_words_stay_words() {
         notices: vec![surroundings.site.clone()],
         weeks: Vec::new(),
     };
-    let summary = NightSummary::of(&night, auditor(), &listed(), Vec::new());
+    let summary = NightSummary::of(&night, auditor(), &listed(), 2, Vec::new());
     let page = html(&summary, &signed());
     assert!(!page.contains("<img") && !page.contains("<b>"));
     for page in [page, text(&summary, &signed())] {

@@ -52,7 +52,8 @@ pub struct ConformanceReport {
     pub crl: CrlReference,
     /// How much was looked at, and what was not to be had.
     pub coverage: Coverage,
-    /// The logs read, each up to a checkpoint that its gateway signed.
+    /// The logs read, each up to a checkpoint that its gateway signed; in a report about one run those that
+    /// hold something of it, with [`Omitted::logs`] for the others.
     pub logs: Vec<LogReference>,
     /// Every destination seen, one row per host, port and scheme.
     pub observed: Vec<Observed>,

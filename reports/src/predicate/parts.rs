@@ -243,6 +243,10 @@ pub struct Omitted {
     /// Gaps.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gaps: u64,
+    /// Logs that were read and verified as well and hold nothing of the run that the report is about. The
+    /// report about its artifact names them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub logs: u64,
 }
 
 impl Omitted {

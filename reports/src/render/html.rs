@@ -14,6 +14,8 @@ const MAX_PAGE_BYTES: usize = 200_000;
 /// Findings and destinations on a page to begin with; the signed report has all that it has.
 const MAX_FINDINGS: usize = 100;
 const MAX_ROWS: usize = 200;
+/// A site may have a thousand gateways, each with a log.
+const MAX_LOGS: usize = 100;
 /// Destinations and findings that are drawn.
 const MAX_DRAWN: usize = 12;
 
@@ -47,6 +49,7 @@ struct Page {
     all_findings: usize,
     more_findings: usize,
     more_rows: usize,
+    more_logs: usize,
     bars: Vec<Bar>,
     more_bars: usize,
     lanes: Vec<Lane>,
@@ -73,6 +76,8 @@ fn page(report: &ConformanceReport, context: &Context, findings: usize, rows: us
     let (lanes, more_lanes) = lanes(&story);
     let all_findings = story.findings.len();
     let more_rows = story.rows.len().saturating_sub(rows);
+    let more_logs = story.logs.len().saturating_sub(MAX_LOGS);
+    story.logs.truncate(MAX_LOGS);
     story.findings.truncate(findings);
     story.rows.truncate(rows);
     story.unused.truncate(rows);
@@ -81,6 +86,7 @@ fn page(report: &ConformanceReport, context: &Context, findings: usize, rows: us
         more_findings: all_findings - story.findings.len(),
         all_findings,
         more_rows,
+        more_logs,
         bars,
         more_bars,
         lanes,
@@ -178,6 +184,22 @@ mod tests {
         assert!(page.contains(
             "cosign verify-blob-attestation --bundle report.sigstore.json \\\n  --key auditor.pub"
         ));
+    }
+
+    #[test]
+    fn a_thousand_gateways_are_counted_and_a_hundred_named() {
+        let mut report = clean();
+        let log = report.logs[0].clone();
+        report.logs = (0..1000)
+            .map(|number| crate::predicate::LogReference {
+                origin: format!("acme/gw-{number:04}"),
+                ..log.clone()
+            })
+            .collect();
+        let page = html(&report, &context());
+        assert!(page.len() < 100_000, "{} bytes", page.len());
+        assert!(page.contains("acme/gw-0099") && !page.contains("acme/gw-0100"));
+        assert!(page.contains("900 more logs are in the signed report and not on this page."));
     }
 
     #[test]

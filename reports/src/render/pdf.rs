@@ -410,9 +410,23 @@ fn coverage(sheets: &mut Sheets, story: &Story) {
     for gap in &story.gaps {
         sheets.text(0.0, Font::Plain, 9.5, tone("doubt"), &format!("• missing: {gap}"));
     }
-    for log in &story.logs {
+    for log in story.logs.iter().take(MAX_ROWS) {
         let line = format!("• log {}, entries {}, root {}", log.origin, log.range, log.root);
         sheets.text(0.0, Font::Plain, 9.0, INK, &line);
+    }
+    let more = story.logs.len().saturating_sub(MAX_ROWS) as u64;
+    if more > 0 {
+        let more = crate::words::count(more, "log");
+        sheets.text(
+            0.0,
+            Font::Plain,
+            9.0,
+            SOFT,
+            &format!("• {more} more in the signed report"),
+        );
+    }
+    if let Some(further) = &story.further_logs {
+        sheets.text(0.0, Font::Plain, 9.0, INK, &format!("• {further}"));
     }
     for limit in &story.limits {
         sheets.text(0.0, Font::Plain, 9.0, SOFT, &format!("• {limit}"));

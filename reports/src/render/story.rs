@@ -108,6 +108,7 @@ pub(crate) struct Story {
     pub gaps: Vec<String>,
     pub limits: Vec<String>,
     pub logs: Vec<LogStory>,
+    pub further_logs: Option<String>,
     pub key_advice: Option<String>,
     pub steps: Vec<Step>,
     pub documents: Vec<Fact>,
@@ -164,6 +165,7 @@ impl Story {
             gaps: report.coverage.gaps.iter().map(gap).collect(),
             limits: limits(report),
             logs: report.logs.iter().map(log).collect(),
+            further_logs: further_logs(report),
             key_advice: verify::key_advice(context),
             steps: verify::steps(context),
             documents: documents(report, context),
@@ -572,6 +574,16 @@ fn log(log: &crate::predicate::LogReference) -> LogStory {
         // The third line of a checkpoint is its root; the whole note is in the evidence bundle.
         root: log.checkpoint.lines().nth(2).map(visible).unwrap_or_default(),
     }
+}
+
+/// Logs of which nothing is in the report, counted.
+fn further_logs(report: &ConformanceReport) -> Option<String> {
+    (report.omitted.logs > 0).then(|| {
+        format!(
+            "{} without an entry of this run; the report about the artifact names them",
+            words::count(report.omitted.logs, "further log")
+        )
+    })
 }
 
 fn documents(report: &ConformanceReport, context: &Context) -> Vec<Fact> {

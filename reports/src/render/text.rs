@@ -122,6 +122,9 @@ fn coverage(paper: &mut Paper, story: &Story) {
         paper.item("-", &format!("log {}, entries {}", log.origin, log.range));
         paper.indented(2, &format!("root {}", log.root));
     }
+    if let Some(further) = &story.further_logs {
+        paper.item("-", further);
+    }
     for limit in &story.limits {
         paper.item("-", limit);
     }

@@ -160,7 +160,7 @@ fn documented() -> Result<()> {
         hold(&table, command, &run)?;
     }
     let reports = world.ok(["report", "list"])?;
-    let report = reports["reports"][0]["report"]
+    let report = reports["reports"][0]["report_id"]
         .as_str()
         .context("a report")?
         .to_owned();

@@ -34,6 +34,7 @@ mod policy;
 mod real_night;
 mod receivers;
 mod retention;
+mod run_reports;
 mod runbooks;
 mod service;
 mod stage;
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         ("take_over_clients", take_over_clients::SCENARIOS),
         ("take_over_door", take_over_door::SCENARIOS),
         ("nights", nights::SCENARIOS),
+        ("run_reports", run_reports::SCENARIOS),
         ("policy", policy::SCENARIOS),
         ("real_night", real_night::SCENARIOS),
         ("json", json::SCENARIOS),

@@ -1,22 +1,18 @@
 //! Letters: who is written to about a night, and about one report once more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context as _;
-use base::Sha256Digest;
+use base::{Sha256Digest, Verdict};
 use control::nights::NightFailure;
-use control::office::Office;
 use control::outbox::{self, Letter};
 use control::store::ReportRecord;
+use reports::Context;
 use reports::mail::{self, Address, Attachment, Mail, Reader};
-use reports::{Context, EvidenceFile, SignedFile};
-use seal::trust::{Role, TrustRoot};
 
 use super::published::News;
 use super::{HouseNights, Judged, Order, Readers};
 use crate::clock;
-use crate::config::Config;
-use crate::house::site::Kept;
+use crate::house::shelf::Kept;
 
 /// Letters of one night to security about single reports; the digest has the others.
 const MAX_TO_SECURITY: usize = 40;
@@ -42,12 +38,12 @@ impl HouseNights {
             .filter(|kept| kept.record.run_id.is_none())
             .collect();
         // What still runs is written about before what was stopped.
-        about_artifacts.sort_by_key(|kept| mail::urgency(&kept.publication.report));
+        about_artifacts.sort_by_key(|kept| mail::urgency(&kept.report));
         let mut to_security = 0;
         for kept in &about_artifacts {
             let owner = self.owner_of(&kept.record.plugin_id).await?;
-            for (reader, letter) in letters(kept, readers, owner.as_ref()) {
-                let (topic, heavier) = mail::incident_topics(&kept.publication.report, reader);
+            for (reader, letter) in letters(kept, readers, owner.as_ref())? {
+                let (topic, heavier) = mail::incident_topics(&kept.report, reader);
                 if self.was_told(heavier).await? {
                     continue;
                 }
@@ -106,17 +102,11 @@ impl HouseNights {
             let what = "the configuration has no [mail] section, so there is nobody to write to".to_owned();
             return Ok(Err(NightFailure::Request { what }));
         };
-        let folder = PathBuf::from(&record.folder);
-        let bundle = std::fs::read(folder.join(auditor::BUNDLE_NAME))
-            .with_context(|| format!("cannot read the report in {}", folder.display()))?;
+        let bundle = self.office().report_bundle(&record).await?;
         let trust = self.office().trust_root().await?;
         let opened = reports::open_report(&bundle, &trust)?;
-        let context = context(&self.config, self.office(), &record, &bundle, &trust).await?;
-        let evidence = match &context.evidence {
-            Some(file) => std::fs::read(folder.join(&file.name)).unwrap_or_default(),
-            None => Vec::new(),
-        };
-        let attachments = attach(&bundle, &context, evidence);
+        let context = self.office().report_context(&record, &opened, &trust).await?;
+        let attachments = attach(&record, bundle, &context);
         let owner = self.owner_of(&record.plugin_id).await?;
         let from = &readers.from;
         let to_owner =
@@ -126,8 +116,7 @@ impl HouseNights {
         if mails.is_empty() {
             let what = format!(
                 "a {} report has no letters; send the files in {}",
-                record.verdict,
-                folder.display()
+                record.verdict, record.folder
             );
             return Ok(Err(NightFailure::Request { what }));
         }
@@ -143,96 +132,33 @@ impl HouseNights {
     }
 }
 
-/// What surrounds a report that was written before, for letters about it.
-///
-/// # Errors
-/// The report does not verify, or what it names is gone.
-pub(in crate::house) async fn context(
-    config: &Config,
-    office: &Office,
-    record: &ReportRecord,
-    bundle: &[u8],
-    trust: &TrustRoot,
-) -> anyhow::Result<Context> {
-    let opened = reports::open_report(bundle, trust)?;
-    let key = trust
-        .keys(Role::Auditor)
-        .find(|key| key.fingerprint() == opened.signer)
-        .cloned()
-        .context("the report's key left the trust root")?;
-    let store = office.store();
-    let artifact = match record.artifact_digest {
-        Some(digest) => store.artifact(digest).await?,
-        None => None,
-    };
-    let plugin = store.plugin(record.plugin_id.clone()).await?;
-    let policy = office.policy().await?;
-    Ok(Context {
-        site: config.file.site.clone(),
-        artifact_name: artifact
-            .as_ref()
-            .map_or_else(|| record.plugin_id.to_string(), |a| a.file_name.clone()),
-        version: artifact.and_then(|artifact| artifact.version),
-        tier: plugin
-            .as_ref()
-            .and_then(|plugin| plugin.tier)
-            .unwrap_or(policy.policy.default_tier),
-        owner: plugin.as_ref().and_then(|plugin| plugin.owner_name.clone()),
-        security_contact: super::security_contact(config),
-        appeals: office.settings().appeals,
-        signed: Some(SignedFile {
-            name: auditor::BUNDLE_NAME.to_owned(),
-            payload_digest: opened.payload_digest,
-            key,
-            key_name: "auditor.pub".to_owned(),
-        }),
-        evidence: evidence_file(Path::new(&record.folder))?,
-        changes: None,
-    })
-}
-
-fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> Vec<(Reader, Mail)> {
-    let publication = &kept.publication;
-    let (report, context) = (&publication.report, &publication.context);
-    let attachments = attach(&publication.bundle, context, publication.evidence.clone());
+fn letters(kept: &Kept, readers: &Readers, owner: Option<&Address>) -> anyhow::Result<Vec<(Reader, Mail)>> {
+    let (report, context) = (&kept.report, &kept.context);
+    if matches!(report.verdict, Verdict::Conforming | Verdict::NoTraffic) {
+        return Ok(Vec::new());
+    }
+    let attachments = attach(&kept.record, kept.record.read_bundle()?, context);
     let to_owner =
         owner.and_then(|to| mail::owner_mail(report, context, &readers.from, to, attachments.clone()));
     let to_security = mail::security_mail(report, context, &readers.from, &readers.security, attachments);
     let to_owner = to_owner.map(|letter| (Reader::Owner, letter));
     let to_security = to_security.map(|letter| (Reader::Security, letter));
-    to_owner.into_iter().chain(to_security).collect()
+    Ok(to_owner.into_iter().chain(to_security).collect())
 }
 
 /// The signed report and, where it is small, the evidence bundle that it names: together they can be
 /// checked by whoever gets the letter, without asking anybody.
-fn attach(bundle: &[u8], context: &Context, evidence: Vec<u8>) -> Vec<Attachment> {
+fn attach(record: &ReportRecord, bundle: Vec<u8>, context: &Context) -> Vec<Attachment> {
     let report = Attachment::if_small(
         auditor::BUNDLE_NAME,
         "application/vnd.dev.sigstore.bundle.v0.3+json",
-        bundle.to_vec(),
+        bundle,
     );
     // Only the very bytes that the report names.
-    let evidence = context
-        .evidence
-        .as_ref()
-        .filter(|file| Sha256Digest::of(&evidence) == file.digest)
-        .and_then(|file| Attachment::if_small(&file.name, "application/zstd", evidence));
+    let evidence = context.evidence.as_ref().and_then(|file| {
+        let evidence = std::fs::read(Path::new(&record.folder).join(&file.name)).ok()?;
+        (Sha256Digest::of(&evidence) == file.digest)
+            .then(|| Attachment::if_small(&file.name, "application/zstd", evidence))?
+    });
     report.into_iter().chain(evidence).collect()
-}
-
-fn evidence_file(folder: &Path) -> anyhow::Result<Option<EvidenceFile>> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("evidence-") && name.ends_with(".tar.zst") {
-            let bytes = std::fs::read(entry.path())?;
-            let size_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            return Ok(Some(EvidenceFile {
-                name,
-                digest: Sha256Digest::of(&bytes),
-                size_bytes,
-            }));
-        }
-    }
-    Ok(None)
 }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{HouseNights, Hypothesis, Order};
 use crate::clock;
 use crate::house::logs;
+use crate::house::shelf::Shelf;
 use crate::house::site::{HouseSite, LOGS_READ, LogMark};
 
 /// How often checkpoints are looked at while a clause asks for it.
@@ -96,9 +97,8 @@ impl HouseNights {
             office: self.office(),
             runtime: runtime.clone(),
             now: clock::now(),
-            published: Mutex::default(),
-            records: Mutex::default(),
-            unkept: Mutex::default(),
+            only_run: None,
+            shelf: Shelf::default(),
             cut: Mutex::default(),
             progress: Box::new(|_| {}),
             is_resumed: false,

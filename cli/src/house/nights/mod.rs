@@ -9,7 +9,7 @@ mod summary;
 mod told;
 mod way_back;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -34,7 +34,8 @@ use lease::{Lease, LeaseWatch};
 use summary::summary;
 
 use super::budgets::Budgets;
-use super::site::{HouseSite, Kept, LOGS_READ, LogMark};
+use super::shelf::{Kept, Shelf};
+use super::site::{HouseSite, LOGS_READ, LogMark};
 use crate::clock;
 use crate::config::Config;
 
@@ -298,9 +299,8 @@ impl HouseNights {
                 office: &office,
                 runtime,
                 now,
-                published: Mutex::default(),
-                records: Mutex::default(),
-                unkept: Mutex::default(),
+                only_run: request.run_id,
+                shelf: Shelf::default(),
                 cut: Mutex::default(),
                 progress: Box::new(move |progress| *shown.lock() = Some(view(progress))),
                 is_resumed,
@@ -314,12 +314,14 @@ impl HouseNights {
                 run_id: request.run_id,
                 what_if,
                 dry_run: request.dry_run,
+                lists_runs: request.observed,
             };
             let outcome = night.run(&site)?;
+            let (published, of_runs) = site.shelf.into_inner();
             Ok::<_, auditor::NightError>(Judged {
                 outcome,
-                published: site.published.into_inner(),
-                records: site.records.into_inner(),
+                published,
+                of_runs,
                 cut: site.cut.into_inner(),
             })
         });
@@ -432,7 +434,7 @@ impl Nights for HouseNights {
 }
 
 /// Whom an owner writes to.
-fn security_contact(config: &Config) -> String {
+pub(super) fn security_contact(config: &Config) -> String {
     let mail = config.file.mail.as_ref();
     let first = mail.and_then(|mail| mail.security.first());
     first.map_or_else(
@@ -471,8 +473,8 @@ struct Judged {
     outcome: NightOutcome,
     /// Reports on artifacts.
     published: Vec<Kept>,
-    /// The records of all reports.
-    records: Vec<ReportRecord>,
+    /// How many reports there are on runs, by the folder that they are kept in.
+    of_runs: BTreeMap<String, u64>,
     cut: Vec<ListPublished>,
 }
 

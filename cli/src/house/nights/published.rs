@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use base::Sha256Digest;
+use control::report_files::{REPORT_FILE, RUNS_FILE};
 use reports::SignedFile;
 use reports::mail::Night;
 use reports::night::{
@@ -62,7 +64,7 @@ impl HouseNights {
             site: &self.config.file.site,
             period: order.period,
             reports: about_artifacts
-                .map(|kept| (&kept.publication.report, &kept.publication.context))
+                .map(|kept| (&kept.report, &kept.context))
                 .collect(),
             notices: news.notices.clone(),
             weeks: news.weeks.clone(),
@@ -90,20 +92,14 @@ impl HouseNights {
         let folder = reports
             .join(order.period.to.utc_day())
             .join(format!("night-{moment}"));
-        let listed: Vec<Listed> = judged
-            .records
-            .iter()
-            .map(|record| Listed {
-                path: beside(&reports, Path::new(&record.folder)),
-                digest: record.report_id,
-            })
-            .collect();
+        let listed = listed(&reports, judged)?;
+        let all = judged.published.len() as u64 + judged.of_runs.values().sum::<u64>();
         let night = self.night(judged, order, news);
         let by = Auditor {
             id: auditor.id.clone(),
             version: auditor.version.clone(),
         };
-        let summary = NightSummary::of(&night, by, &listed, news.weeks.clone());
+        let summary = NightSummary::of(&night, by, &listed, all, news.weeks.clone());
         let bundle = seal_night(&summary, &auditor.key)?;
         let signed = SignedFile {
             name: NIGHT_FILE.to_owned(),
@@ -130,12 +126,25 @@ impl HouseNights {
     }
 }
 
-/// The path of a report's bundle as seen from a night's folder.
-fn beside(reports: &Path, folder: &Path) -> String {
+/// The files of all reports: one of each artifact, and one of all of its runs.
+fn listed(reports: &Path, judged: &Judged) -> std::io::Result<Vec<Listed>> {
+    let artifacts = judged.published.iter().map(|kept| Listed {
+        path: beside(reports, Path::new(&kept.record.folder), REPORT_FILE),
+        digest: kept.record.report_id,
+    });
+    let mut listed: Vec<Listed> = artifacts.collect();
+    for folder in judged.of_runs.keys() {
+        let folder = Path::new(folder);
+        listed.push(Listed {
+            path: beside(reports, folder, RUNS_FILE),
+            digest: Sha256Digest::of(&std::fs::read(folder.join(RUNS_FILE))?),
+        });
+    }
+    Ok(listed)
+}
+
+/// The path of a file of reports as seen from a night's folder.
+fn beside(reports: &Path, folder: &Path, name: &str) -> String {
     let inside = folder.strip_prefix(reports).unwrap_or(folder);
-    Path::new("../..")
-        .join(inside)
-        .join(auditor::BUNDLE_NAME)
-        .display()
-        .to_string()
+    Path::new("../..").join(inside).join(name).display().to_string()
 }

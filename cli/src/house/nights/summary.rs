@@ -1,7 +1,5 @@
 //! Summaries: what a night came to, in the words of the API.
 
-use std::collections::HashMap;
-
 use auditor::{ActResult, Doubt, Measure, NightOutcome};
 use base::{AutomaticAction, Timestamp};
 use control::api::types::{AuditSummary, AuditedReport, ChangeLine, FindingLine, ObservedLine, ProposalLine};
@@ -18,17 +16,13 @@ pub(super) fn summary(
     observed: bool,
 ) -> AuditSummary {
     let outcome = judged.outcome;
-    let records = judged.records.iter();
-    let ids: HashMap<_, _> = records
-        .map(|record| ((record.artifact_digest, record.run_id), record.report_id))
-        .collect();
     let reports = outcome.reports.iter().map(|report| AuditedReport {
-        report_id: ids.get(&(Some(report.artifact_digest), report.run_id)).copied(),
+        report_id: report.report_id,
         plugin_id: report.plugin_id.clone(),
         artifact_digest: Some(report.artifact_digest),
         run_id: report.run_id,
         verdict: report.verdict,
-        folder: report.place.clone(),
+        folder: report.place.as_deref().map(str::to_owned),
         findings: report.findings.iter().map(finding_line).collect(),
         observed: match observed {
             true => report.observed.iter().map(observed_line).collect(),

@@ -42,7 +42,7 @@ impl HouseNights {
             .iter()
             .filter(|kept| kept.record.run_id.is_none())
         {
-            let report = &kept.publication.report;
+            let report = &kept.report;
             if !matches!(report.verdict, Verdict::NonConforming | Verdict::Inconclusive) {
                 continue;
             }

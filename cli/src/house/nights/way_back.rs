@@ -12,7 +12,7 @@ use reports::predicate::{Auditor, Finding};
 use serde_json::json;
 
 use super::{HouseNights, Judged, Order};
-use crate::house::site::Kept;
+use crate::house::shelf::Kept;
 use crate::{clock, files};
 
 impl HouseNights {
@@ -188,7 +188,7 @@ impl HouseNights {
 
 /// Whether a report says that the mending build ran, kept its word, and has the finding no more.
 fn shows_it_gone(kept: &Kept, remediation: &RemediationRecord) -> bool {
-    let report = &kept.publication.report;
+    let report = &kept.report;
     report.run_id.is_none()
         && report.artifact_digest == remediation.artifact_digest
         && report.verdict == Verdict::Conforming

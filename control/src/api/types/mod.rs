@@ -30,7 +30,7 @@ pub use nights::{
     ObservedLine, ProposalLine,
 };
 pub use plugins::{PluginList, PluginView, SetTierRequest};
-pub use reports::{Queued, ReportDetail, ReportList, ReportQuery, ReportView, SendRequest};
+pub use reports::{PageQuery, Queued, ReportDetail, ReportList, ReportQuery, ReportView, SendRequest};
 pub use revocation::{
     ChangeRequest, InvalidTarget, KillRequest, KillTarget, KillView, ListAct, ListChange, ListPublished,
     SafeModeRequest, StateView, Target, WhyView,

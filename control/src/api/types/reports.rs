@@ -4,7 +4,8 @@ use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Timestamp, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::store::ReportRecord;
+use crate::store::{Line, ReportRecord};
+use crate::words::Form;
 
 /// One report of `GET /v1/reports`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,11 @@ pub struct ReportView {
     pub to: Timestamp,
     /// The verdict.
     pub verdict: Verdict,
-    /// The folder with all its forms.
+    /// The folder with all its forms, or, of a report about a run, with the file that has its line.
     pub folder: String,
+    /// Where in `runs.sigstore.jsonl` of the folder it stands; absent for a file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<Line>,
     /// When it was written.
     pub created_at: Timestamp,
 }
@@ -40,6 +44,7 @@ impl From<&ReportRecord> for ReportView {
             to: record.to,
             verdict: record.verdict,
             folder: record.folder.clone(),
+            line: record.line,
             created_at: record.created_at,
         }
     }
@@ -64,12 +69,20 @@ pub struct ReportQuery {
     pub limit: Option<u32>,
 }
 
+/// The query of `GET /v1/reports/{report_id}/page`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// What the page is made for.
+    pub form: Form,
+}
+
 /// The answer to `GET /v1/reports/{report_id}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportDetail {
     /// Where it lies and what it says.
     pub report: ReportView,
-    /// `report.sigstore.json`, checked against the id.
+    /// The signed bundle, checked against the id.
     pub bundle: Value,
 }
 

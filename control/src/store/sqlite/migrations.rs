@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_judgement.sql"),
     include_str!("migrations/0004_post.sql"),
     include_str!("migrations/0005_way_back.sql"),
+    include_str!("migrations/0006_runs_together.sql"),
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -152,6 +153,7 @@ mod tests {
                 "4aa9fa7fbb3d7cf275465870777639ed5631b0f4eef6622ab921abe3683bd54a",
                 "8073f2c20dee0890f1c86511f288e4533f33f5aaa3a52b9062c90c5a17e72ce9",
                 "29bef8b1b8a892d230e5ab201c3de606737c2c6a7f332eaa09fa69c0c7bdf941",
+                "6b2a961a6a5bd9d8ec74d773b5a0061b1a92b9a5be8262a99d7f056890922235",
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! Papers: what was signed about a plugin, from the registry and from the files beside it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context as _;
 use base::Timestamp;
@@ -9,6 +9,7 @@ use control::api::types::{
     ArtifactDetail, ArtifactView, MailList, MailView, PluginView, ReportList, ReportView,
 };
 use control::policy::PolicyInForce;
+use control::report_files::{bundle_file, read_bundle};
 use reports::OpenedReport;
 use reports::bundle::{About, Build, Contents, NamedKey};
 use seal::PredicateType;
@@ -178,8 +179,9 @@ async fn build(client: &Client, artifact: &ArtifactView) -> anyhow::Result<Build
 }
 
 fn report(view: &ReportView, trust: &TrustRoot) -> anyhow::Result<(Vec<u8>, OpenedReport)> {
-    let path = PathBuf::from(&view.folder).join(auditor::BUNDLE_NAME);
-    let bytes = files::read_limited(&path, base::json::MAX_BYTES)
+    let folder = Path::new(&view.folder);
+    let path = bundle_file(folder, view.line);
+    let bytes = read_bundle(folder, view.line, &view.report_id)
         .with_context(|| format!("cannot read report {}", path.display()))?;
     let opened = reports::open_report(&bytes, trust).map_err(|error| Refused {
         code: "not_verified".to_owned(),

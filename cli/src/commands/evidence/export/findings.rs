@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use control::report_files::{REPORT_FILE, RUNS_FILE, read_lines};
 use evidence::export::Filter;
 use reports::OpenedReport;
 use reports::predicate::Finding;
@@ -31,20 +32,20 @@ pub fn write(
         return Ok(0);
     }
     let mut told = BTreeSet::new();
-    for path in signed_reports(&config.data_dir().join("reports"))? {
-        let bytes = files::read_limited(&path, base::json::MAX_BYTES)
-            .with_context(|| format!("cannot read report {}", path.display()))?;
-        let opened = reports::open_report(&bytes, trust).map_err(|error| Refused {
-            code: "not_verified".to_owned(),
-            message: format!("{}: {error}", path.display()),
-        })?;
-        if !is_concerned(filter, &opened) {
-            continue;
-        }
-        for finding in &opened.report.findings {
-            if is_wanted(filter, finding) && told.insert(finding.id) {
-                let object = reports::ocsf::detection_finding(&opened, finding);
-                writeln!(out, "{}", serde_json::Value::Object(object))?;
+    for path in signed_reports(&config.data_dir().join("reports"), filter)? {
+        for bytes in bundles_in(&path).with_context(|| format!("cannot read report {}", path.display()))? {
+            let opened = reports::open_report(&bytes, trust).map_err(|error| Refused {
+                code: "not_verified".to_owned(),
+                message: format!("{}: {error}", path.display()),
+            })?;
+            if !is_concerned(filter, &opened) {
+                continue;
+            }
+            for finding in &opened.report.findings {
+                if is_wanted(filter, finding) && told.insert(finding.id) {
+                    let object = reports::ocsf::detection_finding(&opened, finding);
+                    writeln!(out, "{}", serde_json::Value::Object(object))?;
+                }
             }
         }
     }
@@ -70,8 +71,17 @@ fn is_wanted(filter: &Filter, finding: &Finding) -> bool {
         && filter.until.is_none_or(|until| finding.first < until)
 }
 
-/// Every signed report below a folder, in order of their paths.
-fn signed_reports(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The signed reports in a file: the one, or a line for each run.
+fn bundles_in(path: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+    if path.ends_with(RUNS_FILE) {
+        return read_lines(path);
+    }
+    Ok(vec![files::read_limited(path, base::json::MAX_BYTES)?])
+}
+
+/// Every file of signed reports below a folder, in order of their paths; those about runs where one is asked
+/// about.
+fn signed_reports(folder: &Path, filter: &Filter) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
@@ -83,7 +93,9 @@ fn signed_reports(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
             let entry = entry?;
             if entry.file_type()?.is_dir() {
                 open.push(entry.path());
-            } else if entry.file_name() == auditor::BUNDLE_NAME {
+            } else if entry.file_name() == REPORT_FILE
+                || filter.run_id.is_some() && entry.file_name() == RUNS_FILE
+            {
                 found.push(entry.path());
             }
         }

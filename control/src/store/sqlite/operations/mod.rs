@@ -27,7 +27,9 @@ pub(in crate::store) use registry::{
     admissions, admit, artifact, artifact_names, artifacts, plugin, plugins, set_tier,
 };
 pub(in crate::store) use remediations::{add_remediation, close_remediation, remediation, remediations};
-pub(in crate::store) use reports::{add_reports, report, report_before, reports, reports_for, weeks};
+pub(in crate::store) use reports::{
+    add_reports, report, report_history, reports, reports_before, reports_to, weeks,
+};
 pub(in crate::store) use runs::{end_run, ended_runs, run, running_plugins, runs, start_run};
 pub(in crate::store) use waiting::{
     ask_to_wait, decide_waiting_act, due_acts, lapse_waiting_acts, return_lease, take_lease, waiting_act,

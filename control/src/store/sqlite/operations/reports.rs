@@ -3,8 +3,8 @@
 use base::{ArtifactDigest, PluginId, RunId, Sha256Digest, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use crate::store::sqlite::row::{count, moment, optional_text, text};
-use crate::store::{ReportRecord, WeekRecord};
+use crate::store::sqlite::row::{count, integer, moment, optional_text, text};
+use crate::store::{Line, ReportRecord, WeekRecord};
 
 pub(in crate::store) fn add_reports(
     db: &Transaction<'_>,
@@ -20,8 +20,8 @@ pub(in crate::store) fn add_reports(
 fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<usize> {
     db.prepare_cached(
         "INSERT INTO reports (report_id, plugin_id, artifact_digest, run_id, from_us, to_us, verdict, folder,
-            created_at_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (report_id) DO NOTHING",
+            created_at_us, line_at, line_bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (report_id) DO NOTHING",
     )?
     .execute(params![
         report.report_id.to_string(),
@@ -33,6 +33,8 @@ fn add_report(db: &Transaction<'_>, report: ReportRecord) -> rusqlite::Result<us
         report.verdict.as_str(),
         report.folder,
         report.created_at.unix_us(),
+        report.line.map(|line| integer(line.at)),
+        report.line.map(|line| integer(line.bytes)),
     ])
 }
 
@@ -52,18 +54,18 @@ pub(in crate::store) fn reports(
     .collect()
 }
 
-pub(in crate::store) fn reports_for(
+pub(in crate::store) fn reports_to(
     db: &Connection,
+    plugin_id: PluginId,
     artifact_digest: ArtifactDigest,
-    from: Timestamp,
     to: Timestamp,
 ) -> rusqlite::Result<Vec<ReportRecord>> {
     db.prepare_cached(
-        "SELECT * FROM reports WHERE artifact_digest = ?1 AND from_us = ?2 AND to_us = ?3
+        "SELECT * FROM reports WHERE plugin_id = ?1 AND to_us = ?3 AND artifact_digest = ?2
          ORDER BY created_at_us DESC, rowid DESC",
     )?
     .query_map(
-        params![artifact_digest.to_string(), from.unix_us(), to.unix_us()],
+        params![plugin_id.as_str(), artifact_digest.to_string(), to.unix_us()],
         report_record,
     )?
     .collect()
@@ -107,28 +109,65 @@ pub(in crate::store) fn report(
         .optional()
 }
 
-pub(in crate::store) fn report_before(
+pub(in crate::store) fn reports_before(
+    db: &Connection,
+    plugin_id: PluginId,
+    artifact_digest: ArtifactDigest,
+    runs: Vec<RunId>,
+    from: Timestamp,
+) -> rusqlite::Result<Vec<ReportRecord>> {
+    let mut found = Vec::new();
+    for run_id in std::iter::once(None).chain(runs.into_iter().map(Some)) {
+        found.extend(report_history(
+            db,
+            plugin_id.clone(),
+            artifact_digest,
+            run_id,
+            from,
+            1,
+        )?);
+    }
+    Ok(found)
+}
+
+pub(in crate::store) fn report_history(
     db: &Connection,
     plugin_id: PluginId,
     artifact_digest: ArtifactDigest,
     run_id: Option<RunId>,
     from: Timestamp,
-) -> rusqlite::Result<Option<ReportRecord>> {
-    db.prepare_cached(
-        "SELECT * FROM reports
-         WHERE plugin_id = ?1 AND artifact_digest = ?2 AND run_id IS ?3 AND from_us < ?4
-         ORDER BY to_us DESC, created_at_us DESC, rowid DESC LIMIT 1",
-    )?
-    .query_row(
-        params![
-            plugin_id.as_str(),
-            artifact_digest.to_string(),
-            run_id.map(|run_id| run_id.to_string()),
-            from.unix_us()
-        ],
-        report_record,
-    )
-    .optional()
+    limit: u32,
+) -> rusqlite::Result<Vec<ReportRecord>> {
+    // Two statements, because each has an index of its own.
+    const OF_RUN: &str = "SELECT * FROM reports
+         WHERE run_id = ?5 AND plugin_id = ?1 AND artifact_digest = ?2 AND from_us < ?3
+         ORDER BY to_us DESC, created_at_us DESC, rowid DESC LIMIT ?4";
+    const OF_ARTIFACT: &str = "SELECT * FROM reports
+         WHERE run_id IS NULL AND plugin_id = ?1 AND artifact_digest = ?2 AND from_us < ?3 AND ?5 IS NULL
+         ORDER BY to_us DESC, created_at_us DESC, rowid DESC LIMIT ?4";
+    db.prepare_cached(if run_id.is_some() { OF_RUN } else { OF_ARTIFACT })?
+        .query_map(
+            params![
+                plugin_id.as_str(),
+                artifact_digest.to_string(),
+                from.unix_us(),
+                limit,
+                run_id.map(|run_id| run_id.to_string()),
+            ],
+            report_record,
+        )?
+        .collect()
+}
+
+fn report_line(row: &Row<'_>) -> rusqlite::Result<Option<Line>> {
+    let at: Option<i64> = row.get("line_at")?;
+    at.map(|_| {
+        Ok(Line {
+            at: count(row, "line_at")?,
+            bytes: count(row, "line_bytes")?,
+        })
+    })
+    .transpose()
 }
 
 fn report_record(row: &Row<'_>) -> rusqlite::Result<ReportRecord> {
@@ -141,6 +180,7 @@ fn report_record(row: &Row<'_>) -> rusqlite::Result<ReportRecord> {
         to: moment(row, "to_us")?,
         verdict: text(row, "verdict")?,
         folder: row.get("folder")?,
+        line: report_line(row)?,
         created_at: moment(row, "created_at_us")?,
     })
 }
