@@ -17,7 +17,9 @@ use seal::{PredicateType, SigningKey};
 use serde_json::json;
 
 use crate::script::{Line, artifact, at, run, visit};
-use crate::site::{Artifact, CrlOnFile, Gateway, PreviousReport, Run, Site, SiteError};
+use crate::site::{
+    Artifact, CrlOnFile, EarlierManifest, Gateway, PolicyOnFile, PreviousReport, Run, Site, SiteError,
+};
 use crate::{Auditor, Hypothesis, Night, NightOutcome, Proposal, Publication};
 
 /// The length of the period that tests audit.
@@ -30,6 +32,8 @@ pub(crate) struct Stage {
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) runs: Vec<Run>,
     pub(crate) policy: Policy,
+    pub(crate) policy_signature: Option<Vec<u8>>,
+    pub(crate) signed_exceptions: Vec<seal::exception::SignedException>,
     /// Checkpoints that somebody else holds, by gateway.
     pub(crate) held: BTreeMap<usize, String>,
     pub(crate) audited_to: Cell<Option<u64>>,
@@ -66,6 +70,16 @@ pub(crate) fn owner_key() -> SigningKey {
     SigningKey::ed25519_from_seed(&[100; 32])
 }
 
+/// Who signs policies and approvals.
+pub(crate) fn certifier_key() -> SigningKey {
+    SigningKey::ed25519_from_seed(&[101; 32])
+}
+
+/// The key of ada (1) or bob (2), who sign exceptions.
+pub(crate) fn person_key(number: u8) -> SigningKey {
+    SigningKey::ed25519_from_seed(&[110 + number; 32])
+}
+
 pub(crate) fn manifest(plugin: &str, egress: &[&str]) -> Manifest {
     let value = json!({
         "plugin_id": plugin,
@@ -99,6 +113,8 @@ impl Stage {
             artifacts: Vec::new(),
             runs: Vec::new(),
             policy: Policy::initial("ops"),
+            policy_signature: None,
+            signed_exceptions: Vec::new(),
             held: BTreeMap::new(),
             audited_to: Cell::new(None),
             lines: vec![Vec::new()],
@@ -140,6 +156,7 @@ impl Stage {
             manifest_payload: opened.payload_digest(),
             manifest_bundle: bundle,
             approval_bundle: None,
+            approved_until: None,
             earlier: Vec::new(),
             components: Vec::new(),
             acts: Vec::new(),
@@ -157,6 +174,7 @@ impl Stage {
             started: at(-60),
             ended: Some(at(NIGHT_S - 60)),
             data_class: None,
+            bytes_before: 0,
         });
         self
     }
@@ -193,6 +211,25 @@ impl Stage {
         let own = |line: &Line| line.clone().with(|event| event.gateway = name.clone());
         let lines = lines.iter().map(own).collect();
         self.lines.push(lines);
+        self
+    }
+
+    /// Has both people sign every exception of the policy, and the certifier the policy.
+    pub(crate) fn signed(mut self) -> Self {
+        use seal::exception::{SignedException, sign, words};
+        let signed = self.policy.exceptions.iter().map(|exception| SignedException {
+            words: words(exception),
+            signatures: [1, 2]
+                .map(|number| sign(exception, &person_key(number)).unwrap())
+                .into(),
+        });
+        self.signed_exceptions = signed.collect();
+        let statement = seal::Statement {
+            subjects: vec![seal::Subject::new("policy.toml", &Sha256Digest::of(b"its bytes"))],
+            predicate_type: PredicateType::Policy.uri().to_owned(),
+            predicate: serde_json::to_value(&self.policy).unwrap(),
+        };
+        self.policy_signature = Some(seal::envelope::seal(&statement, &certifier_key()).unwrap());
         self
     }
 
@@ -319,9 +356,16 @@ fn trust_root(auditor: &SigningKey) -> Vec<u8> {
         valid_from: at(-1000),
         valid_until: None,
     };
+    let person = |name: &str, key: &SigningKey| Signer {
+        name: name.to_owned(),
+        ..signer(Role::Operator, key)
+    };
     let root = TrustRoot::first(vec![root_key.public()], 1, at(1000 * NIGHT_S))
         .with_signer(signer(Role::Auditor, auditor))
-        .with_signer(signer(Role::Owner, &owner_key()));
+        .with_signer(signer(Role::Owner, &owner_key()))
+        .with_signer(signer(Role::Certifier, &certifier_key()))
+        .with_signer(person("ada", &person_key(1)))
+        .with_signer(person("bob", &person_key(2)));
     root.sign(&[&root_key]).unwrap()
 }
 
@@ -358,8 +402,12 @@ impl Site for Stage {
         Ok((1..=self.lines.len()).map(gateway).collect())
     }
 
-    fn policy(&self) -> Result<Policy, SiteError> {
-        Ok(self.policy.clone())
+    fn policy(&self) -> Result<PolicyOnFile, SiteError> {
+        Ok(PolicyOnFile {
+            policy: self.policy.clone(),
+            signature: self.policy_signature.clone(),
+            exceptions: self.signed_exceptions.clone(),
+        })
     }
 
     fn crl(&self) -> Result<CrlOnFile, SiteError> {
@@ -425,6 +473,18 @@ impl Site for Stage {
             true => Err("the disk went away".into()),
             false => Ok(()),
         }
+    }
+}
+
+/// A manifest that was in force for an artifact until `until`.
+pub(crate) fn was_in_force(until: Timestamp, manifest: Manifest, payload: &[u8]) -> EarlierManifest {
+    EarlierManifest {
+        until,
+        manifest,
+        payload: Sha256Digest::of(payload),
+        bundle: Vec::new(),
+        approval_bundle: None,
+        approved_until: None,
     }
 }
 

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use auditor::{
-    Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PreviousReport, Progress,
-    Proposal, Publication, Reported, Run, Site, SiteError,
+    Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PolicyOnFile, PreviousReport,
+    Progress, Proposal, Publication, Reported, Run, Site, SiteError,
 };
-use base::{ArtifactDigest, AutomaticAction, Policy, Reason, RunId, Sha256Digest, Timestamp};
+use base::{ArtifactDigest, AutomaticAction, Reason, RunId, Sha256Digest, Timestamp};
 use control::api::types::{ChangeRequest, ListAct, ListChange, ListPublished, Target};
 use control::office::Office;
 use control::store::{Act, ArtifactRecord, NewWaitingAct, ReportRecord, RunFilter, RunRecord};
@@ -21,7 +21,7 @@ use manifests::Manifest;
 use parking_lot::Mutex;
 use seal::PredicateType;
 use seal::envelope::Unverified;
-use seal::trust::Role;
+use seal::trust::{Role, TrustRoot};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -162,6 +162,12 @@ fn past_acts(automatic: &[Act], digest: ArtifactDigest) -> Vec<PastAct> {
     .collect()
 }
 
+/// When an approval that the gate took runs out. Where its certifier's key has left the trust root since,
+/// nobody can say any more.
+fn approved_until(bundle: Option<&[u8]>, trust: &TrustRoot) -> Option<Timestamp> {
+    manifests::Approval::end(bundle?, trust).ok().flatten()
+}
+
 fn components(record: &ArtifactRecord) -> Vec<Component> {
     let components = record.admission.components.iter();
     components
@@ -174,7 +180,11 @@ fn components(record: &ArtifactRecord) -> Vec<Component> {
 
 impl HouseSite<'_> {
     /// The manifests that an artifact was admitted with before the one in force.
-    fn earlier_manifests(&self, record: &ArtifactRecord) -> Result<Vec<EarlierManifest>, SiteError> {
+    fn earlier_manifests(
+        &self,
+        record: &ArtifactRecord,
+        trust: &TrustRoot,
+    ) -> Result<Vec<EarlierManifest>, SiteError> {
         let admissions = self.wait(self.office.store().admissions(record.artifact_digest))?;
         let pairs = admissions.iter().zip(admissions.iter().skip(1));
         pairs
@@ -183,6 +193,9 @@ impl HouseSite<'_> {
                     until: next.admitted_at,
                     manifest: Manifest::parse(admission.manifest_json.as_bytes())?,
                     payload: admission.manifest_payload_sha256,
+                    bundle: admission.manifest_bundle.clone(),
+                    approved_until: approved_until(admission.approval_bundle.as_deref(), trust),
+                    approval_bundle: admission.approval_bundle.clone(),
                 })
             })
             .collect()
@@ -262,13 +275,14 @@ impl Site for HouseSite<'_> {
             .collect();
         // An owner who was right in an appeal is left alone by clauses for a while.
         let protected: HashMap<_, _> = self.wait(store.protections(self.now))?.into_iter().collect();
+        let trust = self.wait(self.office.trust_root())?;
         let artifact = |record: ArtifactRecord| {
             let chosen = tiers.get(&record.plugin_id).copied().flatten();
             let readmitted = begun
                 .get(&record.artifact_digest)
                 .is_some_and(|first| *first < record.admission.admitted_at);
             let earlier = match readmitted {
-                true => self.earlier_manifests(&record)?,
+                true => self.earlier_manifests(&record, &trust)?,
                 false => Vec::new(),
             };
             Ok(Artifact {
@@ -284,6 +298,7 @@ impl Site for HouseSite<'_> {
                 manifest: Manifest::parse(record.admission.manifest_json.as_bytes())?,
                 manifest_payload: record.admission.manifest_payload_sha256,
                 manifest_bundle: record.admission.manifest_bundle,
+                approved_until: approved_until(record.admission.approval_bundle.as_deref(), &trust),
                 approval_bundle: record.admission.approval_bundle,
                 plugin_id: record.plugin_id,
             })
@@ -302,6 +317,7 @@ impl Site for HouseSite<'_> {
             started: record.started_at,
             ended: record.ended_at,
             data_class: record.data_class.and_then(|class| class.parse().ok()),
+            bytes_before: 0,
         };
         Ok(self.run_records(period)?.into_iter().map(run).collect())
     }
@@ -337,8 +353,13 @@ impl Site for HouseSite<'_> {
             .collect())
     }
 
-    fn policy(&self) -> Result<Policy, SiteError> {
-        Ok(self.wait(self.office.policy())?.policy)
+    fn policy(&self) -> Result<PolicyOnFile, SiteError> {
+        let read = self.wait(self.office.policy())?;
+        Ok(PolicyOnFile {
+            policy: read.policy,
+            signature: read.signature,
+            exceptions: read.exceptions,
+        })
     }
 
     fn crl(&self) -> Result<CrlOnFile, SiteError> {

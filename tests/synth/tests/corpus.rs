@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use bailiwick_synth::corpus::{self, SCENES};
 use bailiwick_synth::crowd::Keeping;
 use bailiwick_synth::{Confusion, Truth};
+use base::{Reason, ShownBy};
 use serde_json::Value;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -67,6 +69,22 @@ fn no_planted_breach_is_missed_and_no_benign_twin_is_accused() {
         "{} has another table; this is the one:\n{table}",
         path.display()
     );
+}
+
+/// Whatever evidence can show is planted somewhere, so that nothing can stop being found unnoticed.
+#[test]
+fn every_reason_that_evidence_can_show_is_planted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut planted = BTreeSet::new();
+    for scene in SCENES {
+        let site = folder.path().join(scene.name);
+        let truth = scene.make(&site, SEEDS[0], corpus::DAY.parse().unwrap()).unwrap();
+        let due = truth.reports.iter().flat_map(|report| &report.findings);
+        planted.extend(due.map(|due| due.reason));
+    }
+    let by_evidence = |reason: &&Reason| !matches!(reason.shown_by(), ShownBy::Gate | ShownBy::Person);
+    let can_show: BTreeSet<Reason> = Reason::ALL.iter().filter(by_evidence).copied().collect();
+    assert_eq!(planted, can_show);
 }
 
 #[test]

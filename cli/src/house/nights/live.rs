@@ -76,7 +76,10 @@ impl HouseNights {
             };
             let failed = |error: auditor::SiteError| anyhow::anyhow!("{error}");
             let artifacts = site.artifacts(period).map_err(failed)?;
-            let runs = site.runs(period).map_err(failed)?;
+            let mut runs = site.runs(period).map_err(failed)?;
+            for trouble in auditor::carry(&site, &artifacts, &mut runs, period, None) {
+                tracing::warn!(trouble, "a limit on bytes is held against this day alone");
+            }
             let ground = LiveGround::new(&policy, &artifacts, &runs)?;
             let until = std::time::Instant::now() + GROUND_FOR;
             while std::time::Instant::now() < until && !stop.is_cancelled() {
