@@ -41,6 +41,8 @@ mod fold;
 #[cfg(test)]
 mod fold_tests;
 mod gather;
+#[cfg(test)]
+mod going_on_tests;
 mod inside;
 mod judge;
 mod lapsed;

@@ -337,6 +337,7 @@ impl Night<'_> {
                     origin: stretch.origin.clone(),
                     from: stretch.from,
                     to: stretch.to,
+                    verified_from: believed.log.verification().read_from,
                     checkpoint: believed.log.signed_checkpoint().to_owned(),
                 })
                 .collect(),

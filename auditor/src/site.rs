@@ -246,6 +246,9 @@ pub struct Gateway {
     /// The newest signed checkpoint that was seen elsewhere: by a witness, or by the night before. A
     /// log that does not reach it was cut.
     pub known_checkpoint: Option<String>,
+    /// The signed checkpoint up to which an earlier night verified every entry of the log: this one begins
+    /// there. `None` verifies the log whole.
+    pub verified: Option<String>,
     /// Those who may have cosigned its checkpoints: a stranger will want to ask them.
     pub witnesses: Vec<CosignatureVerifier>,
     /// One past the last entry that the night before read ([`crate::NightOutcome::logs`]); `None`

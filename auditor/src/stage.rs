@@ -36,6 +36,8 @@ pub(crate) struct Stage {
     pub(crate) signed_exceptions: Vec<seal::exception::SignedException>,
     /// Checkpoints that somebody else holds, by gateway.
     pub(crate) held: BTreeMap<usize, String>,
+    /// Checkpoints up to which a night before verified everything, by gateway.
+    pub(crate) verified: BTreeMap<usize, String>,
     pub(crate) audited_to: Cell<Option<u64>>,
     lines: Vec<Vec<Line>>,
     /// Lines of the log that are appended and not under a checkpoint.
@@ -116,6 +118,7 @@ impl Stage {
             policy_signature: None,
             signed_exceptions: Vec::new(),
             held: BTreeMap::new(),
+            verified: BTreeMap::new(),
             audited_to: Cell::new(None),
             lines: vec![Vec::new()],
             unsigned: Vec::new(),
@@ -395,6 +398,7 @@ impl Site for Stage {
             folder: self.log_folder(number),
             verifier: NoteVerifier::new(&format!("acme/gw-{number}"), &gateway_key(number).public()).unwrap(),
             known_checkpoint: self.held.get(&number).cloned(),
+            verified: self.verified.get(&number).cloned(),
             witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
             archive: self.archive(),

@@ -45,6 +45,9 @@ pub struct LogMark {
     pub checkpoint: String,
     /// The end of the period that was read.
     pub audited_to: Timestamp,
+    /// Nights since the one that verified the log whole.
+    #[serde(default)]
+    pub nights_since_whole: u32,
 }
 
 /// The site during one night.
@@ -65,6 +68,8 @@ pub struct HouseSite<'h> {
     pub(super) progress: Box<dyn Fn(Progress<'_>) + Send + Sync + 'h>,
     /// Whether this night was begun before and interrupted.
     pub(super) is_resumed: bool,
+    /// Whether every log is verified whole, however lately that was done.
+    pub(super) verifies_whole: bool,
     /// Whether nothing may be done any more, where only one instance at a time may.
     pub(super) lease: Option<LeaseWatch>,
 }
@@ -334,7 +339,12 @@ impl Site for HouseSite<'_> {
         let archive = archive::store(self.config);
         let gateway = |place: logs::LogPlace| {
             let mark = marks.get(&place.origin);
+            let every = self.config.file.audit.verify_whole_every;
+            let is_due = |mark: &LogMark| mark.nights_since_whole.saturating_add(1) >= every;
             auditor::Gateway {
+                verified: mark
+                    .filter(|mark| !self.verifies_whole && !is_due(mark))
+                    .map(|mark| mark.checkpoint.clone()),
                 known_checkpoint: known_checkpoint(self.config, &place, mark),
                 witnesses: witnesses.clone(),
                 folder: place.folder,

@@ -105,6 +105,7 @@ impl HouseNights {
             cut: Mutex::default(),
             progress: Box::new(|_| {}),
             is_resumed: false,
+            verifies_whole: true,
             lease: None,
         }
     }
@@ -226,6 +227,7 @@ impl Tail {
             return Ok(None);
         }
         let options = VerifyOptions {
+            verified: None,
             held: self.held.clone(),
             archive: self.place.archive.clone(),
         };
