@@ -1,12 +1,11 @@
 //! Boundaries: whatever runs out or comes in force within a day is judged at each moment by what was in
 //! force then.
 
-use base::{Backing, PolicyException, Reason, Severity, Sha256Digest, Timestamp, Verdict};
+use base::{Backing, PolicyException, Reason, Severity, Timestamp, Verdict};
 use evidence::EventKind::{Close, Open};
 
 use crate::script::{about, at, run, visit};
-use crate::site::EarlierManifest;
-use crate::stage::{NIGHT_S, Stage, manifest};
+use crate::stage::{NIGHT_S, Stage, manifest, was_in_force};
 use crate::{Hypothesis, Reported, Would};
 
 const NOON_S: i64 = NIGHT_S / 2;
@@ -54,11 +53,7 @@ fn narrower_from_noon() -> Stage {
 }
 
 fn replaces(stage: &mut Stage, earlier: manifests::Manifest) {
-    stage.artifacts[0].earlier = vec![EarlierManifest {
-        until: at(NOON_S),
-        manifest: earlier,
-        payload: Sha256Digest::of(b"earlier"),
-    }];
+    stage.artifacts[0].earlier = vec![was_in_force(at(NOON_S), earlier, b"earlier")];
 }
 
 /// Lets `late.example` pass until noon.

@@ -53,7 +53,12 @@ impl Charge {
             }
         }
         for departure in fared.departures.iter().filter(|departure| departure.breach) {
-            debug_assert_eq!(departure.reason.shown_by(), ShownBy::Connection);
+            debug_assert_eq!(
+                departure.reason.shown_by(),
+                ShownBy::Connection,
+                "{}",
+                departure.reason
+            );
             let established = charge.established.entry(departure.reason).or_default();
             // Two names inside one connection are still one connection.
             *established = (*established + departure.tally.established).min(observation.tally().established);

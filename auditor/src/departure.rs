@@ -4,6 +4,7 @@ use base::{Reason, Target};
 use manifests::{Coverage, DataClass, Declaration};
 
 use crate::observation::{Destination, InnerName, Named, Observation, Who};
+use crate::relied::Use;
 use crate::tally::Tally;
 use crate::terms::{Rulebook, Terms, Waiver};
 
@@ -21,6 +22,8 @@ pub(crate) struct Departure {
     pub(crate) names: Vec<String>,
     /// Whether it stands against the owner, or is only worth knowing.
     pub(crate) breach: bool,
+    /// By which exceptions it is let pass; none where it is not, or where nobody needs one.
+    pub(crate) excused: Vec<Use>,
 }
 
 /// How one observation fared under everything that was in force while it lasted.
@@ -83,7 +86,7 @@ impl<'a> Fared<'a> {
             |known: &&mut Departure| known.reason == departure.reason && known.names == departure.names;
         match self.departures.iter_mut().find(is_same) {
             Some(known) if departure.breach && !known.breach => *known = departure,
-            Some(_) => {}
+            Some(known) => known.excused.extend(departure.excused),
             None => self.departures.push(departure),
         }
     }
@@ -103,6 +106,7 @@ fn of(
     let departures = undeclared(observation, coverage)
         .into_iter()
         .chain(data_class(terms, observation, coverage))
+        .chain(unapproved(terms, observation, coverage))
         .chain(inner)
         .chain(unnamed_tls(observation))
         .chain(hidden_names(observation))
@@ -126,8 +130,34 @@ fn let_pass(terms: &Terms<'_>, destination: &Destination, departure: Departure) 
     Departure {
         breach: false,
         fix: format!("{}; then: {}", waiver.words(), departure.fix),
+        excused: vec![Use::of(waiver, terms.at, departure.tally.last)],
         ..departure
     }
+}
+
+/// Connections that were asked for after the approval of their build ran out. The load gate asks for it
+/// once; a build that was loaded before goes on, and that shows here. A tunnel that stood already was
+/// approved when it was asked for.
+fn unapproved(terms: &Terms<'_>, observation: &Observation, coverage: &Coverage<'_>) -> Option<Departure> {
+    let tally = observation.tally();
+    let lapsed = terms.lapsed.filter(|lapsed| lapsed.at <= tally.first)?;
+    let nearest = match coverage {
+        Coverage::Covered { entry } => Some(entry.to_string()),
+        Coverage::Uncovered { nearest, .. } => nearest.clone(),
+    };
+    Some(Departure {
+        reason: Reason::PolicyExpired,
+        tally: tally.clone(),
+        nearest,
+        fix: format!(
+            "the approval of this build ran out at {}; have the certifier approve it anew and admit it again, or end \
+             its runs",
+            lapsed.at
+        ),
+        names: Vec::new(),
+        breach: lapsed.required,
+        excused: Vec::new(),
+    })
 }
 
 /// A declaration names the classes of data that go there, or leaves it to the manifest as a whole.
@@ -151,6 +181,7 @@ fn data_class(terms: &Terms<'_>, observation: &Observation, coverage: &Coverage<
         ),
         names: Vec::new(),
         breach: true,
+        excused: Vec::new(),
     })
 }
 
@@ -171,6 +202,7 @@ fn after_revocation(observation: &Observation) -> Option<Departure> {
             .to_owned(),
         names: Vec::new(),
         breach: false,
+        excused: Vec::new(),
     })
 }
 
@@ -188,6 +220,7 @@ fn undeclared(observation: &Observation, coverage: &Coverage<'_>) -> Option<Depa
             fix: hint.clone(),
             names: Vec::new(),
             breach: true,
+            excused: Vec::new(),
         }),
     }
 }
@@ -222,6 +255,7 @@ fn inner_name(terms: &Terms<'_>, destination: &Destination, name: &InnerName, ta
         fix: fix.to_owned(),
         names: vec![name.to_string()],
         breach: !covered,
+        excused: Vec::new(),
     }
 }
 
@@ -235,6 +269,7 @@ fn unnamed_tls(observation: &Observation) -> Option<Departure> {
             .to_owned(),
         names: Vec::new(),
         breach: false,
+        excused: Vec::new(),
     })
 }
 
@@ -270,6 +305,7 @@ fn note(reason: Reason, named: Option<&Named>, fix: &str) -> Option<Departure> {
         fix: fix.to_owned(),
         names: named.names.iter().cloned().collect(),
         breach: false,
+        excused: Vec::new(),
     })
 }
 
@@ -282,6 +318,7 @@ fn floor(observation: &Observation) -> Option<Departure> {
             .to_owned(),
         names: Vec::new(),
         breach: true,
+        excused: Vec::new(),
     })
 }
 
@@ -295,5 +332,6 @@ fn mixed_answers(observation: &Observation) -> Option<Departure> {
             .to_owned(),
         names: Vec::new(),
         breach: false,
+        excused: Vec::new(),
     })
 }

@@ -118,8 +118,14 @@ impl<'n> Desk<'n> {
         }
         let previous = self.previous(docket, case);
         let before = previous.as_ref().ok().and_then(Option::as_ref);
+        let manifests = docket.manifests(case.run_id, case.period);
         let particulars = Particulars {
-            manifest: docket.payload_for(case.run_id),
+            manifest: docket.at_end(case.run_id, case.period).1,
+            manifests,
+            bytes_before: match (case.run_id, before) {
+                (Some(_), Some(before)) => before.report.bytes_so_far(),
+                _ => 0,
+            },
             previous: before.map(|before| before.payload),
             runs: case.run_id.map_or(docket.runs().len() as u64, |_| 1),
             actions,
@@ -141,7 +147,7 @@ impl<'n> Desk<'n> {
         };
         if !self.night.is_dry() {
             let kept = match previous {
-                Ok(before) => self.publish(docket, report, before.as_ref()),
+                Ok(before) => self.publish(docket, report, judgement, before.as_ref()),
                 // A report without the one before it would be a break in the chain.
                 Err(error) => Err(format!("the report before it could not be read: {error}")),
             };
@@ -205,14 +211,15 @@ impl<'n> Desk<'n> {
         &mut self,
         docket: &Docket<'_>,
         report: ConformanceReport,
+        judgement: &Judgement,
         previous: Option<&PreviousReport>,
     ) -> Result<Publication, String> {
         let exhibits = Exhibits {
             auditor: self.night.auditor,
             artifact: docket.artifact,
             runs: docket.runs_on_record(report.run_id),
-            crl: &self.records.crl,
-            policy: &self.records.policy_text,
+            records: self.records,
+            relied: &judgement.relied,
             evidence: self.evidence,
             trust: self.trust.as_ref(),
         };

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use base::{RunId, Sha256Digest};
+use base::{RunId, Sha256Digest, Timestamp};
 use manifests::Manifest;
-use reports::predicate::Period;
+use reports::predicate::{DigestSet, ManifestInForce, Period};
 
 use crate::credentials::Misuse;
 use crate::gather::Evidence;
@@ -60,18 +60,58 @@ impl<'a> Docket<'a> {
         }
     }
 
-    /// The manifest by which a run is judged, and the digest of its payload.
-    pub(crate) fn manifest_of(&self, run: &Run) -> (&'a Manifest, Sha256Digest) {
+    /// The manifest in force at the end of what a report about `run_id`, or about all, is about, and the
+    /// digest of its payload: the period's end, or the run's where that came first.
+    pub(crate) fn at_end(&self, run_id: Option<RunId>, period: Period) -> (&'a Manifest, Sha256Digest) {
         if self.is_drafted {
             return (self.manifest, self.manifest_payload);
         }
-        self.artifact.manifest_at(run.started)
+        let span = self.span(run_id, period);
+        let last = Timestamp::from_unix_us(span.to.unix_us().saturating_sub(1));
+        self.artifact.manifest_at(last.max(span.from))
     }
 
-    /// The digest of the payload of the manifest that a report about `run_id`, or about all, names.
-    pub(crate) fn payload_for(&self, run_id: Option<RunId>) -> Sha256Digest {
+    /// Every manifest by which such a report judges, each with the time for which it was in force, in its
+    /// order; none where there was one.
+    pub(crate) fn manifests(&self, run_id: Option<RunId>, period: Period) -> Vec<ManifestInForce> {
+        if self.is_drafted {
+            return Vec::new();
+        }
+        let span = self.span(run_id, period);
+        let earlier = self.artifact.earlier.iter();
+        let all = earlier
+            .map(|earlier| (earlier.until, earlier.payload))
+            .chain(std::iter::once((span.to, self.artifact.manifest_payload)));
+        let mut manifests: Vec<ManifestInForce> = Vec::new();
+        let mut from = span.from;
+        for (until, payload) in all {
+            let to = until.min(span.to);
+            if to <= from {
+                continue;
+            }
+            let digest = DigestSet { sha256: payload };
+            match manifests.last_mut().filter(|last| last.digest == digest) {
+                // Only its approval was another.
+                Some(last) => last.to = to,
+                None => manifests.push(ManifestInForce { digest, from, to }),
+            }
+            from = to;
+        }
+        if manifests.len() < 2 {
+            manifests.clear();
+        }
+        manifests
+    }
+
+    /// The part of the period in which the run, or the build, was judged.
+    fn span(&self, run_id: Option<RunId>, period: Period) -> Period {
         let run = run_id.and_then(|run_id| self.runs.get(&run_id).copied().flatten());
-        run.map_or(self.manifest_payload, |run| self.manifest_of(run).1)
+        let Some(run) = run else {
+            return period;
+        };
+        let from = run.started.clamp(period.from, period.to);
+        let to = run.ended.unwrap_or(period.to).clamp(from, period.to);
+        Period { from, to }
     }
 
     /// Its runs in the period.
@@ -98,7 +138,6 @@ impl<'a> Docket<'a> {
         'a: 'c,
     {
         let on_record = self.runs_on_record(run_id).into_iter();
-        let own = run_id.and_then(|run_id| self.runs.get(&run_id).copied().flatten());
         Case {
             book: self.book,
             all_runs: match run_id {
@@ -109,7 +148,7 @@ impl<'a> Docket<'a> {
             artifact_digest: &self.artifact.artifact_digest,
             run_id,
             period,
-            manifest: own.map_or(self.manifest, |run| self.manifest_of(run).0),
+            manifest: self.at_end(run_id, period).0,
             observations: &evidence.observations,
             doubts: &evidence.doubts,
             silent_runs: on_record

@@ -7,17 +7,20 @@ use std::collections::BTreeSet;
 
 use base::{ArtifactState, RunId, Sha256Digest, Tier, Timestamp};
 use evidence::ReadError;
-use reports::bundle::{Build, CitedEvent, Contents, NamedKey, WriteBundleError, write_bundle};
+use reports::bundle::{
+    Build, CitedEvent, Contents, ExceptionUse, NamedKey, WriteBundleError, signers, write_bundle,
+};
 use reports::predicate::{ConformanceReport, EventReference};
-use seal::PredicateType;
 use seal::cosignature::CosignatureVerifier;
-use seal::envelope::Unverified;
+use seal::exception::SignedException;
 use seal::trust::{Role, TrustRoot};
 use serde::Serialize;
 
 use crate::gather::Evidence;
 use crate::night::Auditor;
-use crate::site::{Artifact, CrlOnFile, Run};
+use crate::records::Records;
+use crate::relied::Relied;
+use crate::site::{Artifact, Run};
 
 /// Why there is no evidence bundle, and so no report: what cannot be proven is not signed.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +52,10 @@ pub(crate) struct Exhibits<'a> {
     pub(crate) artifact: &'a Artifact,
     /// The runs of the report that are on record.
     pub(crate) runs: Vec<&'a Run>,
-    pub(crate) crl: &'a CrlOnFile,
-    /// The policy in its canonical form.
-    pub(crate) policy: &'a [u8],
+    /// Policy and revocation list.
+    pub(crate) records: &'a Records,
+    /// The exceptions that the report relies on.
+    pub(crate) relied: &'a Relied,
     pub(crate) evidence: &'a Evidence,
     pub(crate) trust: Option<&'a TrustRoot>,
 }
@@ -59,6 +63,8 @@ pub(crate) struct Exhibits<'a> {
 /// What the auditor had before it, beside what the bundle holds in files of its own.
 #[derive(Serialize)]
 struct Inputs<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exceptions: Vec<ExceptionUse>,
     file_name: &'a str,
     manifest: Sha256Digest,
     runs: Vec<RunInput>,
@@ -76,13 +82,8 @@ struct RunInput {
 impl Exhibits<'_> {
     /// The bundle's bytes.
     pub(crate) fn write(&self, report: &ConformanceReport) -> Result<Vec<u8>, ExhibitError> {
-        let contents = Contents {
-            builds: vec![Build {
-                artifact_digest: self.artifact.artifact_digest,
-                artifact_name: self.artifact.file_name.clone(),
-                manifest: self.artifact.manifest_bundle.clone(),
-                approvals: self.artifact.approval_bundle.iter().cloned().collect(),
-            }],
+        let mut contents = Contents {
+            builds: vec![self.build(report)],
             events: self.events(report)?,
             checkpoints: self
                 .evidence
@@ -104,22 +105,63 @@ impl Exhibits<'_> {
                 .collect(),
             witnesses: self.witnesses(),
             reports: Vec::new(),
-            crl_head: self.crl.head_bundle.clone(),
-            crl_body: self.crl.body.clone(),
+            crl_head: self.records.crl.head_bundle.clone(),
+            crl_body: self.records.crl.body.clone(),
             trust_root: self.auditor.trust_root.clone(),
-            keys: self.keys(),
+            keys: Vec::new(),
             log_keys: self
                 .evidence
                 .logs
                 .iter()
                 .map(|believed| believed.verifier.clone())
                 .collect(),
-            policy: self.policy.to_vec(),
-            report_inputs: self.inputs(),
+            policy: self.records.policy_text.clone(),
+            policy_signature: self.records.policy_signature.clone().unwrap_or_default(),
+            exceptions: self.exceptions(),
+            report_inputs: self.inputs(report),
             // Letters are written about a report, so after it.
             notifications: Vec::new(),
         };
+        contents.keys = self.keys(&contents);
         Ok(write_bundle(report, &contents)?)
+    }
+
+    /// The manifests that the report names, with what the platform signed about each.
+    fn build(&self, report: &ConformanceReport) -> Build {
+        let artifact = self.artifact;
+        let earlier = artifact
+            .earlier
+            .iter()
+            .map(|earlier| (earlier.payload, &earlier.bundle, &earlier.approval_bundle));
+        let now = (
+            artifact.manifest_payload,
+            &artifact.manifest_bundle,
+            &artifact.approval_bundle,
+        );
+        let mut build = Build {
+            artifact_digest: artifact.artifact_digest,
+            artifact_name: artifact.file_name.clone(),
+            manifest: Vec::new(),
+            earlier: Vec::new(),
+            approvals: Vec::new(),
+        };
+        for (payload, bundle, approval) in earlier.chain(std::iter::once(now)) {
+            let is_last = payload == report.manifest.digest.sha256;
+            let is_named = report.manifests.iter().any(|one| one.digest.sha256 == payload);
+            if is_last {
+                build.manifest.clone_from(bundle);
+            } else if is_named && !build.earlier.contains(bundle) {
+                build.earlier.push(bundle.clone());
+            }
+            let approval = approval
+                .iter()
+                .filter(|approval| !build.approvals.contains(approval));
+            if is_last || is_named {
+                let approval: Vec<Vec<u8>> = approval.cloned().collect();
+                build.approvals.extend(approval);
+            }
+        }
+        build
     }
 
     fn events(&self, report: &ConformanceReport) -> Result<Vec<CitedEvent>, ExhibitError> {
@@ -170,43 +212,37 @@ impl Exhibits<'_> {
         witnesses
     }
 
+    /// What two people signed of the exceptions that the report relies on.
+    fn exceptions(&self) -> Vec<SignedException> {
+        let signed = self.records.exceptions.iter();
+        signed
+            .filter(|exception| self.relied.has(&exception.digest()))
+            .cloned()
+            .collect()
+    }
+
     /// The auditor's own key, and from the trust root the keys that signed what is in the bundle.
-    fn keys(&self) -> Vec<NamedKey> {
-        let approval = self.artifact.approval_bundle.as_deref().unwrap_or_default();
-        let documents = [
-            (
-                Role::Owner,
-                PredicateType::PluginManifest,
-                self.artifact.manifest_bundle.as_slice(),
-            ),
-            (Role::Certifier, PredicateType::Approval, approval),
-            (Role::Crl, PredicateType::Crl, self.crl.head_bundle.as_slice()),
-        ];
-        let mut keys = vec![NamedKey {
+    fn keys(&self, contents: &Contents) -> Vec<NamedKey> {
+        let own = NamedKey {
             role: Role::Auditor,
             name: Role::Auditor.to_string(),
             key: self.auditor.key.public(),
-        }];
-        for (role, predicate, document) in documents {
-            let Some((trust, bundle)) = self.trust.zip(Unverified::parse(document).ok()) else {
-                continue;
-            };
-            let key = trust
-                .keys(role)
-                .find(|key| bundle.clone().verify([*key], predicate).is_ok());
-            keys.extend(key.map(|key| NamedKey {
-                role,
-                name: role.to_string(),
-                key: key.clone(),
-            }));
+        };
+        match self.trust {
+            Some(trust) => signers(vec![own], contents.papers(), trust),
+            None => vec![own],
         }
-        keys
     }
 
-    fn inputs(&self) -> Vec<u8> {
+    fn inputs(&self, report: &ConformanceReport) -> Vec<u8> {
+        // An exception without signatures at hand cannot be shown, and so is not claimed either.
+        let shown: BTreeSet<Sha256Digest> = self.exceptions().iter().map(SignedException::digest).collect();
+        let mut exceptions = self.relied.uses();
+        exceptions.retain(|used| shown.contains(&used.sha256));
         let inputs = Inputs {
+            exceptions,
             file_name: &self.artifact.file_name,
-            manifest: self.artifact.manifest_payload,
+            manifest: report.manifest.digest.sha256,
             runs: self
                 .runs
                 .iter()

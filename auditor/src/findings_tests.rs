@@ -6,8 +6,8 @@ use evidence::EventKind::Open;
 use manifests::{Limits, Manifest};
 
 use crate::script::{about, at, run, visit};
-use crate::site::{Component, EarlierManifest};
-use crate::stage::{NIGHT_S, Stage, manifest};
+use crate::site::Component;
+use crate::stage::{NIGHT_S, Stage, manifest, was_in_force};
 use crate::{Hypothesis, Measure, Reported, Restraint, Would};
 
 fn reasons(report: &Reported) -> Vec<(Reason, Severity)> {
@@ -137,11 +137,7 @@ fn drift_is_judged_by_the_ranges_in_force_at_each_moment() {
                     (other, now)
                 };
                 stage.artifacts[0].manifest = now;
-                stage.artifacts[0].earlier = vec![EarlierManifest {
-                    until: at(until),
-                    manifest: earlier,
-                    payload: base::Sha256Digest::of(b"earlier"),
-                }];
+                stage.artifacts[0].earlier = vec![was_in_force(at(until), earlier, b"earlier")];
             })
     };
     let alert = [Measure::Alert(Restraint::NotCorroborated)];
@@ -342,14 +338,14 @@ fn a_limit_is_the_one_in_force_at_the_moment() {
             .declares("p", &["ok.example"])
             .change(limited(limits(now)));
         let stage = stage.change(|stage| {
-            stage.artifacts[0].earlier = vec![EarlierManifest {
-                until: at(until),
-                manifest: Manifest {
+            stage.artifacts[0].earlier = vec![was_in_force(
+                at(until),
+                Manifest {
                     limits: Some(limits(earlier)),
                     ..stage.artifacts[0].manifest.clone()
                 },
-                payload: base::Sha256Digest::of(b"earlier"),
-            }];
+                b"earlier",
+            )];
         });
         let visits = (0..3).flat_map(|n| visit(100 + n, &n.to_string(), "p", "ok.example:443"));
         visits.fold(stage, Stage::line).verdict("p")
@@ -450,11 +446,11 @@ fn a_wider_manifest_signed_in_the_afternoon_excuses_nothing_of_the_morning() {
             .declares("p", &["ok.example", "evil.example"])
             .observes("p", "evil.example:443")
             .change(move |stage| {
-                stage.artifacts[0].earlier = vec![EarlierManifest {
-                    until: at(until),
-                    manifest: manifest("p", &["ok.example"]),
-                    payload: base::Sha256Digest::of(b"earlier"),
-                }];
+                stage.artifacts[0].earlier = vec![was_in_force(
+                    at(until),
+                    manifest("p", &["ok.example"]),
+                    b"earlier",
+                )];
             })
     };
     // The run was registered a minute before the period.
@@ -467,10 +463,43 @@ fn a_wider_manifest_signed_in_the_afternoon_excuses_nothing_of_the_morning() {
         .iter()
         .find(|p| p.report.run_id == Some(run("p", 1)))
         .unwrap();
-    assert_eq!(
-        of_run.report.manifest.digest.sha256,
-        base::Sha256Digest::of(b"earlier")
+    // The report names the one that was in force at its end, and both with their times.
+    let now = night.artifacts[0].manifest_payload;
+    assert_eq!(of_run.report.manifest.digest.sha256, now);
+    let named = of_run.report.manifests.iter();
+    let named: Vec<_> = named.map(|one| (one.digest.sha256, one.from, one.to)).collect();
+    let ended = at(NIGHT_S - 60);
+    let earlier = base::Sha256Digest::of(b"earlier");
+    assert_eq!(named, [(earlier, at(0), at(50_000)), (now, at(50_000), ended)]);
+}
+
+#[test]
+fn a_run_is_reported_by_the_manifests_that_were_in_force_while_it_ran() {
+    let night = |ended: i64, payload: &'static [u8]| {
+        let stage = Stage::new()
+            .declares("p", &["ok.example"])
+            .observes("p", "ok.example:443")
+            .change(move |stage| {
+                stage.artifacts[0].earlier =
+                    vec![was_in_force(at(50_000), manifest("p", &["ok.example"]), payload)];
+                stage.runs[0].ended = Some(at(ended));
+            });
+        stage.audit();
+        let published = stage.published.borrow().clone();
+        published.into_iter().map(|p| p.report).collect::<Vec<_>>()
+    };
+    // It was over before the other manifest came: that one is nobody's measure here.
+    let reports = night(40_000, b"earlier");
+    let of_run = reports.iter().find(|report| report.run_id.is_some()).unwrap();
+    assert_eq!(of_run.manifest.digest.sha256, base::Sha256Digest::of(b"earlier"));
+    assert_eq!(of_run.manifests, []);
+    assert!(
+        !String::from_utf8(of_run.to_json().unwrap())
+            .unwrap()
+            .contains("manifests")
     );
+    let of_all = reports.iter().find(|report| report.run_id.is_none()).unwrap();
+    assert_eq!(of_all.manifests.len(), 2);
 }
 
 #[test]

@@ -28,6 +28,7 @@ const CUT_SHORT: &str =
     "the gateway ended without stopping, and the ends of connections that stood then are not on record";
 
 /// Folds the logs of one period.
+#[derive(Clone)]
 pub struct Fold<'b> {
     pub(crate) period: Period,
     /// What runs are judged by, where more is needed of a breach than that it happened.

@@ -72,14 +72,21 @@ pub fn gather(site: &dyn Site, gateways: Vec<Gateway>, period: Period, now: Time
 
 /// The same, into a fold of that period.
 pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec<Gateway>) -> Evidence {
-    let period = fold.period;
+    let (period, fresh) = (fold.period, fold.clone());
     gateways.sort_by(|a, b| a.verifier.name().cmp(b.verifier.name()));
     let mut logs = Vec::new();
     let mut doubts = Vec::new();
-    for gateway in &gateways {
+    for (at, gateway) in gateways.iter().enumerate() {
         match open(site, gateway) {
             Ok(ArchivedLog { log, sources }) => {
-                doubts.extend(read(&mut fold, &log, sources, gateway));
+                let unread = read(&mut fold, &log, sources, gateway);
+                if unread.is_some() && log.verification().read_from > 0 {
+                    // Something that was verified before is not what it was then. What it is now, the whole
+                    // log says, and nothing of a log that was tampered with is believed.
+                    gateways[at].verified = None;
+                    return gather_into(fresh, site, gateways);
+                }
+                doubts.extend(unread);
                 doubts.extend(expired(&log, period));
                 doubts.extend(unsigned_tail(&log, &gateway.folder, period));
                 logs.push(BelievedLog {
@@ -137,7 +144,11 @@ fn open(site: &dyn Site, gateway: &Gateway) -> Result<ArchivedLog, Box<Doubt>> {
             of: total,
         });
     };
+    // What is spoilt of it is nothing to begin at.
+    let verified = gateway.verified.as_ref();
+    let verified = verified.and_then(|signed| Checkpoint::open(signed.as_bytes(), &gateway.verifier).ok());
     let options = VerifyOptions {
+        verified,
         held,
         archive: gateway.archive.clone(),
     };

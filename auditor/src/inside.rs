@@ -8,6 +8,7 @@ use manifests::{Manifest, Requirement};
 use reports::predicate::Finding;
 
 use crate::judge::Case;
+use crate::relied::Use;
 use crate::site::Component;
 use crate::terms::Terms;
 
@@ -29,7 +30,7 @@ pub(crate) fn drift(manifest: &Manifest, components: &[Component]) -> Vec<String
 impl Case<'_> {
     /// The libraries outside the ranges that were declared while the case's runs went on; of a build without
     /// runs, at the period's end. It is let pass where the policy lets it pass all the time.
-    pub(crate) fn drift(&self) -> Option<Finding> {
+    pub(crate) fn drift(&self) -> Option<(Finding, Option<Use>)> {
         let period = self.period;
         let mut in_force: Vec<(Option<RunId>, Terms<'_>)> = Vec::new();
         for who in self.runs() {
@@ -62,7 +63,9 @@ impl Case<'_> {
             "{}{more}; build with a version in the range, or widen the range and re-sign",
             first.join(", ")
         );
-        let (severity, fix) = match terms.excuse(Reason::SdkDrift) {
+        let excuse = terms.excuse(Reason::SdkDrift);
+        let excused = excuse.map(|waiver| Use::of(waiver, terms.at, terms.at));
+        let (severity, fix) = match excuse {
             None => (Severity::Medium, mend),
             Some(waiver) => (Severity::Info, format!("{}; then: {mend}", waiver.words())),
         };
@@ -71,7 +74,7 @@ impl Case<'_> {
         finding.runs.sort_unstable();
         finding.runs.dedup();
         finding.fix = fix;
-        Some(finding)
+        Some((finding, excused))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::doubt::Doubt;
 use crate::draft::{About, Draft, Drafts};
 use crate::moment::Moment;
 use crate::observation::{Destination, Observation, Observations, Who};
+use crate::relied::Relied;
 use crate::tally::Cited;
 use crate::terms::Rulebook;
 
@@ -60,6 +61,8 @@ pub struct Judgement {
     pub charges: Vec<Charge>,
     /// Connections beyond a limit, for clauses that count by moments.
     pub moments: Vec<Moment>,
+    /// The exceptions by which something was let pass, or that a finding names.
+    pub relied: Relied,
     /// Whether a doubt concerns this case.
     pub doubtful: bool,
 }
@@ -71,6 +74,7 @@ impl Case<'_> {
         let mut used: BTreeSet<String> = BTreeSet::new();
         let mut drafts = Drafts::default();
         let mut charges = Vec::new();
+        let mut relied = Relied::default();
         let mut counted: Option<(RunId, &Destination)> = None;
         for (who, destination, observation) in self.seen() {
             let fared = Fared::of(self.book, who, destination, observation);
@@ -84,6 +88,7 @@ impl Case<'_> {
             }
             charges.extend(Charge::of(who.run_id, observation, &fared));
             for departure in fared.departures {
+                departure.excused.iter().for_each(|used| relied.note(used));
                 drafts.add(who.run_id, destination, departure);
             }
         }
@@ -98,8 +103,10 @@ impl Case<'_> {
         findings.extend(crowds.into_iter().filter(noted));
         findings.extend(excesses.findings);
         charges.extend(excesses.charges);
+        excesses.excused.iter().for_each(|used| relied.note(used));
         findings.extend(self.misused_credentials());
-        if let Some(drift) = self.drift() {
+        if let Some((drift, excused)) = self.drift() {
+            excused.iter().for_each(|used| relied.note(used));
             // A run that connected nowhere is a reason to tell people.
             if drift.severity != Severity::Info {
                 let runs = drift.runs.iter();
@@ -107,13 +114,14 @@ impl Case<'_> {
             }
             findings.push(drift);
         }
-        findings.extend(self.lapsed_exceptions().filter(|_| self.run_id.is_none()));
+        findings.extend(self.lapsed(&mut relied));
         Judgement {
             observed: rows.into_values().collect(),
             unused: self.unused(&used),
             findings,
             charges,
             moments: excesses.moments,
+            relied,
             doubtful: self.own_doubts().next().is_some(),
         }
     }
@@ -143,7 +151,7 @@ impl Case<'_> {
             .retain(|about, _| !drafts.breaches.contains_key(about));
         let breaches = drafts.breaches.iter().map(|(about, draft)| {
             let (reason, _) = about;
-            self.finding(about, draft, reason.severity())
+            self.finding(about, draft, breach_severity(*reason))
         });
         let notes = drafts
             .notes
@@ -271,6 +279,14 @@ impl Case<'_> {
             run_id: self.run_id.as_ref(),
             period: self.period,
         }
+    }
+}
+
+/// To run on where the site asks for an approval is graver than an exception that nobody tidied up.
+const fn breach_severity(reason: Reason) -> Severity {
+    match reason {
+        Reason::PolicyExpired => Severity::Medium,
+        _ => reason.severity(),
     }
 }
 

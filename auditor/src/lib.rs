@@ -9,11 +9,16 @@
 //! No clock, no socket and no randomness: `now` is handed in, and the same answers of the site with
 //! the same logs give the same bytes. Files are read through the edge of `evidence` alone.
 
+#[cfg(test)]
+mod approval_tests;
 pub mod archive_fold;
 #[cfg(test)]
 mod archive_tests;
 #[cfg(test)]
 mod boundary_tests;
+mod carry;
+#[cfg(test)]
+mod carry_tests;
 mod charge;
 mod clause;
 mod connection;
@@ -26,6 +31,8 @@ mod docket;
 mod doubt;
 mod draft;
 mod exhibits;
+#[cfg(test)]
+mod exhibits_tests;
 mod facts;
 mod file_fold;
 #[cfg(test)]
@@ -34,6 +41,8 @@ mod fold;
 #[cfg(test)]
 mod fold_tests;
 mod gather;
+#[cfg(test)]
+mod going_on_tests;
 mod inside;
 mod judge;
 mod lapsed;
@@ -49,6 +58,7 @@ mod observation;
 mod outcome;
 mod publication;
 mod records;
+mod relied;
 mod report;
 #[cfg(test)]
 mod run_report_tests;
@@ -64,6 +74,7 @@ mod turns;
 mod usage;
 mod what_if;
 
+pub use carry::carry;
 pub use charge::{Charge, Corroboration};
 pub use clause::{Accused, Measure, Proposal, Restraint, hold_back, propose};
 pub use credentials::{Misuse, misuse};
@@ -81,11 +92,12 @@ pub use observation::{
 };
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
 pub use publication::{BUNDLE_NAME, Publication};
+pub use relied::Relied;
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
 pub use site::{
-    Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PreviousReport, Progress,
-    PublishedBefore, Run, Site, SiteError,
+    Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PolicyOnFile, PreviousReport,
+    Progress, PublishedBefore, Run, Site, SiteError,
 };
 pub use tally::{Cited, Share, Tally};
 pub use terms::InvalidException;

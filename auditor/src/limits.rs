@@ -12,6 +12,7 @@ use crate::charge::Charge;
 use crate::judge::Case;
 use crate::moment::{Moment, Reasons};
 use crate::observation::Who;
+use crate::relied::Use;
 use crate::tally::{Cited, Tally};
 use crate::usage::{Allowance, Beyond, Usage};
 
@@ -22,6 +23,8 @@ pub(crate) struct Excesses {
     pub(crate) charges: Vec<Charge>,
     /// The connections beyond a limit, for clauses that count by moments.
     pub(crate) moments: Vec<Moment>,
+    /// By which exceptions limits were let be exceeded.
+    pub(crate) excused: Vec<Use>,
 }
 
 /// One run that used more than its manifest allows.
@@ -33,7 +36,13 @@ struct Excess {
     cited: Vec<Cited>,
     what: String,
     /// What the policy lets pass, and in whose words.
-    excuse: Option<String>,
+    excuse: Option<Excuse>,
+}
+
+/// That the policy lets a limit be exceeded.
+struct Excuse {
+    words: String,
+    uses: Vec<Use>,
 }
 
 impl Case<'_> {
@@ -60,6 +69,8 @@ impl Case<'_> {
         excesses.moments.sort();
         let (stand, excused): (Vec<Excess>, Vec<Excess>) =
             all.into_iter().partition(|excess| excess.excuse.is_none());
+        let uses = excused.iter().filter_map(|excess| excess.excuse.as_ref());
+        excesses.excused = uses.flat_map(|excuse| excuse.uses.iter().cloned()).collect();
         let findings = [
             self.excess_finding(&stand, Severity::Medium),
             // One thing is said under one name: what stands outweighs what is let pass.
@@ -77,7 +88,7 @@ impl Case<'_> {
         let usage = self.observations.usages.get(who).unwrap_or(&NOTHING);
         let allowance = Allowance::of(self.book, who);
         let (too_many, busiest) = usage.too_many(|at| allowance.connections_per_minute(at));
-        let (too_large, most) = usage.too_large(|at| allowance.bytes_per_run(at));
+        let (too_large, most) = usage.too_large(allowance.bytes_before(), |at| allowance.bytes_per_run(at));
         let too_late = allowance.run().map_or_else(Vec::new, |run| {
             usage.too_late(run.started, |at| allowance.wall_time_s(at))
         });
@@ -121,7 +132,8 @@ impl Case<'_> {
         }
         let sum = sum?;
         // Of a run with more connections than are remembered, the sum is known all the same.
-        let moved = sum.bytes_out.saturating_add(sum.bytes_in);
+        let before = allowance.bytes_before();
+        let moved = sum.bytes_out.saturating_add(sum.bytes_in).saturating_add(before);
         let in_all = allowance
             .bytes_per_run(sum.last)
             .filter(|allowed| moved > *allowed);
@@ -134,7 +146,13 @@ impl Case<'_> {
             last: sum.last,
             connections: sum.connections,
             cited: sum.cited(),
-            what: format!("{moved} bytes moved where {allowed} are declared"),
+            what: match before {
+                0 => format!("{moved} bytes moved where {allowed} are declared"),
+                before => format!(
+                    "{moved} bytes moved where {allowed} are declared, {before} of them before {}",
+                    self.period.from
+                ),
+            },
             excuse: self.excuse(who, moments),
         })
     }
@@ -166,11 +184,18 @@ impl Case<'_> {
         })
     }
 
-    /// In whose words the policy lets a limit be exceeded at each of these moments.
-    fn excuse(&self, who: &Who, mut moments: impl Iterator<Item = Timestamp>) -> Option<String> {
-        let excuse = |at| self.book.excuse(who, Reason::LimitExceeded, at);
-        let first = excuse(moments.next()?)?;
-        moments.all(|at| excuse(at).is_some()).then_some(first)
+    /// By what the policy lets a limit be exceeded at each of these moments, in the words of the first.
+    fn excuse(&self, who: &Who, moments: impl Iterator<Item = Timestamp>) -> Option<Excuse> {
+        let excuse = |at| Some((at, self.book.excuse(who, Reason::LimitExceeded, at)?));
+        let waivers: Vec<_> = moments.map(excuse).collect::<Option<_>>()?;
+        let (_, first) = waivers.first()?;
+        Some(Excuse {
+            words: first.words(),
+            uses: waivers
+                .iter()
+                .map(|(at, waiver)| Use::of(waiver, *at, *at))
+                .collect(),
+        })
     }
 
     fn excess_finding(&self, all: &[Excess], severity: Severity) -> Option<Finding> {
@@ -188,7 +213,7 @@ impl Case<'_> {
         };
         let mend = format!("{}{more}; raise the limit and re-sign, or use less", worst.what);
         finding.fix = match &worst.excuse {
-            Some(excuse) => format!("{excuse}; then: {mend}"),
+            Some(excuse) => format!("{}; then: {mend}", excuse.words),
             None => mend,
         };
         let cited = all.iter().flat_map(|excess| excess.cited.iter().copied());

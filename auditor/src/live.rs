@@ -278,7 +278,10 @@ impl Live {
         let usage = self.usages.entry(who.clone()).or_default();
         usage.bytes = usage.bytes.saturating_add(bytes);
         let allowed = Allowance::of(book, who).bytes_per_run(share.last);
-        allowed.is_some_and(|allowed| usage.bytes > allowed)
+        let moved = usage
+            .bytes
+            .saturating_add(Allowance::of(book, who).bytes_before());
+        allowed.is_some_and(|allowed| moved > allowed)
             && book.excuse(who, Reason::LimitExceeded, share.last).is_none()
     }
 

@@ -11,6 +11,7 @@ use manifests::egress::InvalidEntry;
 use reports::predicate::Period;
 use seal::SigningKey;
 
+use crate::carry::carry;
 use crate::clause::{Accused, Measure, Proposal, hold_back, propose, reasons};
 use crate::desk::Desk;
 use crate::docket::Docket;
@@ -128,6 +129,8 @@ impl Night<'_> {
         let mut records = Records::read(site, self.period)?;
         let present = Present::of(&records);
         self.imagine(&mut records)?;
+        let (artifacts, draft) = (&records.artifacts, self.what_if.manifest.as_ref());
+        let uncarried = carry(site, artifacts, &mut records.runs, self.period, draft);
         let draft = self.what_if.manifest.as_ref();
         let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?
             .turning_with(&present.policy)?;
@@ -148,7 +151,8 @@ impl Night<'_> {
             desk.report_on(docket, judgement, &acts);
         }
         desk.keep();
-        let (reports, troubles) = (desk.reports, desk.troubles);
+        let (reports, mut troubles) = (desk.reports, desk.troubles);
+        troubles.extend(uncarried);
         let outcome = self.outcome(&records, evidence, reports, acts, troubles);
         Ok(NightOutcome { changes, ..outcome })
     }
@@ -335,6 +339,7 @@ impl Night<'_> {
                     origin: stretch.origin.clone(),
                     from: stretch.from,
                     to: stretch.to,
+                    verified_from: believed.log.verification().read_from,
                     checkpoint: believed.log.signed_checkpoint().to_owned(),
                 })
                 .collect(),

@@ -117,6 +117,9 @@ pub struct LogRead {
     pub from: u64,
     /// One past its last. The next night begins here.
     pub to: u64,
+    /// The first entry that was verified by reading it. Those before it were verified by an earlier night, and
+    /// were shown to be the beginning of the same log; 0 where the log was verified whole.
+    pub verified_from: u64,
     /// The signed checkpoint that the log was verified against. Kept elsewhere, it makes a cut visible.
     pub checkpoint: String,
 }

@@ -2,10 +2,11 @@
 
 use base::{ArtifactDigest, PluginId, Policy, Sha256Digest};
 use reports::predicate::{CrlReference, Period, PolicyReference};
+use seal::exception::SignedException;
 
 use crate::night::{Auditor, NightError};
 use crate::report::{Letterhead, digest_set};
-use crate::site::{Artifact, CrlOnFile, Gateway, Run, Site, SiteError};
+use crate::site::{Artifact, CrlOnFile, Gateway, PolicyOnFile, Run, Site, SiteError};
 
 /// What the site knows.
 pub(crate) struct Records {
@@ -17,6 +18,10 @@ pub(crate) struct Records {
     pub(crate) policy: Policy,
     /// The policy in its canonical form.
     pub(crate) policy_text: Vec<u8>,
+    /// The certifier's signature of the policy.
+    pub(crate) policy_signature: Option<Vec<u8>>,
+    /// The exceptions of the policy that two people signed.
+    pub(crate) exceptions: Vec<SignedException>,
     pub(crate) crl: CrlOnFile,
 }
 
@@ -26,7 +31,11 @@ impl Records {
         artifacts.sort_by(|a, b| (&a.plugin_id, a.artifact_digest).cmp(&(&b.plugin_id, b.artifact_digest)));
         let mut runs = site.runs(period).map_err(asked("the runs"))?;
         runs.sort_by(|a, b| a.order().cmp(&b.order()));
-        let policy = site.policy().map_err(asked("the policy"))?;
+        let PolicyOnFile {
+            policy,
+            signature: policy_signature,
+            exceptions,
+        } = site.policy().map_err(asked("the policy"))?;
         policy.check()?;
         Ok(Self {
             artifacts,
@@ -34,6 +43,8 @@ impl Records {
             gateways: site.gateways(period).map_err(asked("the gateways"))?,
             policy_text: base::json::canonical(&policy).expect("a policy is plain words and numbers"),
             policy,
+            policy_signature,
+            exceptions,
             crl: site.crl().map_err(asked("the revocation list"))?,
         })
     }

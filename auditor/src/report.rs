@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base::Sha256Digest;
 use reports::predicate::{
     ActionTaken, Auditor, ConformanceReport, Coverage, CoverageScope, CrlReference, DigestSet,
-    DocumentReference, Gap, LogReference, Omitted, PolicyReference,
+    DocumentReference, Gap, LogReference, ManifestInForce, Omitted, PolicyReference,
 };
 
 use crate::gather::Evidence;
@@ -23,7 +23,12 @@ pub(crate) struct Letterhead {
 /// What a report says beside the judgement.
 #[derive(Clone, Debug)]
 pub(crate) struct Particulars {
+    /// The manifests that were the measure, in their order.
+    pub(crate) manifests: Vec<ManifestInForce>,
+    /// The last of them.
     pub(crate) manifest: Sha256Digest,
+    /// Bytes that the run had moved before the period.
+    pub(crate) bytes_before: u64,
     pub(crate) previous: Option<Sha256Digest>,
     pub(crate) runs: u64,
     pub(crate) actions: Vec<ActionTaken>,
@@ -49,6 +54,8 @@ pub(crate) fn write(
         auditor: letterhead.auditor.clone(),
         previous_report: particulars.previous.map(DocumentReference::new),
         manifest: DocumentReference::new(particulars.manifest),
+        manifests: particulars.manifests,
+        bytes_before: particulars.bytes_before,
         policy: letterhead.policy,
         crl: letterhead.crl,
         coverage: Coverage {

@@ -15,6 +15,7 @@ use manifests::{DataClass, Manifest};
 use reports::EvidenceFile;
 use reports::predicate::{ConformanceReport, Period};
 use seal::cosignature::CosignatureVerifier;
+use seal::exception::SignedException;
 use seal::note::NoteVerifier;
 
 use crate::clause::Proposal;
@@ -48,7 +49,7 @@ pub trait Site {
     ///
     /// # Errors
     /// Whatever reading it says; the night does not begin.
-    fn policy(&self) -> Result<Policy, SiteError>;
+    fn policy(&self) -> Result<PolicyOnFile, SiteError>;
 
     /// The revocation list in force.
     ///
@@ -149,6 +150,8 @@ pub struct Artifact {
     pub manifest_bundle: Vec<u8>,
     /// The approval's signed bundle, verbatim, where there is one.
     pub approval_bundle: Option<Vec<u8>>,
+    /// The first moment at which that approval no longer counts, where it has an end.
+    pub approved_until: Option<Timestamp>,
     /// Manifests that were in force for it before, the earliest first.
     pub earlier: Vec<EarlierManifest>,
     /// Libraries inside, as its bill of materials or its metadata said when it was admitted.
@@ -168,6 +171,12 @@ pub struct EarlierManifest {
     pub manifest: Manifest,
     /// The digest of its signed payload.
     pub payload: Sha256Digest,
+    /// Its signed bundle, verbatim.
+    pub bundle: Vec<u8>,
+    /// The approval's signed bundle, verbatim, where there was one.
+    pub approval_bundle: Option<Vec<u8>>,
+    /// The first moment at which that approval no longer counted, where it had an end.
+    pub approved_until: Option<Timestamp>,
 }
 
 /// One library inside an artifact.
@@ -220,6 +229,9 @@ pub struct Run {
     pub ended: Option<Timestamp>,
     /// The class of data that it was registered to handle, if somebody said.
     pub data_class: Option<DataClass>,
+    /// Bytes that it moved before the period, by the last report on it. Asked only where a limit on them
+    /// is declared ([`crate::carry`]).
+    pub bytes_before: u64,
 }
 
 impl Run {
@@ -239,6 +251,9 @@ pub struct Gateway {
     /// The newest signed checkpoint that was seen elsewhere: by a witness, or by the night before. A
     /// log that does not reach it was cut.
     pub known_checkpoint: Option<String>,
+    /// The signed checkpoint up to which an earlier night verified every entry of the log: this one begins
+    /// there. `None` verifies the log whole.
+    pub verified: Option<String>,
     /// Those who may have cosigned its checkpoints: a stranger will want to ask them.
     pub witnesses: Vec<CosignatureVerifier>,
     /// One past the last entry that the night before read ([`crate::NightOutcome::logs`]); `None`
@@ -247,6 +262,28 @@ pub struct Gateway {
     /// Where closed stretches of the log are archived. Files that the log binds are read in the place of
     /// its entries; without an archive, or where it lacks one, every entry is read.
     pub archive: Option<Arc<dyn Store>>,
+}
+
+/// The policy in force, with what was signed of it.
+#[derive(Clone, Debug)]
+pub struct PolicyOnFile {
+    /// What it says.
+    pub policy: Policy,
+    /// The certifier's signature, verbatim, where it is signed.
+    pub signature: Option<Vec<u8>>,
+    /// Its exceptions that two people signed, verbatim.
+    pub exceptions: Vec<SignedException>,
+}
+
+impl From<Policy> for PolicyOnFile {
+    /// A policy that nobody signed.
+    fn from(policy: Policy) -> Self {
+        Self {
+            policy,
+            signature: None,
+            exceptions: Vec::new(),
+        }
+    }
 }
 
 /// The revocation list in force.

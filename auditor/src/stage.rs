@@ -17,7 +17,9 @@ use seal::{PredicateType, SigningKey};
 use serde_json::json;
 
 use crate::script::{Line, artifact, at, run, visit};
-use crate::site::{Artifact, CrlOnFile, Gateway, PreviousReport, Run, Site, SiteError};
+use crate::site::{
+    Artifact, CrlOnFile, EarlierManifest, Gateway, PolicyOnFile, PreviousReport, Run, Site, SiteError,
+};
 use crate::{Auditor, Hypothesis, Night, NightOutcome, Proposal, Publication};
 
 /// The length of the period that tests audit.
@@ -30,8 +32,12 @@ pub(crate) struct Stage {
     pub(crate) artifacts: Vec<Artifact>,
     pub(crate) runs: Vec<Run>,
     pub(crate) policy: Policy,
+    pub(crate) policy_signature: Option<Vec<u8>>,
+    pub(crate) signed_exceptions: Vec<seal::exception::SignedException>,
     /// Checkpoints that somebody else holds, by gateway.
     pub(crate) held: BTreeMap<usize, String>,
+    /// Checkpoints up to which a night before verified everything, by gateway.
+    pub(crate) verified: BTreeMap<usize, String>,
     pub(crate) audited_to: Cell<Option<u64>>,
     lines: Vec<Vec<Line>>,
     /// Lines of the log that are appended and not under a checkpoint.
@@ -64,6 +70,16 @@ pub(crate) fn gateway_key(number: usize) -> SigningKey {
 
 pub(crate) fn owner_key() -> SigningKey {
     SigningKey::ed25519_from_seed(&[100; 32])
+}
+
+/// Who signs policies and approvals.
+pub(crate) fn certifier_key() -> SigningKey {
+    SigningKey::ed25519_from_seed(&[101; 32])
+}
+
+/// The key of ada (1) or bob (2), who sign exceptions.
+pub(crate) fn person_key(number: u8) -> SigningKey {
+    SigningKey::ed25519_from_seed(&[110 + number; 32])
 }
 
 pub(crate) fn manifest(plugin: &str, egress: &[&str]) -> Manifest {
@@ -99,7 +115,10 @@ impl Stage {
             artifacts: Vec::new(),
             runs: Vec::new(),
             policy: Policy::initial("ops"),
+            policy_signature: None,
+            signed_exceptions: Vec::new(),
             held: BTreeMap::new(),
+            verified: BTreeMap::new(),
             audited_to: Cell::new(None),
             lines: vec![Vec::new()],
             unsigned: Vec::new(),
@@ -140,6 +159,7 @@ impl Stage {
             manifest_payload: opened.payload_digest(),
             manifest_bundle: bundle,
             approval_bundle: None,
+            approved_until: None,
             earlier: Vec::new(),
             components: Vec::new(),
             acts: Vec::new(),
@@ -157,6 +177,7 @@ impl Stage {
             started: at(-60),
             ended: Some(at(NIGHT_S - 60)),
             data_class: None,
+            bytes_before: 0,
         });
         self
     }
@@ -193,6 +214,25 @@ impl Stage {
         let own = |line: &Line| line.clone().with(|event| event.gateway = name.clone());
         let lines = lines.iter().map(own).collect();
         self.lines.push(lines);
+        self
+    }
+
+    /// Has both people sign every exception of the policy, and the certifier the policy.
+    pub(crate) fn signed(mut self) -> Self {
+        use seal::exception::{SignedException, sign, words};
+        let signed = self.policy.exceptions.iter().map(|exception| SignedException {
+            words: words(exception),
+            signatures: [1, 2]
+                .map(|number| sign(exception, &person_key(number)).unwrap())
+                .into(),
+        });
+        self.signed_exceptions = signed.collect();
+        let statement = seal::Statement {
+            subjects: vec![seal::Subject::new("policy.toml", &Sha256Digest::of(b"its bytes"))],
+            predicate_type: PredicateType::Policy.uri().to_owned(),
+            predicate: serde_json::to_value(&self.policy).unwrap(),
+        };
+        self.policy_signature = Some(seal::envelope::seal(&statement, &certifier_key()).unwrap());
         self
     }
 
@@ -320,9 +360,16 @@ fn trust_root(auditor: &SigningKey) -> Vec<u8> {
         valid_from: at(-1000),
         valid_until: None,
     };
+    let person = |name: &str, key: &SigningKey| Signer {
+        name: name.to_owned(),
+        ..signer(Role::Operator, key)
+    };
     let root = TrustRoot::first(vec![root_key.public()], 1, at(1000 * NIGHT_S))
         .with_signer(signer(Role::Auditor, auditor))
-        .with_signer(signer(Role::Owner, &owner_key()));
+        .with_signer(signer(Role::Owner, &owner_key()))
+        .with_signer(signer(Role::Certifier, &certifier_key()))
+        .with_signer(person("ada", &person_key(1)))
+        .with_signer(person("bob", &person_key(2)));
     root.sign(&[&root_key]).unwrap()
 }
 
@@ -352,6 +399,7 @@ impl Site for Stage {
             folder: self.log_folder(number),
             verifier: NoteVerifier::new(&format!("acme/gw-{number}"), &gateway_key(number).public()).unwrap(),
             known_checkpoint: self.held.get(&number).cloned(),
+            verified: self.verified.get(&number).cloned(),
             witnesses: Vec::new(),
             audited_to: self.audited_to.get(),
             archive: self.archive(),
@@ -359,8 +407,12 @@ impl Site for Stage {
         Ok((1..=self.lines.len()).map(gateway).collect())
     }
 
-    fn policy(&self) -> Result<Policy, SiteError> {
-        Ok(self.policy.clone())
+    fn policy(&self) -> Result<PolicyOnFile, SiteError> {
+        Ok(PolicyOnFile {
+            policy: self.policy.clone(),
+            signature: self.policy_signature.clone(),
+            exceptions: self.signed_exceptions.clone(),
+        })
     }
 
     fn crl(&self) -> Result<CrlOnFile, SiteError> {
@@ -426,6 +478,18 @@ impl Site for Stage {
             true => Err("the disk went away".into()),
             false => Ok(()),
         }
+    }
+}
+
+/// A manifest that was in force for an artifact until `until`.
+pub(crate) fn was_in_force(until: Timestamp, manifest: Manifest, payload: &[u8]) -> EarlierManifest {
+    EarlierManifest {
+        until,
+        manifest,
+        payload: Sha256Digest::of(payload),
+        bundle: Vec::new(),
+        approval_bundle: None,
+        approved_until: None,
     }
 }
 

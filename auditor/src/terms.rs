@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use base::{ArtifactDigest, Policy, PolicyException, Reason, RunId, Timestamp};
+use base::{ArtifactDigest, Policy, PolicyException, Reason, RunId, Sha256Digest, Timestamp};
 use manifests::egress::{Entry, InvalidEntry};
 use manifests::{DataClass, Manifest};
 
@@ -28,6 +28,17 @@ pub(crate) struct Terms<'a> {
     pub(crate) waivers: &'a [Waiver],
     /// The build's libraries outside the ranges of this manifest, a sentence for each.
     pub(crate) drift: &'a [String],
+    /// The approval, where it had run out by then.
+    pub(crate) lapsed: Option<Lapsed>,
+}
+
+/// An approval that ran out while its build ran on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lapsed {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Whether the tier asks for one: then the build has no business there any more.
+    pub(crate) required: bool,
 }
 
 impl<'a> Terms<'a> {
@@ -45,6 +56,8 @@ impl<'a> Terms<'a> {
 #[derive(Clone, Debug)]
 pub(crate) struct Waiver {
     pub(crate) exception: PolicyException,
+    /// The digest of the words that two people signed.
+    pub(crate) digest: Sha256Digest,
     to: Option<Entry>,
 }
 
@@ -66,6 +79,7 @@ impl Waiver {
                 let to = exception.to.as_ref().map(|text| text.parse()).transpose();
                 Ok(Self {
                     exception: exception.clone(),
+                    digest: Sha256Digest::of(&seal::exception::words(exception)),
                     to: to.map_err(|source| InvalidException { at, source })?,
                 })
             })
@@ -101,6 +115,8 @@ struct InForce<'a> {
     until: Option<Timestamp>,
     manifest: &'a Manifest,
     drift: Vec<String>,
+    /// When the approval that it was admitted with ran out, or will.
+    approved_until: Option<Timestamp>,
 }
 
 /// What the runs of one build are judged by.
@@ -110,6 +126,8 @@ pub(crate) struct Build<'a> {
     in_force: Vec<InForce<'a>>,
     waivers: Vec<Waiver>,
     turns: Turns,
+    /// Whether its tier asks for an approval.
+    approval_required: bool,
     /// Whether one of its manifests promises limits.
     pub(crate) is_limited: bool,
     /// Whether a clause of its tier counts breaches by their moments.
@@ -137,6 +155,7 @@ impl<'a> Rulebook<'a> {
                 is_limited: in_force.iter().any(|in_force| in_force.manifest.limits.is_some()),
                 in_force,
                 turns: manifest_turns(artifact, draft).chain(ends(&waivers)).collect(),
+                approval_required: policy.approval_required(artifact.tier),
                 artifact,
                 waivers,
                 is_timed: policy
@@ -197,9 +216,9 @@ impl<'a> Rulebook<'a> {
         Some(self.build_of(digest)?.terms(at))
     }
 
-    /// In whose words the policy lets pass something of `who` that is about no destination.
-    pub(crate) fn excuse(&self, who: &Who, reason: Reason, at: Timestamp) -> Option<String> {
-        Some(self.build(who)?.terms(at).excuse(reason)?.words())
+    /// By what the policy lets pass something of `who` that is about no destination.
+    pub(crate) fn excuse(&self, who: &Who, reason: Reason, at: Timestamp) -> Option<&Waiver> {
+        self.build(who)?.terms(at).excuse(reason)
     }
 
     /// Everything that `who` was judged by from `first` to `last`, in its order; nothing where the build is
@@ -224,7 +243,7 @@ impl<'a> Rulebook<'a> {
     }
 }
 
-/// When declarations run out and manifests take one another's place.
+/// When declarations and approvals run out and manifests take one another's place.
 fn manifest_turns<'m>(
     artifact: &'m Artifact,
     draft: Option<&'m Manifest>,
@@ -235,7 +254,11 @@ fn manifest_turns<'m>(
         .chain(std::iter::once(&artifact.manifest))
         .chain(draft)
         .flat_map(|manifest| &manifest.allowed_egress);
-    replaced.chain(declared.filter_map(|declaration| declaration.expires))
+    let approved = artifact.earlier.iter().map(|earlier| earlier.approved_until);
+    let approved = approved.chain(std::iter::once(artifact.approved_until)).flatten();
+    replaced
+        .chain(declared.filter_map(|declaration| declaration.expires))
+        .chain(approved)
 }
 
 /// When exceptions run out.
@@ -244,18 +267,24 @@ fn ends<'w>(waivers: impl IntoIterator<Item = &'w Waiver>) -> impl Iterator<Item
 }
 
 fn in_force<'a>(artifact: &'a Artifact, draft: Option<&'a Manifest>) -> Vec<InForce<'a>> {
-    let in_force = |until, manifest| InForce {
+    let in_force = |until, manifest, approved_until| InForce {
         until,
         manifest,
         drift: inside::drift(manifest, &artifact.components),
+        approved_until,
     };
     match draft {
-        Some(draft) => vec![in_force(None, draft)],
+        // Nobody approved a draft, and it is not asked what would be approved.
+        Some(draft) => vec![in_force(None, draft, None)],
         None => artifact
             .earlier
             .iter()
-            .map(|earlier| in_force(Some(earlier.until), &earlier.manifest))
-            .chain(std::iter::once(in_force(None, &artifact.manifest)))
+            .map(|earlier| in_force(Some(earlier.until), &earlier.manifest, earlier.approved_until))
+            .chain(std::iter::once(in_force(
+                None,
+                &artifact.manifest,
+                artifact.approved_until,
+            )))
             .collect(),
     }
 }
@@ -282,6 +311,13 @@ impl<'a> Build<'a> {
             data_class: None,
             waivers: &self.waivers,
             drift: &in_force.drift,
+            lapsed: in_force
+                .approved_until
+                .filter(|until| *until <= at)
+                .map(|until| Lapsed {
+                    at: until,
+                    required: self.approval_required,
+                }),
         }
     }
 

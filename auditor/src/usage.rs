@@ -132,14 +132,16 @@ impl Usage {
     }
 
     /// The connections after whose end more bytes had been moved than `allowed`, and how many more of how
-    /// many when the last of them ended. Bytes count when a connection was last seen.
+    /// many when the last of them ended; so many were moved `before`. Bytes count when a connection was last
+    /// seen.
     pub(crate) fn too_large(
         &self,
+        before: u64,
         allowed: impl Fn(Timestamp) -> Option<u64>,
     ) -> (Vec<Beyond<'_>>, Option<(u64, u64)>) {
         let mut ended: Vec<&Use> = self.uses.iter().filter(|used| used.bytes > 0).collect();
         ended.sort_by_key(|used| (used.last, used.cited));
-        let mut moved: u64 = 0;
+        let mut moved = before;
         let mut beyond = Vec::new();
         let mut most = None;
         for used in ended {
@@ -195,6 +197,11 @@ impl<'b> Allowance<'b> {
     /// Bytes of the whole run.
     pub(crate) fn bytes_per_run(&self, at: Timestamp) -> Option<u64> {
         Some(self.limits(at)?.bytes_per_run?.bytes)
+    }
+
+    /// Bytes that the run moved before the period.
+    pub(crate) fn bytes_before(&self) -> u64 {
+        self.run().map_or(0, |run| run.bytes_before)
     }
 
     /// Seconds that the run may last.
@@ -340,16 +347,24 @@ mod tests {
         );
         let moved = usage(&[(0, 5, 60), (1, 19, 60), (2, 20, 60)]);
         let wider_from_20 = |moment| Some(if moment < at(20) { 100 } else { 1000 });
-        let (beyond, most) = moved.too_large(wider_from_20);
+        let (beyond, most) = moved.too_large(0, wider_from_20);
         assert_eq!((moments(&beyond), most), (vec![at(19)], Some((120, 100))));
     }
 
     #[test]
     fn bytes_count_when_a_connection_was_last_seen() {
         let moved = usage(&[(0, 90, 60), (1, 19, 60), (2, 2, 0)]);
-        let (beyond, most) = moved.too_large(|_| Some(100));
+        let (beyond, most) = moved.too_large(0, |_| Some(100));
         assert_eq!((moments(&beyond), most), (vec![at(90)], Some((120, 100))));
-        assert_eq!(moved.too_large(|_| Some(120)).0, []);
+        assert_eq!(moved.too_large(0, |_| Some(120)).0, []);
+    }
+
+    #[test]
+    fn bytes_of_earlier_periods_count_and_break_nothing_by_themselves() {
+        let moved = usage(&[(0, 5, 60), (1, 19, 60)]);
+        let (beyond, most) = moved.too_large(900, |_| Some(1000));
+        assert_eq!((moments(&beyond), most), (vec![at(19)], Some((1020, 1000))));
+        assert_eq!(usage(&[]).too_large(2000, |_| Some(1000)).0, []);
     }
 
     #[test]

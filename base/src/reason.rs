@@ -101,7 +101,8 @@ impl Reason {
 /// What shows that a finding with some reason is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownBy {
-    /// Each connection by itself, together with what was declared and what is inside the build.
+    /// Each connection by itself, together with what was declared and approved and what is inside the
+    /// build.
     Connection,
     /// What the connections of a run come to together.
     Usage,
@@ -127,14 +128,14 @@ impl Reason {
             | Self::PrivateResolution
             | Self::SniMismatch
             | Self::SdkDrift
-            | Self::DataClassBreach => ShownBy::Connection,
+            | Self::DataClassBreach
+            | Self::PolicyExpired => ShownBy::Connection,
             Self::LimitExceeded => ShownBy::Usage,
             Self::NoCoverage | Self::EvidenceGap | Self::TamperedEvidence => ShownBy::Doubt,
             Self::IdentityHeaderForged
             | Self::CredentialsReplayed
             | Self::CredentialsConflict
-            | Self::AfterRevocation
-            | Self::PolicyExpired => ShownBy::Note,
+            | Self::AfterRevocation => ShownBy::Note,
             Self::SignatureInvalid
             | Self::DigestMismatch
             | Self::Downgrade

@@ -309,6 +309,10 @@ pub struct AuditConfig {
     /// The IANA time zone of the schedule.
     #[serde(default = "default_time_zone")]
     pub time_zone: String,
+    /// Every how many nights each log is verified whole. The nights between begin where the one before ended,
+    /// and read older entries only where they need them. `1` verifies whole every night.
+    #[serde(default = "default_verify_whole_every")]
+    pub verify_whole_every: u32,
 }
 
 /// `[mail]`
@@ -471,6 +475,11 @@ fn default_run_grace() -> String {
     "2s".to_owned()
 }
 
+/// A week.
+const fn default_verify_whole_every() -> u32 {
+    7
+}
+
 fn default_schedule() -> String {
     "0 2 * * *".to_owned()
 }
@@ -484,6 +493,7 @@ impl Default for AuditConfig {
         Self {
             schedule: default_schedule(),
             time_zone: default_time_zone(),
+            verify_whole_every: default_verify_whole_every(),
         }
     }
 }

@@ -32,6 +32,10 @@ pub(crate) fn owner_key() -> SigningKey {
     key(2)
 }
 
+pub(crate) fn certifier_key() -> SigningKey {
+    key(12)
+}
+
 pub(crate) fn run_key() -> SigningKey {
     key(4)
 }
@@ -179,6 +183,7 @@ impl Site {
             (Role::Owner, owner_key()),
             (Role::Crl, key(3)),
             (Role::Run, run_key()),
+            (Role::Certifier, certifier_key()),
         ] {
             root.signers.push(Signer {
                 name: role.to_string(),

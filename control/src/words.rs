@@ -47,6 +47,8 @@ text_enum! {
         ContactVerified = "contact_verified",
         /// Mail to an address came back.
         ContactBounced = "contact_bounced",
+        /// A version of the policy is followed for the first time.
+        Policy = "policy",
         /// The files of the configuration were read again and took effect.
         Reload = "reload",
         /// An artifact goes on running, and somebody looks.

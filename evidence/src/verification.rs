@@ -21,6 +21,9 @@ pub struct Verification {
     /// What the site let expire, where entries were met that are gone for that reason. Their hashes are as
     /// signed, and so they are not missing.
     pub expired: Option<Expiry>,
+    /// The first entry that was read. Those before it were verified earlier, and the hashes above them lead to
+    /// the root that was signed then.
+    pub read_from: u64,
     pub(crate) signed: String,
 }
 

@@ -183,6 +183,7 @@ impl VerifiedLog {
                 unsigned: 0,
                 torn_bytes: 0,
                 expired: None,
+                read_from: 0,
                 signed: String::new(),
             },
         }

@@ -2,7 +2,9 @@
 //!
 //! Every leaf is hashed anew from its entry, every tile is held against what is below it, and the
 //! root against the signed checkpoint; each entry must be an event that says it stands where it
-//! stands. Memory does not grow with the log.
+//! stands. Memory does not grow with the log. Whoever verified the beginning of the log before, and kept
+//! its checkpoint, may begin there: the hashes above the beginning have to lead to that checkpoint's root
+//! and, with everything since, to the root that is signed now. Where they do not, everything is read.
 //!
 //! Integrity and completeness are two answers: an honest beginning whose tail was cut off is whole,
 //! and only a checkpoint held elsewhere can tell that it was once longer.
@@ -34,6 +36,10 @@ pub struct VerifyOptions {
     /// What reaches the archive of pruned entries where that is a bucket. It is asked only if the log
     /// names the very same.
     pub archive: Option<Arc<dyn Store>>,
+    /// A checkpoint of this log, already opened with the log's key, up to which the one who verifies now
+    /// verified every entry before. Those entries are then not read again, and a change of one of them shows
+    /// when it is read or proven. `None` reads everything.
+    pub verified: Option<Checkpoint>,
 }
 
 /// How far a verification has come.
@@ -86,23 +92,51 @@ pub fn verify_log(
         Err(unbelievable) => return Ok(unbelievable),
     };
     let log = VerifiedLog::provisional(&folder, verifier, &checkpoint);
-    let mut walk = Walk {
-        folder: &folder,
-        log: &log,
-        pruned_to: 0,
-        unseen: None,
-        bound: BTreeMap::new(),
-        size: checkpoint.size(),
-        gateway: checkpoint.origin().gateway(),
-        held_size: held.map(Checkpoint::size),
-        held_root: None,
-        levels: Vec::new(),
-        suspicion: None,
-    };
-    let root = walk.run(progress)?;
+    if let Some((read_from, held_root)) = go_on(&folder, &log, options, progress)? {
+        let concluded = conclude(&folder, signed, checkpoint, Integrity::Whole, held, held_root)?;
+        return Ok(Verification {
+            read_from,
+            ..concluded
+        });
+    }
+    let mut walk = Walk::new(&folder, &log, held.map(Checkpoint::size), None);
+    let root = walk.run(0, progress)?;
     let held_root = walk.held_root;
     let integrity = walk.integrity(root.map(|root| root == *checkpoint.root()), held)?;
     Ok(conclude(&folder, signed, checkpoint, integrity, held, held_root)?)
+}
+
+/// Verifies what came after a checkpoint that was verified before. Gives the first entry that was read and
+/// the root at what is held elsewhere; `None` where anything does not fit, for the whole log to say what.
+fn go_on(
+    folder: &Folder,
+    log: &VerifiedLog,
+    options: &VerifyOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Option<(u64, Option<Sha256Digest>)>, Unreadable> {
+    let checkpoint = log.checkpoint();
+    let held = options.held.as_ref();
+    let Some(known) = options
+        .verified
+        .as_ref()
+        .filter(|known| known.origin() == checkpoint.origin() && known.size() <= checkpoint.size())
+    else {
+        return Ok(None);
+    };
+    let first_bundle = known.size() / TILE_WIDTH as u64;
+    let read_from = first_bundle * TILE_WIDTH as u64;
+    if first_bundle == 0 || held.is_some_and(|held| held.size() < read_from) {
+        return Ok(None);
+    }
+    let mut walk = Walk::new(folder, log, held.map(Checkpoint::size), Some(known.size()));
+    if !walk.take_up(first_bundle)? {
+        return Ok(None);
+    }
+    let root = walk.run(first_bundle, progress)?;
+    let (held_root, known_root) = (walk.held_root, walk.known_root);
+    let fits = root == Some(*checkpoint.root()) && known_root == Some(*known.root());
+    let integrity = walk.integrity(Some(fits), held)?;
+    Ok((fits && integrity == Integrity::Whole).then_some((read_from, held_root)))
 }
 
 /// The log's checkpoint, verbatim and opened; or the answer where there is none to believe.
@@ -150,6 +184,7 @@ pub(crate) fn conclude(
         unsigned: journal.unsigned,
         torn_bytes: journal.torn_bytes,
         expired: folder.expiry(),
+        read_from: 0,
         signed: String::from_utf8(signed).unwrap_or_default(),
     })
 }
@@ -163,6 +198,7 @@ pub(crate) fn unbelievable_from(first_bad: u64, why: Fault) -> Verification {
         unsigned: 0,
         torn_bytes: 0,
         expired: None,
+        read_from: 0,
         signed: String::new(),
     }
 }
@@ -220,6 +256,9 @@ struct Walk<'a> {
     gateway: &'a str,
     held_size: Option<u64>,
     held_root: Option<Sha256Digest>,
+    /// Entries up to which the log was verified before, and the root that they come to now.
+    known_size: Option<u64>,
+    known_root: Option<Sha256Digest>,
     levels: Vec<Level>,
     /// The first thing that does not fit.
     suspicion: Option<(u64, Suspicion)>,
@@ -231,14 +270,81 @@ struct Walk<'a> {
     bound: BTreeMap<String, Sha256Digest>,
 }
 
-impl Walk<'_> {
-    /// Computes the tree anew from its entries; `None` where entries are missing.
-    fn run(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<Option<Sha256Digest>, Unreadable> {
-        let total = self.size;
-        if self.held_size == Some(0) {
+impl<'a> Walk<'a> {
+    fn new(
+        folder: &'a Folder,
+        log: &'a VerifiedLog,
+        held_size: Option<u64>,
+        known_size: Option<u64>,
+    ) -> Self {
+        Self {
+            folder,
+            log,
+            pruned_to: 0,
+            unseen: None,
+            bound: BTreeMap::new(),
+            size: log.checkpoint().size(),
+            gateway: log.checkpoint().origin().gateway(),
+            held_size,
+            held_root: None,
+            known_size,
+            known_root: None,
+            levels: Vec::new(),
+            suspicion: None,
+        }
+    }
+
+    /// Takes the hashes above everything before bundle `number` from their tiles, as they stand there: the
+    /// roots that they lead to say whether they are right. `false` where one is missing.
+    fn take_up(&mut self, number: u64) -> Result<bool, Unreadable> {
+        let width = TILE_WIDTH as u64;
+        let mut index = number;
+        for level in 1_u8..8 {
+            if index == 0 {
+                break;
+            }
+            let complete = usize::try_from(index % width).unwrap_or(0);
+            let at = usize::from(level);
+            while self.levels.len() <= at {
+                self.levels.push(Level::default());
+            }
+            if complete > 0 {
+                let Some(tile) = Tile::of_tree(Shelf::Level(level), index / width, self.size) else {
+                    return Ok(false);
+                };
+                let Found::Whole(hashes) = self.folder.hashes(tile)? else {
+                    return Ok(false);
+                };
+                let Some(above) = hashes.get(..complete) else {
+                    return Ok(false);
+                };
+                self.levels[at].hashes = above.to_vec();
+                self.levels[at].stored = Some((tile.to_string(), hashes));
+            }
+            index /= width;
+        }
+        Ok(true)
+    }
+
+    /// Keeps the root at a size that somebody asks about.
+    fn mark(&mut self, size: u64) {
+        if self.held_size == Some(size) {
             self.held_root = Some(self.root());
         }
-        for number in 0..total.div_ceil(TILE_WIDTH as u64) {
+        if self.known_size == Some(size) {
+            self.known_root = Some(self.root());
+        }
+    }
+
+    /// Computes the tree anew from its entries, from the bundle `from` on; `None` where entries are missing.
+    fn run(
+        &mut self,
+        from: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Option<Sha256Digest>, Unreadable> {
+        let total = self.size;
+        self.mark(from * TILE_WIDTH as u64);
+        for number in from..total.div_ceil(TILE_WIDTH as u64) {
             let Some(tile) = Tile::of_tree(Shelf::Entries, number, total) else {
                 break;
             };
@@ -274,9 +380,7 @@ impl Walk<'_> {
                 self.suspect(index, suspicion);
             }
             self.add(leaf, index)?;
-            if self.held_size == Some(index + 1) {
-                self.held_root = Some(self.root());
-            }
+            self.mark(index + 1);
         }
         let Some(what) = trouble else {
             return Ok(true);
@@ -313,9 +417,7 @@ impl Walk<'_> {
         for (leaf, index) in leaves.iter().zip(first..) {
             self.load(0, index)?;
             self.add(*leaf, index)?;
-            if self.held_size == Some(index + 1) {
-                self.held_root = Some(self.root());
-            }
+            self.mark(index + 1);
         }
         Ok(())
     }

@@ -250,6 +250,19 @@ fn to_json(summary: &Summary) -> Value {
 }
 
 impl Approval {
+    /// When an approval that was checked before, against its manifest, runs out, if it does.
+    ///
+    /// # Errors
+    /// [`ApprovalError`], where no certifier of `trust` signed it.
+    pub fn end(bundle: &[u8], trust: &TrustRoot) -> Result<Option<Timestamp>, ApprovalError> {
+        let verified = trust.open(bundle, Role::Certifier, PredicateType::Approval)?;
+        let summary: Summary =
+            serde_json::from_value(verified.statement.predicate).map_err(|error| ApprovalError::Shape {
+                detail: error.to_string(),
+            })?;
+        Ok(summary.valid_until)
+    }
+
     /// Opens an approval and checks that it is about exactly this manifest of exactly this artifact.
     /// `at` is the moment at which the certifier's key must have been valid.
     ///

@@ -75,6 +75,8 @@ pub(crate) fn clean() -> ConformanceReport {
             version: "0.1.0".into(),
         },
         previous_report: None,
+        manifests: Vec::new(),
+        bytes_before: 0,
         manifest: DocumentReference {
             digest: digest("manifest"),
         },

@@ -101,7 +101,7 @@ pub(crate) fn meaning(finding: &Finding) -> &'static str {
             "The plugin asked for connections after it was stopped. They were refused; this changes no verdict."
         }
         Reason::PolicyExpired => {
-            "The site let something pass for a time, and that time is over. This changes no verdict."
+            "Something stood for a time, an exception of the policy or an approval, and that time is over."
         }
         Reason::LimitExceeded => "The plugin used more than its manifest allows.",
         Reason::DataClassBreach => "Data went to a destination that is not declared for its class.",

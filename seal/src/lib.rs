@@ -11,6 +11,7 @@
 pub mod certificate;
 pub mod cosignature;
 pub mod envelope;
+pub mod exception;
 mod fingerprint;
 pub mod key_file;
 mod keys;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base::{PluginId, Reason, RunId, Tier, Timestamp, Verdict};
 use control::api::types::{
-    AuditProgress, AuditRequest, AuditSummary, AuditedReport, ChangeLine, ProposalLine,
+    AuditProgress, AuditRequest, AuditSummary, AuditedLog, AuditedReport, ChangeLine, ProposalLine,
 };
 use control::report_files::{REPORT_FILE, RUNS_FILE};
 use control::store::Act;
@@ -48,6 +48,9 @@ pub struct AuditArgs {
     /// List every destination that each artifact and run went to
     #[arg(long)]
     observed: bool,
+    /// Verify every log whole, and not only from where the night before ended
+    #[arg(long)]
+    full: bool,
     /// Judge and say what would be done; nothing is written, sent or done
     #[arg(long)]
     dry_run: bool,
@@ -66,6 +69,7 @@ struct AuditView<'a> {
     notices: &'a [String],
     proposals: &'a [ProposalLine],
     changes: &'a [ChangeLine],
+    logs: &'a [AuditedLog],
 }
 
 #[derive(Serialize)]
@@ -104,6 +108,7 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format, quiet: bool)
         policy: args.policy.as_deref().map(draft_policy).transpose()?,
         tier: args.tier,
         observed: args.observed,
+        full: args.full,
         dry_run: args.dry_run,
         who: who(),
     };
@@ -131,6 +136,7 @@ pub async fn run(args: &AuditArgs, config: &Config, format: Format, quiet: bool)
         notices: &summary.notices,
         proposals: &summary.proposals,
         changes: &summary.changes,
+        logs: &summary.logs,
     };
     output::print(format, &view, || text(&view))?;
     Ok(exit(&summary))
@@ -272,6 +278,12 @@ fn text(view: &AuditView<'_>) -> String {
     }
     lines.extend(view.changes.iter().map(fares));
     lines.extend(view.notices.iter().map(|notice| format!("also seen: {notice}")));
+    lines.extend(view.logs.iter().filter(|log| log.verified_from > 0).map(|log| {
+        format!(
+            "{}: verified from entry {} on; what is before it was verified by an earlier night (--full verifies all)",
+            log.origin, log.verified_from
+        )
+    }));
     lines.extend(view.doubts.iter().map(|doubt| format!("doubt: {doubt}")));
     if view.reports.is_empty() {
         lines.push("nothing to report on: no artifact may run and none was seen".to_owned());

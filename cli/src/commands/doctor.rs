@@ -10,7 +10,7 @@ use seal::trust::Role;
 use serde::Serialize;
 
 use super::evidence::witnessing::Panel;
-use crate::config::Config;
+use crate::config::{Config, PolicySignatureConfig};
 use crate::exit::Exit;
 use crate::house::{self, logs, run_places};
 use crate::output::{self, Format, styled};
@@ -112,9 +112,13 @@ fn keys(config: &Config) -> anyhow::Result<String> {
 fn policy(config: &Config) -> anyhow::Result<String> {
     let read = super::policy::in_force(config)?;
     let policy = read.policy;
+    let required = config.file.policy_signature != PolicySignatureConfig::default();
     let signed = match read.signed_by {
-        Some(signer) => format!("signed by {signer}"),
-        None => "not signed".to_owned(),
+        Some(signer) if required => format!("signed by {signer}, as policy_signature asks"),
+        Some(signer) => format!("signed by {signer}; from now on an unsigned one is refused"),
+        None => "not signed: whoever can write the file decides what is done; sign it with: bailiwick policy sign, and \
+                 refuse unsigned ones with policy_signature = \"required\""
+            .to_owned(),
     };
     for (at, exception) in policy.exceptions.iter().enumerate() {
         if let base::Backing::Lacking { what } = &exception.backing {

@@ -127,6 +127,8 @@ impl HouseRulings {
             digest,
             // Whoever tells has verified it.
             signed_by: None,
+            signature: None,
+            exceptions: Vec::new(),
         };
         for (artifact, tier) in tiers {
             if let Some(known) = facts.artifacts.get_mut(artifact) {
@@ -362,6 +364,8 @@ mod tests {
                 policy,
                 digest: Sha256Digest::of(b"policy"),
                 signed_by: None,
+                signature: None,
+                exceptions: Vec::new(),
             },
             trust: TrustRoot::first(vec![key().public()], 1, NOW),
             artifacts: HashMap::from([(

@@ -7,10 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use auditor::{
-    Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PreviousReport, Progress,
-    Proposal, Publication, PublishedBefore, Run, Site, SiteError,
+    Artifact, Component, CrlOnFile, EarlierManifest, Measure, PastAct, Period, PolicyOnFile, PreviousReport,
+    Progress, Proposal, Publication, PublishedBefore, Run, Site, SiteError,
 };
-use base::{ArtifactDigest, AutomaticAction, Policy, Reason, RunId, Timestamp};
+use base::{ArtifactDigest, AutomaticAction, Reason, RunId, Timestamp};
 use control::api::types::{ChangeRequest, ListAct, ListChange, ListPublished, Target};
 use control::office::Office;
 use control::store::{Act, ArtifactRecord, NewWaitingAct, RunFilter, RunRecord};
@@ -18,6 +18,7 @@ use control::words::Action;
 use evidence::witness::Cosigned;
 use manifests::Manifest;
 use parking_lot::Mutex;
+use seal::trust::TrustRoot;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -41,6 +42,9 @@ pub struct LogMark {
     pub checkpoint: String,
     /// The end of the period that was read.
     pub audited_to: Timestamp,
+    /// Nights since the one that verified the log whole.
+    #[serde(default)]
+    pub nights_since_whole: u32,
 }
 
 /// The site during one night.
@@ -58,6 +62,8 @@ pub struct HouseSite<'h> {
     pub(super) progress: Box<dyn Fn(Progress<'_>) + Send + Sync + 'h>,
     /// Whether this night was begun before and interrupted.
     pub(super) is_resumed: bool,
+    /// Whether every log is verified whole, however lately that was done.
+    pub(super) verifies_whole: bool,
     /// Whether nothing may be done any more, where only one instance at a time may.
     pub(super) lease: Option<LeaseWatch>,
 }
@@ -147,6 +153,12 @@ fn past_acts(automatic: &[Act], digest: ArtifactDigest) -> Vec<PastAct> {
     .collect()
 }
 
+/// When an approval that the gate took runs out. Where its certifier's key has left the trust root since,
+/// nobody can say any more.
+fn approved_until(bundle: Option<&[u8]>, trust: &TrustRoot) -> Option<Timestamp> {
+    manifests::Approval::end(bundle?, trust).ok().flatten()
+}
+
 fn components(record: &ArtifactRecord) -> Vec<Component> {
     let components = record.admission.components.iter();
     components
@@ -159,7 +171,11 @@ fn components(record: &ArtifactRecord) -> Vec<Component> {
 
 impl HouseSite<'_> {
     /// The manifests that an artifact was admitted with before the one in force.
-    fn earlier_manifests(&self, record: &ArtifactRecord) -> Result<Vec<EarlierManifest>, SiteError> {
+    fn earlier_manifests(
+        &self,
+        record: &ArtifactRecord,
+        trust: &TrustRoot,
+    ) -> Result<Vec<EarlierManifest>, SiteError> {
         let admissions = self.wait(self.office.store().admissions(record.artifact_digest))?;
         let pairs = admissions.iter().zip(admissions.iter().skip(1));
         pairs
@@ -168,6 +184,9 @@ impl HouseSite<'_> {
                     until: next.admitted_at,
                     manifest: Manifest::parse(admission.manifest_json.as_bytes())?,
                     payload: admission.manifest_payload_sha256,
+                    bundle: admission.manifest_bundle.clone(),
+                    approved_until: approved_until(admission.approval_bundle.as_deref(), trust),
+                    approval_bundle: admission.approval_bundle.clone(),
                 })
             })
             .collect()
@@ -205,13 +224,14 @@ impl Site for HouseSite<'_> {
             .collect();
         // An owner who was right in an appeal is left alone by clauses for a while.
         let protected: HashMap<_, _> = self.wait(store.protections(self.now))?.into_iter().collect();
+        let trust = self.wait(self.office.trust_root())?;
         let artifact = |record: ArtifactRecord| {
             let chosen = tiers.get(&record.plugin_id).copied().flatten();
             let readmitted = begun
                 .get(&record.artifact_digest)
                 .is_some_and(|first| *first < record.admission.admitted_at);
             let earlier = match readmitted {
-                true => self.earlier_manifests(&record)?,
+                true => self.earlier_manifests(&record, &trust)?,
                 false => Vec::new(),
             };
             Ok(Artifact {
@@ -227,6 +247,7 @@ impl Site for HouseSite<'_> {
                 manifest: Manifest::parse(record.admission.manifest_json.as_bytes())?,
                 manifest_payload: record.admission.manifest_payload_sha256,
                 manifest_bundle: record.admission.manifest_bundle,
+                approved_until: approved_until(record.admission.approval_bundle.as_deref(), &trust),
                 approval_bundle: record.admission.approval_bundle,
                 plugin_id: record.plugin_id,
             })
@@ -245,6 +266,7 @@ impl Site for HouseSite<'_> {
             started: record.started_at,
             ended: record.ended_at,
             data_class: record.data_class.and_then(|class| class.parse().ok()),
+            bytes_before: 0,
         };
         Ok(self.run_records(period)?.into_iter().map(run).collect())
     }
@@ -261,7 +283,12 @@ impl Site for HouseSite<'_> {
         let archive = archive::store(self.config);
         let gateway = |place: logs::LogPlace| {
             let mark = marks.get(&place.origin);
+            let every = self.config.file.audit.verify_whole_every;
+            let is_due = |mark: &LogMark| mark.nights_since_whole.saturating_add(1) >= every;
             auditor::Gateway {
+                verified: mark
+                    .filter(|mark| !self.verifies_whole && !is_due(mark))
+                    .map(|mark| mark.checkpoint.clone()),
                 known_checkpoint: known_checkpoint(self.config, &place, mark),
                 witnesses: witnesses.clone(),
                 folder: place.folder,
@@ -280,8 +307,13 @@ impl Site for HouseSite<'_> {
             .collect())
     }
 
-    fn policy(&self) -> Result<Policy, SiteError> {
-        Ok(self.wait(self.office.policy())?.policy)
+    fn policy(&self) -> Result<PolicyOnFile, SiteError> {
+        let read = self.wait(self.office.policy())?;
+        Ok(PolicyOnFile {
+            policy: read.policy,
+            signature: read.signature,
+            exceptions: read.exceptions,
+        })
     }
 
     fn crl(&self) -> Result<CrlOnFile, SiteError> {

@@ -538,6 +538,7 @@ impl Nights for Auditor {
                 notices: vec![],
                 proposals: Vec::new(),
                 changes: Vec::new(),
+                logs: Vec::new(),
             })
         })
     }
@@ -941,7 +942,7 @@ fn requests_are_as_the_openapi_document_describes_them() {
     check_request::<types::AuditRequest>(
         "AuditRequest",
         &json!({"from": NOW, "to": NOW, "plugin_id": PLUGIN, "run_id": run_id, "manifest": {}, "policy": "version = 1",
-            "tier": "low", "observed": true, "dry_run": true, "who": "ada"}),
+            "tier": "low", "observed": true, "full": true, "dry_run": true, "who": "ada"}),
     );
     check_request::<types::DecideRequest>(
         "DecideRequest",

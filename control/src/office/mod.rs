@@ -146,7 +146,7 @@ impl Office {
     ) -> Result<Self, OfficeError> {
         let now = clock.now();
         let root = trust::read(&settings.root_path, &store, now).await?;
-        let policy = read_policy(&settings, &root, &store).await?;
+        let policy = read_policy(&settings, &root, &store, now).await?;
         authorise(&root, &keys.run, Role::Run, now)?;
         let keeper = Keeper::open(&settings.crl_folder, &settings.site, &root).await?;
         let facts = Facts {
@@ -215,7 +215,7 @@ impl Office {
     }
 
     async fn policy_under(&self, trust: &TrustRoot) -> Result<PolicyInForce, OfficeError> {
-        Ok(read_policy(&self.inner.settings, trust, &self.inner.store).await?)
+        Ok(read_policy(&self.inner.settings, trust, &self.inner.store, self.now()).await?)
     }
 
     /// The trust root as the file says it now.
@@ -388,10 +388,11 @@ async fn read_policy(
     settings: &Settings,
     trust: &TrustRoot,
     store: &Store,
+    now: Timestamp,
 ) -> Result<PolicyInForce, PolicyFileError> {
     let path = &settings.policy_path;
     let read = PolicyInForce::read_signed(path, trust, settings.policy_signature)?;
-    hold_floor(path, &read, store).await?;
+    hold_floor(path, &read, trust, store, now).await?;
     Ok(read)
 }
 

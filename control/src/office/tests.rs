@@ -13,7 +13,11 @@ use crate::api::types::{
 };
 use crate::clock::HandClock;
 use crate::gateways::Stop;
-use crate::testing::{Build, NOW, PLUGIN, Site, Told, build, build_of, key, manifest, owner_key, run_key};
+use crate::store::Act;
+use crate::testing::{
+    Build, NOW, PLUGIN, Site, Told, build, build_of, certifier_key, key, manifest, owner_key, run_key,
+};
+use crate::words::Action;
 use crate::words::ListenerKind;
 
 fn change(action: ListAct, target: Target, reason: Reason) -> ChangeRequest {
@@ -814,6 +818,75 @@ async fn an_older_policy_or_the_same_version_in_other_words_is_refused_across_re
     std::fs::write(&path, third).unwrap();
     office.upkeep().await.unwrap();
     assert_eq!(site.gateways.facts().policy.policy.version, 7);
+}
+
+#[tokio::test]
+async fn that_a_version_of_the_policy_came_into_force_is_an_act_once_even_across_restarts() {
+    let site = Site::new();
+    let path = site.path("policy.toml");
+    let policies = |acts: Vec<Act>| -> Vec<Act> {
+        acts.into_iter()
+            .filter(|act| act.action == Action::Policy)
+            .collect()
+    };
+    let office = site.office().await;
+    let first = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, first.replacen("version = 1", "version = 2", 1)).unwrap();
+    // Several who read it at one time write one act.
+    let (one, other) = tokio::join!(office.policy(), office.policy());
+    one.unwrap();
+    other.unwrap();
+    office.upkeep().await.unwrap();
+    drop(office);
+    let office = site.office().await;
+    office.upkeep().await.unwrap();
+    let acts = policies(office.store().acts(100).await.unwrap());
+    let targets: Vec<&str> = acts.iter().map(|act| act.target.as_str()).collect();
+    assert_eq!(targets, ["policy version 2", "policy version 1"]);
+    let digest = base::Sha256Digest::of(&std::fs::read(&path).unwrap()).to_hex();
+    assert_eq!(
+        acts[0].note.as_deref(),
+        Some(format!("sha256:{digest}, not signed").as_str())
+    );
+    assert_eq!(acts[0].clause, None);
+    assert!(acts[0].enabled_by.is_some());
+}
+
+#[tokio::test]
+async fn a_policy_that_was_signed_is_followed_by_no_unsigned_one() {
+    let site = Site::new();
+    let path = site.path("policy.toml");
+    let signature = crate::policy::signature_path(&path);
+    let office = site.office().await;
+    let sign = || {
+        let (_, bundle) = crate::policy::sign(&path, &certifier_key()).unwrap();
+        std::fs::write(&signature, bundle).unwrap();
+    };
+    // The same words, signed since, are the same version.
+    sign();
+    let signed = office.policy().await.unwrap();
+    assert_eq!(signed.signed_by, Some(certifier_key().public().fingerprint()));
+    let acts = office.store().acts(100).await.unwrap();
+    assert_eq!(acts.iter().filter(|act| act.action == Action::Policy).count(), 1);
+
+    std::fs::remove_file(&signature).unwrap();
+    for version in ["version = 1", "version = 2"] {
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replacen("version = 1", version, 1)).unwrap();
+        let gone = crate::error_line(&office.policy().await.unwrap_err());
+        assert!(
+            gone.contains("version 1, was; sign it with: bailiwick policy sign"),
+            "{gone}"
+        );
+    }
+    sign();
+    assert_eq!(office.policy().await.unwrap().policy.version, 2);
+    let newest = office.store().acts(1).await.unwrap().remove(0);
+    assert_eq!(
+        (newest.who.as_str(), newest.action),
+        ("certifier", Action::Policy)
+    );
+    assert!(newest.note.unwrap().contains(", signed by SHA256:"));
 }
 
 #[tokio::test]

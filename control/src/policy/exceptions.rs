@@ -1,25 +1,20 @@
-//! Who stands behind an exception: two people, each with a signature of their own.
+//! Where the signatures of exceptions lie: in a folder beside the policy.
 //!
-//! An exception lets pass what would otherwise stand against somebody, so one person's word is not
-//! enough, whoever signed the policy around it. Each of the two signs the exception's canonical words in
-//! an envelope; the envelopes lie in a folder beside the policy, named by the words' digest, so that one
-//! changed letter leaves an exception without signatures.
+//! Each of the two who stand behind an exception signs its words ([`seal::exception`]); the envelopes are
+//! named by the words' digest, so that one changed letter leaves an exception without signatures.
 //!
 //! Trusted with that folder: nobody. A file that is taken away makes an exception count for nothing, and
 //! one that is added has to be signed by a key that the trust root names.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base::{Backing, PolicyException, Sha256Digest};
-use seal::envelope::{self, EnvelopeError, Verified};
-use seal::trust::{Role, Signer, TrustRoot};
-use seal::{Fingerprint, PredicateType, SigningKey, Statement, Subject};
+use seal::Fingerprint;
+use seal::exception::{MAX_SIGNATURE_BYTES, Signatures, SignedException};
+use seal::trust::TrustRoot;
 
-/// The roles whose holders may stand behind an exception.
-const ROLES: [Role; 2] = [Role::Operator, Role::Certifier];
-/// Larger files are no signatures of exceptions.
-const MAX_SIGNATURE_BYTES: usize = 64 * 1024;
+pub use seal::exception::{sign as sign_exception, signer as exception_signer, words as exception_words};
+
 /// Files of one exception that are looked at.
 const MAX_SIGNATURES: usize = 16;
 const SUFFIX: &str = ".sigstore.json";
@@ -31,11 +26,6 @@ pub fn exceptions_folder(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The words that two people sign, in canonical form.
-pub fn exception_words(exception: &PolicyException) -> Vec<u8> {
-    base::json::canonical(exception).expect("an exception is words and lists of them")
-}
-
 /// The name of the file that holds the signature of `key` under these words.
 pub fn exception_signature_name(exception: &PolicyException, key: &Fingerprint) -> String {
     let words = Sha256Digest::of(&exception_words(exception)).to_hex();
@@ -43,110 +33,36 @@ pub fn exception_signature_name(exception: &PolicyException, key: &Fingerprint) 
     format!("{words}.{}{SUFFIX}", &key[..16])
 }
 
-/// Signs an exception for one of the two.
-///
-/// # Errors
-/// [`EnvelopeError`].
-pub fn sign_exception(exception: &PolicyException, key: &SigningKey) -> Result<Vec<u8>, EnvelopeError> {
+/// Whether the two whom the exception names signed it, going by what lies in `folder`, and what they signed.
+pub(super) fn backing(
+    exception: &PolicyException,
+    folder: &Path,
+    trust: &TrustRoot,
+) -> (Backing, Option<SignedException>) {
     let words = exception_words(exception);
-    let statement = Statement {
-        subjects: vec![Subject::new("exception.json", &Sha256Digest::of(&words))],
-        predicate_type: PredicateType::PolicyException.uri().to_owned(),
-        predicate: predicate(exception),
-    };
-    envelope::seal(&statement, key)
-}
-
-fn predicate(exception: &PolicyException) -> serde_json::Value {
-    serde_json::to_value(exception).expect("an exception is words and lists of them")
-}
-
-/// Who signed `exception`, by a bundle.
-///
-/// # Errors
-/// A sentence that says why this is not a signature of one of the two.
-pub fn exception_signer<'t>(
-    exception: &PolicyException,
-    bundle: &[u8],
-    trust: &'t TrustRoot,
-) -> Result<&'t Signer, String> {
-    let mut refused = String::new();
-    for role in ROLES {
-        match trust.open(bundle, role, PredicateType::PolicyException) {
-            Ok(opened) => return named(exception, &opened, trust, role),
-            Err(error) => refused = error.to_string(),
+    let mut signatures = Signatures::of(exception, trust);
+    for path in signatures_in(folder, &Sha256Digest::of(&words).to_hex()) {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        match read(&path) {
+            // What does not count is said where it leaves a signature missing.
+            Ok(bundle) => drop(signatures.add(&file, bundle)),
+            Err(error) => signatures.remark(&file, &error.to_string()),
         }
     }
-    Err(format!(
-        "it is signed by no key that the trust root names as an operator's or the certifier's ({refused})"
-    ))
+    match signatures.both() {
+        Ok(signatures) => (Backing::Signed, Some(SignedException { words, signatures })),
+        Err(what) => (Backing::Lacking { what }, None),
+    }
 }
 
-fn named<'t>(
-    exception: &PolicyException,
-    opened: &Verified,
-    trust: &'t TrustRoot,
-    role: Role,
-) -> Result<&'t Signer, String> {
-    let words = Sha256Digest::of(&exception_words(exception));
-    let subject = opened.statement.subjects.first().and_then(Subject::sha256);
-    if subject != Some(words) || opened.statement.predicate != predicate(exception) {
-        return Err("it is a signature of other words; sign the exception as it is now".to_owned());
-    }
-    let held = || {
-        trust
-            .signers
-            .iter()
-            .filter(|signer| signer.role == role && signer.key.fingerprint() == opened.signer)
-    };
-    let is_asked = |signer: &&Signer| exception.signed_by.iter().any(|name| is_name(name, &signer.name));
-    held().find(is_asked).ok_or_else(|| {
-        let names: Vec<&str> = held().map(|signer| signer.name.as_str()).collect();
-        format!(
-            "{} signed it, and it names {}",
-            names.join(" or "),
-            exception.signers()
-        )
-    })
-}
-
-fn is_name(asked: &str, found: &str) -> bool {
-    asked.trim().eq_ignore_ascii_case(found.trim())
-}
-
-/// Whether the two whom the exception names signed it, going by what lies in `folder`.
-pub(super) fn backing(exception: &PolicyException, folder: &Path, trust: &TrustRoot) -> Backing {
-    let words = Sha256Digest::of(&exception_words(exception)).to_hex();
-    let mut by_key: BTreeMap<String, &Signer> = BTreeMap::new();
-    let mut remarks = Vec::new();
-    for path in signatures_in(folder, &words) {
-        let read = std::fs::read(&path).map_err(|error| error.to_string());
-        let read = read.and_then(|bundle| match bundle.len() <= MAX_SIGNATURE_BYTES {
-            true => exception_signer(exception, &bundle, trust),
-            false => Err("it is too large for a signature".to_owned()),
-        });
-        match read {
-            Ok(signer) => drop(by_key.insert(signer.key.fingerprint().to_string(), signer)),
-            Err(why) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                remarks.push(format!("{file} does not count: {why}"));
-            }
-        }
-    }
-    let [first, second] = &exception.signed_by;
-    let signed = |name: &str| by_key.values().any(|signer| is_name(name, &signer.name));
-    let mut missing = match (signed(first), signed(second)) {
-        (true, true) if by_key.len() >= 2 => return Backing::Signed,
-        (true, true) => "both names stand for one and the same key, and two people have two".to_owned(),
-        (true, false) => format!("only {first} signed it, and {second} has to"),
-        (false, true) => format!("only {second} signed it, and {first} has to"),
-        (false, false) => format!("neither {first} nor {second} signed it"),
-    };
-    for remark in remarks {
-        missing.push_str("; ");
-        missing.push_str(&remark);
-    }
-    Backing::Lacking { what: missing }
+/// Reads no more of a file than shows that it is too large.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(MAX_SIGNATURE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The files that may hold signatures of these words, in the order of their names.
@@ -167,6 +83,8 @@ fn signatures_in(folder: &Path, words: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use base::{Reason, Timestamp};
+    use seal::SigningKey;
+    use seal::trust::{Role, Signer};
 
     use super::*;
 
@@ -224,7 +142,7 @@ mod tests {
             let name = name.replace(SUFFIX, &format!("-{at}{SUFFIX}"));
             std::fs::write(folder.path().join(name), bundle).unwrap();
         }
-        backing(exception, folder.path(), trust)
+        backing(exception, folder.path(), trust).0
     }
 
     fn backed(names: [&str; 2], keys: &[u8]) -> Backing {

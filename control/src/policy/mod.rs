@@ -18,6 +18,7 @@ use base::{InvalidPolicy, Policy, Sha256Digest};
 use manifests::egress::{Entry, InvalidEntry};
 use seal::Fingerprint;
 use seal::envelope::EnvelopeError;
+use seal::exception::SignedException;
 
 use crate::store::StoreError;
 
@@ -41,6 +42,10 @@ pub struct PolicyInForce {
     pub digest: Sha256Digest,
     /// The certifier's key that signed it, where its signature was asked.
     pub signed_by: Option<Fingerprint>,
+    /// That signature's envelope, verbatim.
+    pub signature: Option<Vec<u8>>,
+    /// The exceptions that two people signed, where that was asked.
+    pub exceptions: Vec<SignedException>,
 }
 
 /// Why a policy file was not taken.
@@ -91,6 +96,16 @@ pub enum PolicyFileError {
     Unsigned {
         /// The file.
         path: PathBuf,
+    },
+    /// The policy before it was signed, and this one is not.
+    #[error(
+        "policy {path} is not signed, and the one that was in force before it, version {known}, was; sign it with: bailiwick policy sign"
+    )]
+    SignatureGone {
+        /// The file.
+        path: PathBuf,
+        /// The version of the one before.
+        known: u64,
     },
     /// The signature is nobody's who may sign policies, or the envelope is none.
     #[error("the signature of policy {path} is not accepted")]
@@ -168,6 +183,8 @@ impl PolicyInForce {
             policy,
             digest: Sha256Digest::of(bytes),
             signed_by: None,
+            signature: None,
+            exceptions: Vec::new(),
         })
     }
 }

@@ -67,7 +67,9 @@ impl PolicyInForce {
     pub fn with_backing(mut self, path: &Path, trust: &TrustRoot) -> Self {
         let folder = exceptions_folder(path);
         for exception in &mut self.policy.exceptions {
-            exception.backing = backing(exception, &folder, trust);
+            let (backing, signed) = backing(exception, &folder, trust);
+            exception.backing = backing;
+            self.exceptions.extend(signed);
         }
         self
     }
@@ -106,6 +108,7 @@ impl PolicyInForce {
         }
         Ok(Self {
             signed_by: Some(opened.signer),
+            signature: Some(bundle),
             ..read
         })
     }

@@ -155,6 +155,8 @@ operations! {
     read "read a setting" setting(name: &'static str) -> Option<String>;
     /// Changes one setting and says who did it.
     write "change a setting" set_setting(name: &'static str, value: String, act: Option<Act>) -> ();
+    /// Changes one setting and says who did it; `false`, and nothing is said, where it has that value.
+    write "change a setting" change_setting(name: &'static str, value: String, act: Act) -> bool;
 
     /// Registers plugin, artifact and passage through the gate in one go, with their acts.
     write "record an admission" admit(new: NewAdmission, acts: Vec<Act>) -> ();

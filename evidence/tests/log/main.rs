@@ -12,6 +12,7 @@ mod archive_crash;
 mod archiving;
 mod crash;
 mod expiring;
+mod going_on;
 mod golden;
 mod mutations;
 mod reading;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::{PluginId, Sha256Digest};
+use base::{PluginId, Policy, Sha256Digest};
 use evidence::witness::Cosigned;
 use evidence::{Checkpoint, Event, verify_proof};
 use seal::cosignature::CosignatureVerifier;
@@ -14,7 +14,7 @@ use seal::note::NoteVerifier;
 use seal::trust::{Role, TrustRoot};
 use seal::{PredicateType, PublicKey};
 
-use super::{About, layout};
+use super::{About, exceptions, layout};
 use crate::sealed::open_report;
 
 /// What was found out about a bundle.
@@ -139,8 +139,10 @@ impl Inspector<'_> {
         let looked = match name {
             layout::VERIFY => unsigned("commands to run; read them before you do"),
             layout::ABOUT => self.about(bytes),
-            layout::INPUTS | layout::NOTIFICATIONS => unsigned("as the site tells it"),
-            layout::POLICY => unsigned("reports name its digest"),
+            layout::INPUTS => self.inputs(),
+            layout::NOTIFICATIONS => unsigned("as the site tells it"),
+            layout::POLICY => self.policy(bytes),
+            layout::POLICY_SIGNATURE => self.policy_signature(bytes),
             layout::TRUST_ROOT => self.trust_root(bytes),
             layout::CRL_HEAD => self.list_head(bytes),
             layout::CRL_BODY => self.list_body(bytes),
@@ -148,6 +150,7 @@ impl Inspector<'_> {
             _ if name.contains("approvals/") => {
                 self.document(bytes, Role::Certifier, PredicateType::Approval)
             }
+            _ if name.starts_with("exceptions/") => self.exception(name, bytes),
             _ if name.starts_with("reports/") => self.report(bytes),
             _ if name.starts_with("events/") => self.event(name, bytes),
             _ if name.starts_with("checkpoints/") => self.checkpoint(name, bytes),
@@ -165,6 +168,95 @@ impl Inspector<'_> {
         );
         self.plugins.insert(about.plugin_id);
         Ok(Finding::Unsigned(words))
+    }
+
+    /// The site's own telling; what it says it relied on has to be here.
+    fn inputs(&self) -> Look {
+        for used in exceptions::uses(self.files)? {
+            let place = format!(
+                "{}{}",
+                layout::folder_of_exception(&used.sha256),
+                layout::EXCEPTION
+            );
+            if !self.files.contains_key(&place) {
+                return Err(format!("it names an exception that is missing: {place}"));
+            }
+        }
+        unsigned("as the site tells it")
+    }
+
+    /// The policy itself carries no signature; the one beside it may be about these very words.
+    fn policy(&self, bytes: &[u8]) -> Look {
+        let Some(bundle) = self.files.get(layout::POLICY_SIGNATURE) else {
+            return unsigned("reports name its digest");
+        };
+        let (version, signer) = self.opened_policy(bundle, bytes)?;
+        Ok(Finding::Verified(format!(
+            "version {version}, signed by certifier key {signer}"
+        )))
+    }
+
+    fn policy_signature(&self, bytes: &[u8]) -> Look {
+        let policy = self
+            .files
+            .get(layout::POLICY)
+            .ok_or("the policy that it signs is missing")?;
+        self.opened_policy(bytes, policy)?;
+        Ok(Finding::Verified(
+            "the signature of the policy beside it".to_owned(),
+        ))
+    }
+
+    /// The version of the policy whose words these are, and who signed it.
+    fn opened_policy(&self, bundle: &[u8], words: &[u8]) -> Result<(u64, seal::Fingerprint), String> {
+        let opened = self
+            .root
+            .open(bundle, Role::Certifier, PredicateType::Policy)
+            .map_err(|error| error.to_string())?;
+        let signed: Policy =
+            serde_json::from_value(opened.statement.predicate).map_err(|error| error.to_string())?;
+        if base::json::canonical(&signed).map_err(|error| error.to_string())? != words {
+            return Err("the policy and its signature are about different words".to_owned());
+        }
+        Ok((signed.version, opened.signer))
+    }
+
+    fn exception(&mut self, name: &str, bytes: &[u8]) -> Look {
+        if !name.ends_with(&format!("/{}", layout::EXCEPTION)) {
+            return self.exception_signature(name, bytes);
+        }
+        let said = exceptions::verify(self.files, name, bytes, self.root)?;
+        let exception = exceptions::read(name, bytes)?;
+        self.plugins.insert(exception.plugin_id.clone());
+        let policy = self
+            .files
+            .get(layout::POLICY)
+            .ok_or("the policy that holds it is missing")?;
+        let policy: Policy = base::json::parse(policy)
+            .ok()
+            .and_then(|value| serde_json::from_value(value).ok())
+            .ok_or("the policy beside it cannot be read")?;
+        if !policy.exceptions.contains(&exception) {
+            return Err("the policy beside it does not hold it".to_owned());
+        }
+        Ok(Finding::Verified(said))
+    }
+
+    fn exception_signature(&self, name: &str, bytes: &[u8]) -> Look {
+        let (folder, _) = name.rsplit_once('/').ok_or("no exception is beside it")?;
+        let place = format!("{folder}/{}", layout::EXCEPTION);
+        let words = self
+            .files
+            .get(&place)
+            .ok_or("the exception that it signs is missing")?;
+        let exception = exceptions::read(&place, words)?;
+        let signer = seal::exception::signer(&exception, bytes, self.root)?;
+        Ok(Finding::Verified(format!(
+            "signed by {}, {} key {}",
+            crate::escape::visible(&signer.name),
+            signer.role,
+            signer.key.fingerprint()
+        )))
     }
 
     fn trust_root(&self, bytes: &[u8]) -> Look {

@@ -3,6 +3,7 @@
 use base::Sha256Digest;
 
 use seal::cosignature::CosignatureVerifier;
+use seal::exception::SignedException;
 
 use super::{Build, Contents};
 use crate::escape::file_name;
@@ -17,6 +18,9 @@ pub(super) const CRL_HEAD: &str = "crl/crl.sigstore.json";
 pub(super) const CRL_BODY: &str = "crl/crl.bin";
 pub(super) const TRUST_ROOT: &str = "root.json";
 pub(super) const POLICY: &str = "policy.json";
+pub(super) const POLICY_SIGNATURE: &str = "policy.sigstore.json";
+/// The words of an exception, in a folder of its own.
+pub(super) const EXCEPTION: &str = "exception.json";
 pub(super) const INPUTS: &str = "report-inputs.json";
 pub(super) const NOTIFICATIONS: &str = "notifications.jsonl";
 
@@ -35,10 +39,20 @@ pub(super) fn parts(contents: &Contents) -> Vec<Part> {
     put(CRL_BODY.to_owned(), &contents.crl_body);
     put(TRUST_ROOT.to_owned(), &contents.trust_root);
     put(POLICY.to_owned(), &contents.policy);
+    put(POLICY_SIGNATURE.to_owned(), &contents.policy_signature);
+    for exception in &contents.exceptions {
+        put(self::exception(exception), &exception.words);
+        for (number, signature) in exception.signatures.iter().enumerate() {
+            put(exception_signature(exception, number), signature);
+        }
+    }
     put(INPUTS.to_owned(), &contents.report_inputs);
     put(NOTIFICATIONS.to_owned(), &contents.notifications);
     for build in &contents.builds {
         put(manifest(contents, build), &build.manifest);
+        for (number, manifest) in build.earlier.iter().enumerate() {
+            put(earlier_manifest(contents, build, number), manifest);
+        }
         for (number, approval) in build.approvals.iter().enumerate() {
             put(self::approval(contents, build, number), approval);
         }
@@ -87,12 +101,34 @@ pub(super) fn manifest(contents: &Contents, build: &Build) -> String {
     format!("{}{MANIFEST}", folder(contents, build))
 }
 
+pub(super) fn earlier_manifest(contents: &Contents, build: &Build, number: usize) -> String {
+    format!("{}earlier/{:02}/{MANIFEST}", folder(contents, build), number + 1)
+}
+
 pub(super) fn approval(contents: &Contents, build: &Build, number: usize) -> String {
     format!(
         "{}approvals/{:02}.sigstore.json",
         folder(contents, build),
         number + 1
     )
+}
+
+/// Where the words of an exception are.
+pub(super) fn exception(exception: &SignedException) -> String {
+    format!("{}{EXCEPTION}", folder_of_exception(&exception.digest()))
+}
+
+pub(super) fn exception_signature(exception: &SignedException, number: usize) -> String {
+    format!(
+        "{}{:02}.sigstore.json",
+        folder_of_exception(&exception.digest()),
+        number + 1
+    )
+}
+
+/// The folder of the exception whose words have this digest.
+pub(super) fn folder_of_exception(words: &Sha256Digest) -> String {
+    format!("exceptions/{}/", &words.to_hex()[..16])
 }
 
 pub(super) fn report(number: usize) -> String {

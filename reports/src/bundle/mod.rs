@@ -6,8 +6,10 @@
 //! it. Only what the caller hands in goes in, and never another plugin's events.
 
 mod about;
+mod exceptions;
 mod inspect;
 mod layout;
+mod papers;
 mod read;
 mod verify_md;
 mod write;
@@ -16,13 +18,16 @@ use base::ArtifactDigest;
 use evidence::{InvalidEvent, InvalidProof};
 use seal::PublicKey;
 use seal::cosignature::CosignatureVerifier;
+use seal::exception::SignedException;
 use seal::note::NoteVerifier;
 use seal::trust::Role;
 
 use crate::predicate::{ConformanceReport, EventReference};
 
 pub use about::{About, InvalidAbout};
+pub use exceptions::ExceptionUse;
 pub use inspect::{Finding, Inspection, Item, inspect};
+pub use papers::{Paper, signers};
 pub use read::{MAX_BUNDLE_BYTES, MAX_CONTENT_BYTES, MAX_ENTRIES, ReadBundleError, read_bundle};
 pub use write::{WriteBundleError, write_bundle, write_period_bundle};
 
@@ -53,6 +58,10 @@ pub struct Contents {
     pub log_keys: Vec<NoteVerifier>,
     /// The policy in force, canonical.
     pub policy: Vec<u8>,
+    /// The certifier's signature of it, where it is signed.
+    pub policy_signature: Vec<u8>,
+    /// The exceptions of the policy that were relied on, with what two people signed.
+    pub exceptions: Vec<SignedException>,
     /// What the auditor had before it when it judged.
     pub report_inputs: Vec<u8>,
     /// Who was told what and when, one JSON object per line.
@@ -68,6 +77,8 @@ pub struct Build {
     pub artifact_name: String,
     /// The manifest's signed bundle.
     pub manifest: Vec<u8>,
+    /// The signed bundles of manifests that were in force before that one, where the report names them.
+    pub earlier: Vec<Vec<u8>>,
     /// The platform's approvals.
     pub approvals: Vec<Vec<u8>>,
 }

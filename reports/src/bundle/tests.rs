@@ -69,6 +69,7 @@ fn contents() -> Contents {
             artifact_digest: report().artifact_digest,
             artifact_name: "invoice_ocr-1.4.2-py3-none-any.whl".into(),
             manifest: b"{\"manifest\":1}".to_vec(),
+            earlier: Vec::new(),
             approvals: vec![b"{\"approval\":1}".to_vec()],
         }],
         events: vec![cited],
@@ -87,6 +88,8 @@ fn contents() -> Contents {
         ],
         log_keys: vec![NoteVerifier::new("acme/gw-1", &gateway_key().public()).unwrap()],
         policy: b"{\"version\":7}".to_vec(),
+        policy_signature: Vec::new(),
+        exceptions: Vec::new(),
         report_inputs: b"{\"runs\":118}".to_vec(),
         notifications: b"{\"to\":\"owner\"}\n".to_vec(),
     }

@@ -77,6 +77,8 @@ pub(super) fn verify_md(subject: Subject<'_>, contents: &Contents, parts: &[Part
     for build in &contents.builds {
         signed_about(&mut guide, contents, build, by_digest);
     }
+    policy(&mut guide, contents);
+    exceptions(&mut guide, contents);
     revocations(&mut guide, contents, subject);
     events(&mut guide, contents);
     witnesses(&mut guide, contents);
@@ -171,6 +173,14 @@ fn signed_about(guide: &mut Guide, contents: &Contents, build: &Build, by_digest
             shell(&manifest)
         ));
     }
+    for (number, earlier) in build.earlier.iter().enumerate() {
+        let name = layout::earlier_manifest(contents, build, number);
+        let signer = signer_of(contents, Role::Owner, PredicateType::PluginManifest, earlier);
+        if let Some(signer) = signer {
+            guide.words("A manifest that was in force before, for the time that the report says:");
+            guide.command(&cosign(&name, signer, PredicateType::PluginManifest));
+        }
+    }
     if build.approvals.is_empty() || key_of(contents, Role::Certifier).is_none() {
         return;
     }
@@ -183,6 +193,69 @@ fn signed_about(guide: &mut Guide, contents: &Contents, build: &Build, by_digest
         if let Some(certifier) = certifier {
             guide.command(&cosign(&name, certifier, PredicateType::Approval));
         }
+    }
+}
+
+/// The certifier's word for the policy by which clauses acted.
+fn policy(guide: &mut Guide, contents: &Contents) {
+    if contents.policy_signature.is_empty() || contents.policy.is_empty() {
+        return;
+    }
+    let signature = &contents.policy_signature;
+    let Some(certifier) = signer_of(contents, Role::Certifier, PredicateType::Policy, signature) else {
+        return;
+    };
+    guide.words(
+        "## The policy\n\nThe certifier signed it: the file by its digest, and its words, which are policy.json.",
+    );
+    guide.command(&format!(
+        "digest=$(jq -r .dsseEnvelope.payload {signature} | base64 -d | jq -r '.subject[0].digest.sha256')\n{}\njq -r .dsseEnvelope.payload {signature} | base64 -d | jq -S .predicate > signed-policy.json\njq -S . {} | cmp - signed-policy.json && echo \"the same words\"",
+        verify::cosign_digest(
+            layout::POLICY_SIGNATURE,
+            &shell(&layout::key(&certifier.name)),
+            PredicateType::Policy.uri(),
+            "\"$digest\""
+        ),
+        layout::POLICY,
+        signature = layout::POLICY_SIGNATURE,
+    ));
+}
+
+/// What was let pass, each of the two signatures, and when it was made use of.
+fn exceptions(guide: &mut Guide, contents: &Contents) {
+    if contents.exceptions.is_empty() {
+        return;
+    }
+    guide.words(
+        "## The exceptions\n\nWhat the policy lets pass for a time is signed by two people, each with a key of \
+         their own; root.json says whose keys these are.",
+    );
+    for exception in &contents.exceptions {
+        let words = layout::exception(exception);
+        for (number, signature) in exception.signatures.iter().enumerate() {
+            let signer = seal::exception::ROLES
+                .into_iter()
+                .find_map(|role| signed_by(contents, role, PredicateType::PolicyException, signature));
+            let Some(signer) = signer else {
+                continue;
+            };
+            guide.command(&verify::cosign_type(
+                &layout::exception_signature(exception, number),
+                &layout::key(&signer.name),
+                PredicateType::PolicyException.uri(),
+                &words,
+            ));
+        }
+        guide.words("What it lets pass, until when, and why:");
+        guide.command(&format!("jq . {}", shell(&words)));
+    }
+    if !contents.report_inputs.is_empty() {
+        guide.words("When the report relied on each, by the digest of its words; the last has to come before its end:");
+        guide.command(&format!(
+            "jq -c '.exceptions[]?' {}\nsha256sum exceptions/*/{}",
+            layout::INPUTS,
+            layout::EXCEPTION
+        ));
     }
 }
 
@@ -241,6 +314,16 @@ fn signer_of<'c>(
     predicate: PredicateType,
     document: &[u8],
 ) -> Option<&'c NamedKey> {
+    signed_by(contents, role, predicate, document).or_else(|| key_of(contents, role))
+}
+
+/// The key of this role in the bundle that signed a document.
+fn signed_by<'c>(
+    contents: &'c Contents,
+    role: Role,
+    predicate: PredicateType,
+    document: &[u8],
+) -> Option<&'c NamedKey> {
     let unverified = Unverified::parse(document).ok();
     let signed = |key: &&NamedKey| {
         let verified = unverified
@@ -248,11 +331,7 @@ fn signer_of<'c>(
             .map(|document| document.verify([&key.key], predicate));
         key.role == role && verified.is_some_and(|verified| verified.is_ok())
     };
-    contents
-        .keys
-        .iter()
-        .find(signed)
-        .or_else(|| key_of(contents, role))
+    contents.keys.iter().find(signed)
 }
 
 fn key_of(contents: &Contents, role: Role) -> Option<&NamedKey> {

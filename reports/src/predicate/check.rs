@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use base::Verdict;
 
 use super::finding::{FindingId, Weight};
-use super::{ActionKind, ConformanceReport};
+use super::{ActionKind, ConformanceReport, ManifestInForce};
 
 /// Texts of a report end here: declarations, causes, names.
 const MAX_TEXT_BYTES: usize = 2048;
@@ -74,6 +74,15 @@ pub enum Inconsistent {
         /// Which field.
         field: &'static str,
     },
+    /// Manifests that do not follow one another, or of which the last is not the one named.
+    #[error("the manifests {problem}")]
+    Manifests {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// What runs moved before is told of all of them together.
+    #[error("bytes moved before the period are told of no single run")]
+    BytesOfAll,
     /// An action on the list without a list, or the reverse.
     #[error("the action {action} {problem}")]
     Action {
@@ -120,7 +129,35 @@ impl ConformanceReport {
                 follows,
             });
         }
+        self.check_manifests()?;
+        if self.bytes_before > 0 && self.run_id.is_none() {
+            return Err(Inconsistent::BytesOfAll);
+        }
         self.check_actions()
+    }
+
+    fn check_manifests(&self) -> Result<(), Inconsistent> {
+        let all = &self.manifests;
+        let Some(last) = all.last() else {
+            return Ok(());
+        };
+        let in_period = |one: &ManifestInForce| {
+            self.period.from <= one.from && one.from < one.to && one.to <= self.period.to
+        };
+        let follows =
+            |pair: &[ManifestInForce]| pair[0].to == pair[1].from && pair[0].digest != pair[1].digest;
+        let problem = if all.len() == 1 {
+            "are one alone"
+        } else if last.digest != self.manifest.digest {
+            "do not end with the one that is named"
+        } else if !all.iter().all(in_period) {
+            "were not in force within the period"
+        } else if !all.windows(2).all(follows) {
+            "do not follow one another"
+        } else {
+            return Ok(());
+        };
+        Err(Inconsistent::Manifests { problem })
     }
 
     fn check_ranges(&self) -> Result<(), Inconsistent> {

@@ -80,7 +80,10 @@ impl Finding {
     /// What the finding means for the verdict. Severity `info` never changes one.
     pub fn weight(&self) -> Weight {
         match (self.severity, self.reason) {
+            // An exception that ran out asks people to tidy up. To run on without the approval that the site
+            // asks for is graver, and stands against the build.
             (Severity::Info, _)
+            | (Severity::Low, Reason::PolicyExpired)
             | (
                 _,
                 Reason::OwnerRequest
@@ -89,8 +92,7 @@ impl Finding {
                 | Reason::IdentityHeaderForged
                 | Reason::CredentialsReplayed
                 | Reason::CredentialsConflict
-                | Reason::AfterRevocation
-                | Reason::PolicyExpired,
+                | Reason::AfterRevocation,
             ) => Weight::Note,
             (_, Reason::NoCoverage | Reason::EvidenceGap | Reason::TamperedEvidence) => Weight::Doubt,
             _ => Weight::Breach,

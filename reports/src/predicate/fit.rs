@@ -22,6 +22,7 @@ impl ConformanceReport {
     /// Puts the lists in order; leaves the verdict alone.
     pub fn fit(&mut self) {
         self.put_in_order();
+        let moved = self.observed_bytes();
         for finding in &mut self.findings {
             finding.runs.truncate(MAX_RUNS_PER_FINDING);
             finding.events.truncate(MAX_EVENTS_PER_FINDING);
@@ -38,6 +39,8 @@ impl ConformanceReport {
             }
             self.shorten(budget.clamp(1, MAX_FINDINGS), budget, budget.min(MAX_UNUSED));
         }
+        let left_out = moved.saturating_sub(self.observed_bytes());
+        self.omitted.bytes = self.omitted.bytes.saturating_add(left_out);
     }
 
     fn shorten(&mut self, findings: usize, observed: usize, unused: usize) {

@@ -21,7 +21,7 @@ pub use finding::{EventReference, Finding, FindingId, FindingKey, InvalidFinding
 pub use fit::{MAX_PAYLOAD_BYTES, MAX_RUNS_PER_FINDING};
 pub use parts::{
     ActionKind, ActionTaken, Auditor, Coverage, CoverageScope, CrlReference, DigestSet, DocumentReference,
-    Gap, LogReference, Observed, Omitted, Period, PolicyReference,
+    Gap, LogReference, ManifestInForce, Observed, Omitted, Period, PolicyReference,
 };
 
 /// What the evidence of one period says about one artifact (`run_id` absent) or one run of it.
@@ -44,8 +44,12 @@ pub struct ConformanceReport {
     /// The payload of the report before this one about the same artifact or run.
     #[serde(deserialize_with = "parts::nullable")]
     pub previous_report: Option<DocumentReference>,
-    /// The payload of the manifest that was the measure.
+    /// The payload of the manifest that was the measure; of several, the last.
     pub manifest: DocumentReference,
+    /// Every manifest that was the measure, each with the time for which it was, in its order. Absent where
+    /// there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manifests: Vec<ManifestInForce>,
     /// The policy in force.
     pub policy: PolicyReference,
     /// The revocation list in force when the report was made, before its own actions.
@@ -63,6 +67,10 @@ pub struct ConformanceReport {
     pub findings: Vec<Finding>,
     /// What was done about it without a person, and in whose name.
     pub actions: Vec<ActionTaken>,
+    /// Bytes that the run had moved before the period, in both directions, by the report before this one.
+    /// Absent where it had moved none, and in a report about all runs.
+    #[serde(default, skip_serializing_if = "parts::is_zero")]
+    pub bytes_before: u64,
     /// What was left out because a report must stay readable; the counts stay true.
     #[serde(default, skip_serializing_if = "Omitted::is_nothing")]
     pub omitted: Omitted,
@@ -142,6 +150,19 @@ impl ConformanceReport {
         }
         self.findings.sort_by(|a, b| a.order().cmp(&b.order()));
         self.findings.dedup();
+    }
+
+    /// Bytes that the run moved up to the end of the period, in both directions.
+    pub fn bytes_so_far(&self) -> u64 {
+        let told = self.bytes_before.saturating_add(self.omitted.bytes);
+        told.saturating_add(self.observed_bytes())
+    }
+
+    /// Bytes moved to the destinations that the report names.
+    pub(super) fn observed_bytes(&self) -> u64 {
+        self.observed.iter().fold(0, |sum: u64, row| {
+            sum.saturating_add(row.bytes_out).saturating_add(row.bytes_in)
+        })
     }
 
     /// Findings that stand against the owner.

@@ -47,6 +47,18 @@ pub struct DocumentReference {
     pub digest: DigestSet,
 }
 
+/// A manifest, and for how long it was the measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestInForce {
+    /// The digest of its payload.
+    pub digest: DigestSet,
+    /// The first moment at which it was.
+    pub from: Timestamp,
+    /// The first moment at which it no longer was.
+    pub to: Timestamp,
+}
+
 /// The policy in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,6 +259,9 @@ pub struct Omitted {
     /// report about its artifact names them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub logs: u64,
+    /// Bytes moved to the destinations that were left out, in both directions.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
 }
 
 impl Omitted {

@@ -611,6 +611,10 @@ fn documents(report: &ConformanceReport, context: &Context) -> Vec<Fact> {
         );
     }
     fact("Manifest", report.manifest.digest.sha256.to_string());
+    for earlier in report.manifests.iter().rev().skip(1) {
+        let until = format!("{} until {}", earlier.digest.sha256, earlier.to);
+        fact("Manifest before", until);
+    }
     fact(
         "Policy",
         format!(

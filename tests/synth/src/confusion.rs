@@ -216,10 +216,10 @@ fn findings(report: &Value) -> Result<Vec<Due>> {
 fn weight(reason: Reason, severity: &str) -> Weight {
     match reason {
         _ if severity == "info" => Weight::Note,
-        Reason::IdentityHeaderForged
-        | Reason::CredentialsReplayed
-        | Reason::CredentialsConflict
-        | Reason::PolicyExpired => Weight::Note,
+        Reason::IdentityHeaderForged | Reason::CredentialsReplayed | Reason::CredentialsConflict => {
+            Weight::Note
+        }
+        Reason::PolicyExpired if severity == "low" => Weight::Note,
         Reason::NoCoverage | Reason::EvidenceGap | Reason::TamperedEvidence => Weight::Doubt,
         _ => Weight::Breach,
     }

@@ -213,6 +213,7 @@ impl Sizes {
                 tier: Tier::High,
                 admitted_at: opened,
                 components: Vec::new(),
+                approved_until: None,
             })?;
             artifacts.push(Artifact {
                 plugin_id,

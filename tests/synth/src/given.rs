@@ -393,6 +393,7 @@ impl Builds {
                 tier,
                 admitted_at: manifest.built_at,
                 components: Vec::new(),
+                approved_until: None,
             },
         );
         Ok(())

@@ -11,9 +11,9 @@ use control::gateways::NoGateways;
 use control::office::{Keys, Office, Settings};
 use control::store::{Act, AdmissionRecord, ComponentRecord, NewAdmission, RunRecord, Store};
 use control::words::Action;
-use manifests::Manifest;
+use manifests::{Grant, Manifest, SignedManifest};
 use seal::envelope::Unverified;
-use seal::trust::Role;
+use seal::trust::{Role, TrustRoot};
 use seal::{PredicateType, SigningKey};
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -41,6 +41,8 @@ pub struct Build {
     pub tier: Tier,
     /// When it was admitted.
     pub admitted_at: Timestamp,
+    /// When the certifier's approval runs out; without one it was not approved.
+    pub approved_until: Option<Timestamp>,
     /// Libraries inside, by name and version.
     pub components: Vec<(String, String)>,
 }
@@ -118,6 +120,10 @@ impl<'s> Registry<'s> {
         let opened =
             Unverified::parse(&bundle)?.verify([&self.owner.public()], PredicateType::PluginManifest)?;
         let manifest = Manifest::from_value(&opened.statement.predicate)?;
+        let approval_bundle = build
+            .approved_until
+            .map(|until| self.approve(build, &bundle, until))
+            .transpose()?;
         let new = NewAdmission {
             plugin_id: manifest.plugin_id,
             tier: Some(build.tier),
@@ -132,7 +138,7 @@ impl<'s> Registry<'s> {
                 manifest_json: String::from_utf8(base::json::canonical(&opened.statement.predicate)?)?,
                 manifest_payload_sha256: opened.payload_digest(),
                 manifest_bundle: bundle,
-                approval_bundle: None,
+                approval_bundle,
                 sbom_sha256: None,
                 components: build
                     .components
@@ -159,6 +165,25 @@ impl<'s> Registry<'s> {
             crl_number: None,
         };
         Ok(self.runtime.block_on(self.store.admit(new, vec![act]))?)
+    }
+
+    /// The certifier's approval of a manifest that its owner signed.
+    fn approve(&self, build: &Build, manifest: &[u8], until: Timestamp) -> Result<Vec<u8>> {
+        let root = std::fs::read(self.site.folder.join("root.json"))?;
+        let signed = SignedManifest::open(manifest, &TrustRoot::parse(&root)?, build.admitted_at)?;
+        let grant = Grant {
+            verifier: "https://corpus.example/certifier".to_owned(),
+            policy: "https://corpus.example/review".to_owned(),
+            policy_digest: None,
+            tier: build.tier,
+            at: build.admitted_at,
+            valid_until: Some(until),
+        };
+        Ok(manifests::approve(
+            &signed,
+            &grant,
+            &self.site.key(Role::Certifier),
+        )?)
     }
 
     /// Registers a run, and its end.

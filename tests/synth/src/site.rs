@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use base::{Policy, PolicyException, Timestamp};
+use base::{Policy, PolicyException, Tier, Timestamp};
 use control::policy::{exception_signature_name, exceptions_folder, sign_exception};
 use evidence::archive::{Archive, Archiver, LocalStore, Pruner, Store};
 use evidence::{Event, LogWriter, Origin};
@@ -74,7 +74,7 @@ impl Site {
             seed,
         };
         site.write_keys(opened)?;
-        site.write(POLICY, &toml::to_string_pretty(&Policy::initial(MAKERS))?)?;
+        site.write(POLICY, &toml::to_string_pretty(&policy())?)?;
         site.write("bailiwick.toml", &configuration(name, gateway))?;
         Ok(site)
     }
@@ -153,7 +153,7 @@ impl Site {
         }
         let policy = Policy {
             exceptions: exceptions.into_iter().map(|(exception, _)| exception).collect(),
-            ..Policy::initial(MAKERS)
+            ..self::policy()
         };
         self.write(POLICY, &toml::to_string_pretty(&policy)?)
     }
@@ -288,6 +288,15 @@ impl GatewayLog {
         }
         Ok(())
     }
+}
+
+/// What a fresh site has, and the medium tier asks for approvals.
+fn policy() -> Policy {
+    let mut policy = Policy::initial(MAKERS);
+    if let Some(medium) = policy.tiers.get_mut(&Tier::Medium) {
+        medium.approval_required = true;
+    }
+    policy
 }
 
 /// Ports are the system's to choose: a corpus is audited, and hardly ever served.

@@ -4,12 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
 use bailiwick_synth::corpus::{self, SCENES};
-use bailiwick_synth::crowd::Keeping;
+use bailiwick_synth::crowd::{Keeping, Sizes};
 use bailiwick_synth::{Confusion, Truth};
+use base::{Reason, ShownBy};
 use serde_json::Value;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
@@ -69,6 +71,22 @@ fn no_planted_breach_is_missed_and_no_benign_twin_is_accused() {
     );
 }
 
+/// Whatever evidence can show is planted somewhere, so that nothing can stop being found unnoticed.
+#[test]
+fn every_reason_that_evidence_can_show_is_planted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut planted = BTreeSet::new();
+    for scene in SCENES {
+        let site = folder.path().join(scene.name);
+        let truth = scene.make(&site, SEEDS[0], corpus::DAY.parse().unwrap()).unwrap();
+        let due = truth.reports.iter().flat_map(|report| &report.findings);
+        planted.extend(due.map(|due| due.reason));
+    }
+    let by_evidence = |reason: &&Reason| !matches!(reason.shown_by(), ShownBy::Gate | ShownBy::Person);
+    let can_show: BTreeSet<Reason> = Reason::ALL.iter().filter(by_evidence).copied().collect();
+    assert_eq!(planted, can_show);
+}
+
 #[test]
 fn the_same_seed_makes_the_same_evidence_and_the_same_truth() {
     let folder = tempfile::tempdir().unwrap();
@@ -116,6 +134,48 @@ fn the_corpus_read_from_the_archive_from_logs_and_from_both_is_judged_alike() {
         }
     }
     assert_eq!(confusion.off_diagonal, Vec::<String>::new());
+}
+
+/// A second audit begins to verify where the first ended, unless it is asked for everything; what was changed
+/// before that is found all the same, because it is read.
+#[test]
+fn an_audit_goes_on_where_the_last_one_ended_and_notices_what_was_changed_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = folder.path().join("site");
+    let sizes = Sizes {
+        plugins: 2,
+        artifacts: 2,
+        runs: 4,
+        gateways: 1,
+        events: 800,
+        breaches: 0.1,
+        days: 1,
+        only_archive: None,
+        keeping: Keeping::Log,
+    };
+    let truth = sizes.make(&site, 1, corpus::DAY.parse().unwrap()).unwrap();
+    let verified_from = |printed: &Value| printed["logs"][0]["verified_from"].as_u64().unwrap();
+    let (first, exit) = audit(&site, &truth, &[]);
+    assert_eq!(verified_from(&first), 0);
+    let (second, again) = audit(&site, &truth, &["--dry-run"]);
+    assert!(verified_from(&second) > 500, "{second:#}");
+    assert_eq!(again, exit);
+    let (full, _) = audit(&site, &truth, &["--dry-run", "--full"]);
+    assert_eq!(verified_from(&full), 0);
+    let verdicts = |printed: &Value| -> Vec<Value> {
+        let reports = printed["reports"].as_array().unwrap().iter();
+        reports.map(|report| report["verdict"].clone()).collect()
+    };
+    assert_eq!(verdicts(&second), verdicts(&full));
+
+    corpus::tamper(&site.join("data/log/gw-1")).unwrap();
+    for more in [&["--dry-run"][..], &["--dry-run", "--full"]] {
+        let (printed, exit) = audit(&site, &truth, more);
+        assert_eq!(exit, 1, "{printed:#}");
+        assert_eq!(printed["logs"], Value::Array(Vec::new()), "{printed:#}");
+        let doubts = printed["doubts"].to_string();
+        assert!(doubts.contains("tampered_evidence"), "{doubts}");
+    }
 }
 
 fn parquet_files(folder: &Path) -> Vec<std::path::PathBuf> {

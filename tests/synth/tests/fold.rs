@@ -8,13 +8,15 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use auditor::archive_fold::Tuples;
+use auditor::{Fold, Period};
+use bailiwick_synth::corpus::SCENES;
 use bailiwick_synth::crowd::{Keeping, Sizes};
 use bailiwick_synth::folding::Folding;
 use bailiwick_synth::{Closing, corpus};
-use bailiwick_tests::{Peer, Scenario, bailiwick, run, run_scenarios};
+use bailiwick_tests::{Peer, Scenario, bailiwick, run, run_scenarios, workspace};
 use evidence::{Event, EventKind, VerifiedLog};
 use seal::note::NoteVerifier;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -26,6 +28,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "duckdb_comes_to_the_same_tuples",
         needs: &[Peer::Readers],
         run: duckdb,
+    },
+    Scenario {
+        name: "the_shipped_query_on_duckdb_comes_to_the_tuples_of_our_own_fold_over_the_whole_corpus",
+        needs: &[Peer::Readers],
+        run: corpus_on_duckdb,
     },
 ];
 
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
 
 /// Plugin, artifact, run, host, port and scheme, as JSON has them.
 type Key = [String; 6];
+
+const SEEDS: [u64; 3] = [1, 2, 3];
 
 const SIZES: Sizes = Sizes {
     plugins: 6,
@@ -118,6 +127,113 @@ fn duckdb() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Every kind of every scene whose logs are believed, by the `auditor/sql/duckdb.sql` that is shipped: over the
+/// archive there, over the log's own entries here.
+fn corpus_on_duckdb() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut tuples = 0;
+    for seed in SEEDS {
+        // Nothing of a log that was changed is folded.
+        for scene in SCENES.iter().filter(|scene| scene.name != "tampered") {
+            let site = folder.path().join(format!("{seed}-{}", scene.name));
+            let truth = scene.make_keeping(&site, seed, corpus::DAY.parse()?, Keeping::Archived)?;
+            let period = Period {
+                from: truth.since,
+                to: truth.until,
+            };
+            let seen = truth.until.plus_seconds(6 * 3600);
+            let own = folded(&site, period, seen)?;
+            let told = run(Peer::Readers
+                .command()
+                .arg(workspace().join("tests/python/fold.py"))
+                .arg("duckdb")
+                .arg(site.join("data/archive"))
+                .arg("-")
+                .arg(workspace().join("auditor/sql/duckdb.sql"))
+                .args([period.from.to_string(), period.to.to_string(), seen.to_string()]))?
+            .expect(0)?;
+            let last = told.text().lines().last().context("tuples")?.to_owned();
+            let mut theirs: Vec<Value> = serde_json::from_str(&last)?;
+            theirs.sort_by_key(ToString::to_string);
+            for (own, theirs) in own.iter().zip(&theirs) {
+                ensure!(
+                    own == theirs,
+                    "seed {seed}, {}: our own fold says\n{own}\nand DuckDB\n{theirs}",
+                    scene.name
+                );
+            }
+            ensure!(
+                own.len() == theirs.len(),
+                "seed {seed}, {}: {} of {}",
+                scene.name,
+                theirs.len(),
+                own.len()
+            );
+            tuples += own.len();
+            std::fs::remove_dir_all(&site)?;
+        }
+    }
+    ensure!(tuples > 1000, "{tuples} tuples are no corpus");
+    Ok(())
+}
+
+/// The tuples of the night's fold over the entries of every log of a site, in one order.
+fn folded(site: &Path, period: Period, seen: base::Timestamp) -> Result<Vec<Value>> {
+    let key = seal::key_file::read_public(&site.join("keys/gateway.pub"))?;
+    let mut fold = Fold::new(period, seen);
+    let mut folders: Vec<_> = std::fs::read_dir(site.join("data/log"))?.collect::<Result<_, _>>()?;
+    folders.sort_by_key(std::fs::DirEntry::file_name);
+    for folder in folders {
+        // A gateway that is expected and handed in nothing.
+        if !folder.path().join("checkpoint").exists() {
+            continue;
+        }
+        let origin = format!("corpus/{}", folder.file_name().to_string_lossy());
+        let log = VerifiedLog::open(&folder.path(), &NoteVerifier::new(&origin, &key)?)?;
+        let mut folding = fold.log(&origin, None);
+        for entry in log.events(0..log.checkpoint().size()) {
+            let (index, event) = entry?;
+            if folding.handle_entry(index, &event).is_break() {
+                break;
+            }
+        }
+        folding.finish();
+    }
+    // What was judged by different measures is one destination all the same.
+    let mut sums: BTreeMap<String, (Value, auditor::Tally)> = BTreeMap::new();
+    for (who, destinations) in &fold.finish().seen {
+        for (visited, observation) in destinations {
+            let to = &visited.destination;
+            let (host, port) = (&to.target.host, to.target.port);
+            let place = json!([
+                who.plugin_id,
+                who.artifact_digest,
+                who.run_id,
+                host,
+                port,
+                to.scheme
+            ]);
+            let tally = observation.tally();
+            let known = sums.entry(place.to_string());
+            known
+                .and_modify(|(_, sum)| sum.merge(tally))
+                .or_insert_with(|| (place, tally.clone()));
+        }
+    }
+    let mut tuples: Vec<Value> = sums
+        .into_values()
+        .map(|(place, tally)| {
+            let mut tuple = place.as_array().cloned().unwrap_or_default();
+            let numbers = [tally.connections, tally.bytes_out, tally.bytes_in];
+            tuple.extend(numbers.map(Value::from));
+            tuple.extend([tally.first.unix_us(), tally.last.unix_us()].map(Value::from));
+            Value::Array(tuple)
+        })
+        .collect();
+    tuples.sort_by_key(ToString::to_string);
+    Ok(tuples)
 }
 
 fn ours(archive: &Path, by_run: bool) -> Result<BTreeMap<Key, [u64; 3]>> {

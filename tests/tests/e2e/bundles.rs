@@ -8,6 +8,7 @@ use bailiwick_tests::{Peer, Plugin, Run, Scenario, World, bailiwick, run};
 use serde_json::Value;
 
 use crate::exports::breached;
+use crate::policy::edit_policy;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -25,6 +26,11 @@ pub const SCENARIOS: &[Scenario] = &[
             Peer::Openssl,
         ],
         run: stock_commands,
+    },
+    Scenario {
+        name: "what_was_let_pass_is_signed_in_the_evidence_and_stock_tools_verify_it",
+        needs: &[Peer::Curl, Peer::OwnNetwork, Peer::Cosign],
+        run: let_pass,
     },
     Scenario {
         name: "a_bundle_holds_one_plugins_events_and_nobody_elses",
@@ -166,6 +172,96 @@ fn stock_commands() -> Result<()> {
         .find(|block| block.contains("SPICY"))
         .context("spicy")?;
     ensure!(type_in(spicy)?.text().contains("NOT PROVED"));
+    Ok(())
+}
+
+/// Two people let the plugin's undeclared host pass, and a night relies on it.
+fn let_pass() -> Result<()> {
+    let (mut world, plugin) = breached()?;
+    let trust = world.ok(["trust", "list"])?;
+    let signers = trust["signers"].as_array().context("signers")?;
+    let person = |role: &str| -> Result<toml::Value> {
+        let signer = signers.iter().find(|signer| signer["role"] == role);
+        let name = signer.and_then(|signer| signer["name"].as_str());
+        Ok(name.with_context(|| format!("a {role} in {trust:#}"))?.into())
+    };
+    let people = vec![person("operator")?, person("certifier")?];
+    edit_policy(&world, |policy| {
+        let mut exception = toml::Table::new();
+        exception.insert("plugin_id".into(), plugin.id.clone().into());
+        exception.insert("reasons".into(), vec!["undeclared_host"].into());
+        exception.insert("to".into(), "paste.example".into());
+        exception.insert("why".into(), "until the next version ships".into());
+        exception.insert("signed_by".into(), people.into());
+        exception.insert("until".into(), "2040-01-01T00:00:00Z".into());
+        policy.insert("exceptions".into(), vec![toml::Value::Table(exception)].into());
+    })?;
+    world.ok(["policy", "sign-exception"])?;
+    let certifier = world.site().join("keys/certifier.pem");
+    let by_certifier = [
+        "policy".as_ref(),
+        "sign-exception".as_ref(),
+        "--key".as_ref(),
+        certifier.as_os_str(),
+    ];
+    ensure!(world.ok(by_certifier)?["counts"] == true);
+    world.ok(["policy", "sign"])?;
+    let audited = world.cli(["audit"])?.expect(0)?.json()?;
+    let place = audited["reports"][0]["report"].as_str().context("a report")?;
+    let kept = Path::new(place).parent().context("its folder")?;
+    let evidence = std::fs::read_dir(kept)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.to_string_lossy().ends_with(".tar.zst"))
+        .context("the evidence beside the report")?;
+    world.stop()?;
+
+    let elsewhere = tempfile::tempdir()?;
+    let verified = world.ok(["verify".as_ref(), evidence.as_os_str()])?;
+    let said = |name: &str| {
+        let files = verified["files"].as_array().into_iter().flatten();
+        let mut named = files.filter(|file| file["name"].as_str().is_some_and(|file| file.ends_with(name)));
+        named.next().map_or(String::new(), |file| {
+            format!("{} {}", file["state"], file["detail"])
+        })
+    };
+    ensure!(said("exception.json").contains(", used from "), "{verified:#}");
+    ensure!(said("policy.json").starts_with("\"verified\""), "{verified:#}");
+
+    run(Command::new("tar")
+        .args(["--zstd", "-xf"])
+        .arg(&evidence)
+        .current_dir(elsewhere.path()))?
+    .expect(0)?;
+    let guide = std::fs::read_to_string(elsewhere.path().join("VERIFY.md"))?;
+    let blocks: Vec<String> = blocks(&guide)
+        .into_iter()
+        .filter(|block| block.contains("exceptions/") || block.contains("policy.sigstore.json"))
+        .collect();
+    ensure!(
+        blocks.len() == 5,
+        "the policy, two signatures, the words and their use: {guide}"
+    );
+    let tools = format!("{}:/usr/bin:/bin", Peer::folder().join("bin").display());
+    let type_in = |block: &str| {
+        let script = format!("export HOME=$PWD\n{block}");
+        stranger(elsewhere.path(), &["sh", "-euc", &script], &tools)
+    };
+    for block in &blocks {
+        type_in(block)?.expect(0).with_context(|| block.clone())?;
+    }
+    // One changed word, and neither signature is about it any more.
+    let words = crate::demo::files(&elsewhere.path().join("exceptions"))
+        .into_iter()
+        .find(|file| file.ends_with("exception.json"))
+        .context("the words")?;
+    let text = std::fs::read_to_string(&words)?;
+    std::fs::write(&words, text.replacen("next version", "last version", 1))?;
+    let signatures = blocks
+        .iter()
+        .filter(|block| block.contains("policy-exception/v1"));
+    for block in signatures {
+        ensure!(type_in(block)?.status != Some(0), "{block}");
+    }
     Ok(())
 }
 

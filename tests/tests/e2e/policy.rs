@@ -19,7 +19,7 @@ use crate::tokens::LiveRun;
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a_policy_is_signed_and_a_changed_one_is_refused",
-        needs: &[],
+        needs: &[Peer::Python],
         run: signed,
     },
     Scenario {
@@ -166,9 +166,24 @@ fn signed() -> Result<()> {
     world.ok(["policy", "verify"])?;
     world.cli(["audit", "--dry-run"])?.expect(3)?;
 
-    // Where the site asks for a signature, none is not good enough.
+    // What came into force, and who signed it, is on record.
+    let acts = acts(&world, "policy")?;
+    let signed = acts.iter().filter(|act| {
+        act["note"]
+            .as_str()
+            .is_some_and(|note| note.contains("signed by SHA256:"))
+    });
+    ensure!(signed.count() >= 1, "{acts:#?}");
+
+    // A policy that was signed is followed by no unsigned one, nor does a site that asks for signatures
+    // follow one.
     std::fs::remove_file(world.site().join("policy.toml.sigstore.json"))?;
-    world.cli(["audit", "--dry-run"])?.expect(3)?;
+    let gone = world.cli(["audit", "--dry-run"])?.expect(2)?;
+    ensure!(
+        gone.error_line()?.contains("the one that was in force before it"),
+        "{}",
+        gone.stderr
+    );
     world.configure(|table| {
         table.insert("policy_signature".into(), "required".into());
         Ok(())

@@ -85,7 +85,7 @@ pub async fn run(args: &BundleArgs, config: &Config, format: Format, quiet: bool
         contents.events.len()
     );
     let events = contents.events.len();
-    papers.put_into(&mut contents);
+    papers.put_into(&mut contents, &trust, &about)?;
     let view = BundleView {
         bundle: args.output.clone().unwrap_or_else(|| about.bundle_name().into()),
         sha256: Sha256Digest::of(&[]),

@@ -176,6 +176,7 @@ pub fn open(place: &LogPlace, panel: &Panel) -> anyhow::Result<VerifiedLog> {
         return Err(not_verified(place, &forged));
     }
     let options = VerifyOptions {
+        verified: None,
         held: held.first().map(|held| held.cosigned.checkpoint().clone()),
         archive: place.archive.clone(),
     };

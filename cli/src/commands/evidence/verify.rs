@@ -186,6 +186,7 @@ fn verify_one(place: &LogPlace, panel: &Panel, args: &VerifyArgs, quiet: bool) -
         bar.set_position(progress.done);
     };
     let options = VerifyOptions {
+        verified: None,
         held: held.first().map(|held| held.cosigned.checkpoint().clone()),
         archive: place.archive.clone(),
     };

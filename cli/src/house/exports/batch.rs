@@ -61,6 +61,7 @@ pub fn read(log: &Log, form: Form, from: u64, held: Option<&str>) -> anyhow::Res
         &log.folder,
         &log.verifier,
         &VerifyOptions {
+            verified: None,
             held,
             archive: log.archive.clone(),
         },

@@ -383,6 +383,8 @@ mod tests {
                 policy,
                 digest: Sha256Digest::of(&version.to_be_bytes()),
                 signed_by: None,
+                signature: None,
+                exceptions: Vec::new(),
             },
             trust: TrustRoot::first(vec![key], 1, Timestamp::from_unix_us(1)),
             artifacts: HashMap::new(),

@@ -77,7 +77,10 @@ impl HouseNights {
             };
             let failed = |error: auditor::SiteError| anyhow::anyhow!("{error}");
             let artifacts = site.artifacts(period).map_err(failed)?;
-            let runs = site.runs(period).map_err(failed)?;
+            let mut runs = site.runs(period).map_err(failed)?;
+            for trouble in auditor::carry(&site, &artifacts, &mut runs, period, None) {
+                tracing::warn!(trouble, "a limit on bytes is held against this day alone");
+            }
             let ground = LiveGround::new(&policy, &artifacts, &runs)?;
             let until = std::time::Instant::now() + GROUND_FOR;
             while std::time::Instant::now() < until && !stop.is_cancelled() {
@@ -102,6 +105,7 @@ impl HouseNights {
             cut: Mutex::default(),
             progress: Box::new(|_| {}),
             is_resumed: false,
+            verifies_whole: true,
             lease: None,
         }
     }
@@ -223,6 +227,7 @@ impl Tail {
             return Ok(None);
         }
         let options = VerifyOptions {
+            verified: None,
             held: self.held.clone(),
             archive: self.place.archive.clone(),
         };

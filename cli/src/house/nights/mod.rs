@@ -304,6 +304,7 @@ impl HouseNights {
                 cut: Mutex::default(),
                 progress: Box::new(move |progress| *shown.lock() = Some(view(progress))),
                 is_resumed,
+                verifies_whole: request.full,
                 lease,
             };
             let night = Night {
@@ -374,9 +375,19 @@ impl HouseNights {
                 to: log.to,
                 checkpoint: log.checkpoint.clone(),
                 audited_to: order.period.to,
+                nights_since_whole: match (log.verified_from, marks.get(&log.origin)) {
+                    (0, _) | (_, None) => 0,
+                    // By hand is no night of its own.
+                    (_, Some(mark)) => mark
+                        .nights_since_whole
+                        .saturating_add(u32::from(order.scheduled_for.is_some())),
+                },
             };
             match marks.get_mut(&log.origin) {
-                Some(mark) if order.scheduled_for.is_none() => mark.checkpoint = fresh.checkpoint,
+                Some(mark) if order.scheduled_for.is_none() => {
+                    mark.checkpoint = fresh.checkpoint;
+                    mark.nights_since_whole = fresh.nights_since_whole;
+                }
                 _ => drop(marks.insert(log.origin.clone(), fresh)),
             }
         }

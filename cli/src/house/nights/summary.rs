@@ -1,8 +1,10 @@
 //! Summaries: what a night came to, in the words of the API.
 
-use auditor::{ActResult, Doubt, Measure, NightOutcome};
+use auditor::{ActResult, Doubt, LogRead, Measure, NightOutcome};
 use base::{AutomaticAction, Timestamp};
-use control::api::types::{AuditSummary, AuditedReport, ChangeLine, FindingLine, ObservedLine, ProposalLine};
+use control::api::types::{
+    AuditSummary, AuditedLog, AuditedReport, ChangeLine, FindingLine, ObservedLine, ProposalLine,
+};
 use control::store::Act;
 use control::words::Action;
 
@@ -74,6 +76,15 @@ pub(super) fn summary(
         notices,
         proposals: outcome.acts.iter().map(proposal_line).collect(),
         changes: outcome.changes.iter().map(change_line).collect(),
+        logs: outcome.logs.iter().map(log_line).collect(),
+    }
+}
+
+fn log_line(log: &LogRead) -> AuditedLog {
+    AuditedLog {
+        origin: log.origin.clone(),
+        to: log.to,
+        verified_from: log.verified_from,
     }
 }
 

@@ -26,7 +26,7 @@ pub use mail::{
     SentAgain,
 };
 pub use nights::{
-    AuditProgress, AuditRequest, AuditSummary, AuditedReport, ChangeLine, FindingLine, NightView,
+    AuditProgress, AuditRequest, AuditSummary, AuditedLog, AuditedReport, ChangeLine, FindingLine, NightView,
     ObservedLine, ProposalLine,
 };
 pub use plugins::{PluginList, PluginView, SetTierRequest};
@@ -98,6 +98,7 @@ mod tests {
             notices: Vec::new(),
             proposals: Vec::new(),
             changes: Vec::new(),
+            logs: Vec::new(),
         };
         assert_eq!(summary.verdict(), Verdict::NoTraffic);
         let report = |verdict| AuditedReport {

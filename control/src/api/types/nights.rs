@@ -37,6 +37,9 @@ pub struct AuditRequest {
     /// Whether the answer lists every destination that each run went to.
     #[serde(default)]
     pub observed: bool,
+    /// Verify every log whole, and not only from where the night before ended.
+    #[serde(default)]
+    pub full: bool,
     /// Judge and answer, but write, send and do nothing.
     #[serde(default)]
     pub dry_run: bool,
@@ -82,6 +85,21 @@ pub struct AuditSummary {
     /// "What if": connections that would have fared otherwise.
     #[serde(default)]
     pub changes: Vec<ChangeLine>,
+    /// The logs that were believed, and how much of each was verified anew.
+    #[serde(default)]
+    pub logs: Vec<AuditedLog>,
+}
+
+/// One log that an audit believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditedLog {
+    /// The log.
+    pub origin: String,
+    /// One past the last entry read.
+    pub to: u64,
+    /// The first entry that was verified by reading it; 0 where the log was verified whole. Those before it
+    /// were verified by an earlier night.
+    pub verified_from: u64,
 }
 
 /// What one clause of the policy came to.

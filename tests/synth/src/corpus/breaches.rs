@@ -9,7 +9,7 @@ use super::plot::{At, Plot};
 use super::{DAY_S, Kind};
 use crate::truth::{Due, Stray, Weight};
 
-pub(super) const KINDS: [Kind; 26] = [
+pub(super) const KINDS: [Kind; 27] = [
     Kind {
         name: "undeclared_host",
         what: "a host that nobody declared",
@@ -129,6 +129,11 @@ pub(super) const KINDS: [Kind; 26] = [
         name: "replayed_token",
         what: "the token of a run that has ended",
         plant: replayed_token,
+    },
+    Kind {
+        name: "two_identities",
+        what: "two proofs of identity that disagree",
+        plant: two_identities,
     },
     Kind {
         name: "quiet_run",
@@ -468,16 +473,37 @@ fn forged_identity(plot: &mut Plot) {
 }
 
 fn replayed_token(plot: &mut Plot) {
+    let after_the_end = DAY_S - 1800;
+    misused(
+        plot,
+        RefusalReason::RunEnded,
+        Reason::CredentialsReplayed,
+        after_the_end,
+    );
+}
+
+fn two_identities(plot: &mut Plot) {
+    let while_it_runs = DAY_S / 2;
+    misused(
+        plot,
+        RefusalReason::CredentialsConflict,
+        Reason::CredentialsConflict,
+        while_it_runs,
+    );
+}
+
+/// Somebody presents the credentials of a run that keeps its word, and is refused.
+fn misused(plot: &mut Plot, refusal: RefusalReason, reason: Reason, seconds: i64) {
     let own = plot.domain();
     let (at, declared) = keeps_its_word(plot, &own);
     plot.ordinary(at, &declared);
     let run_id = plot.run_id(at);
     let fingerprint = format!("{:016x}", plot.dice.next());
-    let after_the_end = plot.time(DAY_S - 1800);
+    let moment = plot.time(seconds);
     let visit = plot
         .visit_of_nobody(&declared, None)
-        .refused(RefusalReason::RunEnded, Mode::Observe)
-        .during(after_the_end, None)
+        .refused(refusal, Mode::Observe)
+        .during(moment, None)
         .with(|facts| {
             facts.run_id = Some(run_id);
             facts.credential_fingerprint = Some(fingerprint);
@@ -486,14 +512,14 @@ fn replayed_token(plot: &mut Plot) {
     plot.owe(
         at,
         Due {
-            reason: Reason::CredentialsReplayed,
+            reason,
             weight: Weight::Note,
             host: None,
             port: None,
             connections: 1,
         },
     );
-    stray(plot, &declared, Some(RefusalReason::RunEnded), 1);
+    stray(plot, &declared, Some(refusal), 1);
 }
 
 fn quiet_run(plot: &mut Plot) {

@@ -4,14 +4,14 @@
 //! Whatever runs out or comes in force does so at noon, within one run: what the run did before is judged
 //! by what was in force then.
 
-use base::{Backing, PolicyException, Reason};
+use base::{Backing, PolicyException, Reason, Tier};
 use serde_json::{Value, json};
 
 use super::plot::{At, Plot};
 use super::{DAY_S, Kind, NOON_S};
 use crate::truth::{Due, Weight};
 
-pub(super) const BREACHES: [Kind; 10] = [
+pub(super) const BREACHES: [Kind; 12] = [
     Kind {
         name: "data_class",
         what: "data of a class that the host is not declared for",
@@ -62,9 +62,19 @@ pub(super) const BREACHES: [Kind; 10] = [
         what: "an exception that only one of the two signed",
         plant: exception_of_one,
     },
+    Kind {
+        name: "approval_lapsed",
+        what: "visits after the approval that the tier asks for ran out",
+        plant: approval_lapsed,
+    },
+    Kind {
+        name: "renewed_too_late",
+        what: "visits between an approval's end and the next approval",
+        plant: renewed_too_late,
+    },
 ];
 
-pub(super) const TWINS: [Kind; 9] = [
+pub(super) const TWINS: [Kind; 11] = [
     Kind {
         name: "declared_class",
         what: "a class declared for this host, or none promised",
@@ -109,6 +119,16 @@ pub(super) const TWINS: [Kind; 9] = [
         name: "exception_ran_out",
         what: "an ended exception that nobody needs: worth a note",
         plant: exception_ran_out,
+    },
+    Kind {
+        name: "approval_renewed",
+        what: "an approval renewed before it ran out",
+        plant: approval_renewed,
+    },
+    Kind {
+        name: "approval_not_asked",
+        what: "an approval that ran out and nobody asks for: worth a note",
+        plant: approval_not_asked,
     },
 ];
 
@@ -392,4 +412,42 @@ fn exception_ran_out(plot: &mut Plot) {
     exception(plot, &other, NOON_S, 2);
     plot.ordinary(at, &authority);
     plot.owe_build(at, bare(Reason::PolicyExpired, Weight::Note, 0));
+}
+
+/// A build in the tier that asks for approvals, approved until noon.
+fn approved_until_noon(plot: &mut Plot) -> (At, String) {
+    let (at, authority) = declared(plot, &[]);
+    plot.tier(Tier::Medium);
+    plot.approved_until(0, NOON_S);
+    (at, authority)
+}
+
+fn approval_lapsed(plot: &mut Plot) {
+    let (at, authority) = approved_until_noon(plot);
+    // What was asked for in time may outlast it.
+    let (_, afternoon, _) = all_day(plot, at, &authority);
+    plot.breach(at, Reason::PolicyExpired, &authority, afternoon);
+}
+
+fn renewed_too_late(plot: &mut Plot) {
+    let (at, authority) = approved_until_noon(plot);
+    plot.approved_again(0, NOON_S + 60);
+    around_noon(plot, at, &authority, -60 * SECOND_US, -1);
+    around_noon(plot, at, &authority, 0, 60 * SECOND_US - 1);
+    around_noon(plot, at, &authority, 60 * SECOND_US, 90 * SECOND_US);
+    plot.breach(at, Reason::PolicyExpired, &authority, 1);
+}
+
+fn approval_renewed(plot: &mut Plot) {
+    let (at, authority) = approved_until_noon(plot);
+    // In time, and at the last moment.
+    plot.approved_again(0, [NOON_S - 3600, NOON_S][plot.case % 2]);
+    all_day(plot, at, &authority);
+}
+
+fn approval_not_asked(plot: &mut Plot) {
+    let (at, authority) = approved_until_noon(plot);
+    plot.tier(Tier::High);
+    let (_, afternoon, _) = all_day(plot, at, &authority);
+    plot.note(at, Reason::PolicyExpired, &authority, afternoon);
 }

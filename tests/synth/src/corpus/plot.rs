@@ -118,6 +118,7 @@ impl Plot {
             }),
             tier: Tier::High,
             admitted_at: self.time(-5 * DAY_S),
+            approved_until: None,
             components: Vec::new(),
         };
         self.builds.push(Planned {
@@ -144,6 +145,21 @@ impl Plot {
         let mut again = planned.build.clone();
         again.manifest["allowed_egress"] = egress;
         again.admitted_at = admitted_at;
+        planned.again.push(again);
+    }
+
+    /// Has a build approved until `seconds` into the day.
+    pub(super) fn approved_until(&mut self, build: usize, seconds: i64) {
+        let until = self.time(seconds);
+        self.builds[build].build.approved_until = Some(until);
+    }
+
+    /// Has a build approved anew, and admitted again `seconds` into the day, for two days.
+    pub(super) fn approved_again(&mut self, build: usize, seconds: i64) {
+        let (admitted_at, until) = (self.time(seconds), self.time(2 * DAY_S));
+        let planned = &mut self.builds[build];
+        let mut again = planned.build.clone();
+        (again.admitted_at, again.approved_until) = (admitted_at, Some(until));
         planned.again.push(again);
     }
 

@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
-use base::Timestamp;
+use base::{PolicyException, Timestamp};
 use control::api::types::{
     ArtifactDetail, ArtifactView, MailList, MailView, PluginView, ReportList, ReportView,
 };
-use control::policy::PolicyInForce;
+use control::policy::{PolicyInForce, exception_words};
 use control::report_files::{bundle_file, read_bundle};
 use reports::OpenedReport;
-use reports::bundle::{About, Build, Contents, NamedKey};
-use seal::PredicateType;
-use seal::envelope::Unverified;
-use seal::trust::{Role, TrustRoot};
+use reports::bundle::{About, Build, Contents, signers};
+use seal::exception::SignedException;
+use seal::trust::TrustRoot;
 use serde::Serialize;
 
 use crate::client::Client;
@@ -32,11 +31,10 @@ pub struct Papers {
     builds: Vec<Build>,
     reports: Vec<(Vec<u8>, OpenedReport)>,
     notifications: Vec<u8>,
-    keys: Vec<NamedKey>,
     crl_head: Vec<u8>,
     crl_body: Vec<u8>,
     trust_root: Vec<u8>,
-    policy: Vec<u8>,
+    policy: PolicyInForce,
 }
 
 /// One letter, as the bundle tells it.
@@ -87,20 +85,17 @@ impl Papers {
         let head = config.data_dir().join("crl").join(crl::HEAD_FILE);
         let list = list_file::accept(&head, trust, Some(&config.file.site), None)?;
         let root_path = config.trust_root_path();
-        let policy = PolicyInForce::read(&config.policy_path())?.policy;
-        let mut papers = Self {
+        let policy = crate::commands::policy::in_force(config)?;
+        Ok(Self {
             notifications: notifications(&mails.mails, about, &concerned)?,
             builds,
             reports,
-            keys: Vec::new(),
             crl_head: list.head().to_vec(),
             crl_body: list.body().to_vec(),
             trust_root: files::read_limited(&root_path, base::json::MAX_BYTES)
                 .with_context(|| format!("cannot read trust root {}", root_path.display()))?,
-            policy: base::json::canonical(&policy)?,
-        };
-        papers.keys = papers.signers(trust);
-        Ok(papers)
+            policy,
+        })
     }
 
     /// The entries of log `origin` that the reports cite.
@@ -115,50 +110,33 @@ impl Papers {
     }
 
     /// Hands the papers over.
-    pub fn put_into(self, contents: &mut Contents) {
+    ///
+    /// # Errors
+    /// The policy has no canonical form.
+    pub fn put_into(self, contents: &mut Contents, trust: &TrustRoot, about: &About) -> anyhow::Result<()> {
         contents.builds = self.builds;
         contents.reports = self.reports.into_iter().map(|(bytes, _)| bytes).collect();
         contents.notifications = self.notifications;
-        contents.keys = self.keys;
         contents.crl_head = self.crl_head;
         contents.crl_body = self.crl_body;
         contents.trust_root = self.trust_root;
-        contents.policy = self.policy;
-    }
-
-    /// The keys that signed what is here, each once, numbered where a role has several.
-    fn signers(&self, trust: &TrustRoot) -> Vec<NamedKey> {
-        let manifests = self.builds.iter().map(|build| build.manifest.as_slice());
-        let approvals = self.builds.iter().flat_map(|build| &build.approvals);
-        let reports = self.reports.iter().map(|(bytes, _)| bytes.as_slice());
-        let documents = manifests
-            .map(|document| (Role::Owner, PredicateType::PluginManifest, document))
-            .chain(approvals.map(|document| (Role::Certifier, PredicateType::Approval, document.as_slice())))
-            .chain(reports.map(|document| (Role::Auditor, PredicateType::ConformanceReport, document)))
-            .chain([(Role::Crl, PredicateType::Crl, self.crl_head.as_slice())]);
-        let mut keys: Vec<NamedKey> = Vec::new();
-        for (role, predicate, document) in documents {
-            let Ok(document) = Unverified::parse(document) else {
-                continue;
-            };
-            let signer = trust
-                .keys(role)
-                .find(|key| document.clone().verify([*key], predicate).is_ok());
-            let of_role = keys.iter().filter(|known| known.role == role);
-            let Some(key) = signer.filter(|signer| of_role.clone().all(|known| known.key != **signer)) else {
-                continue;
-            };
-            let name = match of_role.count() {
-                0 => role.to_string(),
-                others => format!("{role}-{}", others + 1),
-            };
-            keys.push(NamedKey {
-                role,
-                name,
-                key: key.clone(),
-            });
-        }
-        keys
+        contents.policy = base::json::canonical(&self.policy.policy)?;
+        contents.policy_signature = self.policy.signature.unwrap_or_default();
+        // What the policy lets pass of this plugin, whether or not it did in that time.
+        let own = |exception: &SignedException| {
+            let concerned = |known: &&PolicyException| known.plugin_id == about.plugin_id;
+            let mut known = self.policy.policy.exceptions.iter().filter(concerned);
+            known.any(|known| exception_words(known) == exception.words)
+        };
+        contents.exceptions = self
+            .policy
+            .exceptions
+            .iter()
+            .filter(|one| own(one))
+            .cloned()
+            .collect();
+        contents.keys = signers(Vec::new(), contents.papers(), trust);
+        Ok(())
     }
 }
 
@@ -170,6 +148,7 @@ async fn build(client: &Client, artifact: &ArtifactView) -> anyhow::Result<Build
         artifact_digest: artifact.artifact_digest,
         artifact_name: artifact.file_name.clone(),
         manifest: detail.manifest_bundle.0,
+        earlier: Vec::new(),
         approvals: detail
             .approval_bundle
             .into_iter()

@@ -26,6 +26,20 @@ pub(in crate::store) fn set_setting(
     act.iter().try_for_each(|act| append(db, act))
 }
 
+/// Changes a setting where it has another value, and says who did it only then.
+pub(in crate::store) fn change_setting(
+    db: &Transaction<'_>,
+    name: &str,
+    value: String,
+    act: Act,
+) -> rusqlite::Result<bool> {
+    let is_new = setting(db, name)?.as_ref() != Some(&value);
+    if is_new {
+        set_setting(db, name, value, Some(act))?;
+    }
+    Ok(is_new)
+}
+
 /// Appends one act; part of whatever transaction the act belongs to.
 pub(super) fn append(db: &Connection, act: &Act) -> rusqlite::Result<()> {
     db.prepare_cached(

@@ -13,8 +13,8 @@ mod runs;
 mod waiting;
 
 pub(in crate::store) use acts::{
-    acts, automatic_acts, counts, drop_change, note_change, pending_change, record_change, set_setting,
-    setting, watch_artifact,
+    acts, automatic_acts, change_setting, counts, drop_change, note_change, pending_change, record_change,
+    set_setting, setting, watch_artifact,
 };
 pub(in crate::store) use appeals::{appeal, appeals, open_appeal, protections, step_appeal};
 pub(in crate::store) use contacts::{ask_contact, bounce_contact, confirm_contact, contacts};
