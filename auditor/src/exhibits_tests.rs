@@ -45,7 +45,7 @@ fn evidence(stage: &Stage, plugin: &str) -> Files {
     let own = published
         .iter()
         .find(|p| p.report.plugin_id.as_str() == plugin && p.report.run_id.is_none());
-    read_bundle(&own.unwrap().evidence).unwrap()
+    read_bundle(own.unwrap().evidence.as_ref().unwrap()).unwrap()
 }
 
 fn root(stage: &Stage) -> TrustRoot {

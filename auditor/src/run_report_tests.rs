@@ -30,7 +30,9 @@ fn reports(stage: &Stage, change: impl FnOnce(&mut Evidence)) -> [ConformanceRep
     [None, Some(run("weather", 1))].map(|run_id| {
         let case = docket.case(run_id, today(), &evidence);
         let particulars = Particulars {
-            manifest: docket.payload_for(run_id),
+            manifest: docket.at_end(run_id, today()).1,
+            manifests: docket.manifests(run_id, today()),
+            bytes_before: 0,
             previous: None,
             runs: 1,
             actions: Vec::new(),
