@@ -210,6 +210,7 @@ impl Stage {
             run_id: None,
             what_if: Hypothesis::default(),
             dry_run: false,
+            lists_observed: true,
         }
     }
 

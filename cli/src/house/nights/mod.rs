@@ -314,6 +314,7 @@ impl HouseNights {
                 run_id: request.run_id,
                 what_if,
                 dry_run: request.dry_run,
+                lists_observed: request.observed,
             };
             let outcome = night.run(&site)?;
             Ok::<_, auditor::NightError>(Judged {
