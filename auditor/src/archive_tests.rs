@@ -218,7 +218,7 @@ fn entries_changed_beside_their_file_do_not_change_what_the_night_says_and_the_v
     bytes[at] = b'z';
     fs::write(file, bytes).unwrap();
     let night = crate::Night {
-        lists_runs: true,
+        lists_observed: true,
         dry_run: true,
         ..stage.night()
     };

@@ -5,8 +5,6 @@
 //! worth knowing about, and what is remembered of one run has an end. What comes after that end is
 //! counted and not held against the manifest, and then nobody says that all was well.
 
-use std::collections::BTreeMap;
-
 use base::{Host, Reason, Severity};
 use reports::predicate::Finding;
 
@@ -26,9 +24,8 @@ pub(crate) const MAX_STRAYS: usize = 10_000;
 impl Case<'_> {
     /// The runs of the case that named too many hosts.
     pub(crate) fn crowds(&self) -> Vec<Finding> {
-        let observations = self.observations;
-        let runs = observations.seen_by(self.plugin_id, self.artifact_digest, self.run_id);
-        let named = runs.filter_map(|(who, seen)| Some((who, Crowd::of(seen)?)));
+        let runs = self.seen.of(self.run_id).iter();
+        let named = runs.filter_map(|run| Some((&run.who, Crowd::of(&run.sights)?)));
         let mut crowds: Option<(Crowd, Vec<&Who>)> = None;
         for (who, crowd) in named {
             match &mut crowds {
@@ -101,14 +98,17 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn of(seen: &BTreeMap<Visited, Observation>) -> Option<Self> {
+    fn of(seen: &[(&Visited, Observation)]) -> Option<Self> {
+        if seen.len() < NOTED_HOSTS {
+            return None;
+        }
         // Destinations are in order of their hosts.
-        let mut hosts: Vec<&Host> = seen.keys().map(|to| &to.destination.target.host).collect();
+        let mut hosts: Vec<&Host> = seen.iter().map(|(to, _)| &to.destination.target.host).collect();
         hosts.dedup();
         if hosts.len() < NOTED_HOSTS {
             return None;
         }
-        let mut tallies = seen.values().map(Observation::tally);
+        let mut tallies = seen.iter().map(|(_, observation)| observation.tally());
         let mut tally = tallies.next()?.clone();
         tallies.for_each(|other| tally.merge(other));
         Some(Self {

@@ -3,7 +3,7 @@
 use base::{Reason, Target};
 use manifests::{Coverage, DataClass, Declaration};
 
-use crate::observation::{Destination, InnerName, Named, Observation, Who};
+use crate::observation::{Destination, InnerName, Named, Observation, Oddities, Who};
 use crate::relied::Use;
 use crate::tally::Tally;
 use crate::terms::{Rulebook, Terms, Waiver};
@@ -99,25 +99,38 @@ fn of(
     observation: &Observation,
     coverage: &Coverage<'_>,
 ) -> Vec<Departure> {
-    let inner = observation
-        .inner_names
-        .iter()
-        .map(|(name, tally)| inner_name(terms, destination, name, tally));
+    let odd = observation.odd.as_deref();
     let departures = undeclared(observation, coverage)
         .into_iter()
         .chain(data_class(terms, observation, coverage))
         .chain(unapproved(terms, observation, coverage))
-        .chain(inner)
-        .chain(unnamed_tls(observation))
-        .chain(hidden_names(observation))
-        .chain(proxied(observation))
-        .chain(forged_headers(observation))
-        .chain(floor(observation))
-        .chain(mixed_answers(observation))
-        .chain(after_revocation(observation));
+        .chain(
+            odd.into_iter()
+                .flat_map(|odd| of_oddities(terms, destination, odd)),
+        );
     departures
         .map(|departure| let_pass(terms, destination, departure))
         .collect()
+}
+
+/// What is told apart from what was declared.
+fn of_oddities(
+    terms: &Terms<'_>,
+    destination: &Destination,
+    odd: &Oddities,
+) -> impl Iterator<Item = Departure> {
+    let inner = odd
+        .inner_names
+        .iter()
+        .map(|(name, tally)| inner_name(terms, destination, name, tally));
+    inner
+        .chain(unnamed_tls(odd))
+        .chain(hidden_names(odd))
+        .chain(proxied(odd))
+        .chain(forged_headers(odd))
+        .chain(floor(odd))
+        .chain(mixed_answers(odd))
+        .chain(after_revocation(odd))
 }
 
 /// What the policy lets pass for a time is written down all the same, and stands against nobody.
@@ -193,8 +206,8 @@ fn classes_of<'a>(terms: &Terms<'a>, entry: &'a Declaration) -> &'a [DataClass] 
 }
 
 /// They were refused, as they should be. That the plugin goes on asking is worth knowing.
-fn after_revocation(observation: &Observation) -> Option<Departure> {
-    observation.after_revocation.as_deref().map(|tally| Departure {
+fn after_revocation(odd: &Oddities) -> Option<Departure> {
+    odd.after_revocation.as_deref().map(|tally| Departure {
         reason: Reason::AfterRevocation,
         tally: tally.clone(),
         nearest: None,
@@ -260,8 +273,8 @@ fn inner_name(terms: &Terms<'_>, destination: &Destination, name: &InnerName, ta
 }
 
 /// Without a name inside TLS nothing confirms the name that was asked for; nothing contradicts it.
-fn unnamed_tls(observation: &Observation) -> Option<Departure> {
-    observation.unnamed_tls.as_deref().map(|tally| Departure {
+fn unnamed_tls(odd: &Oddities) -> Option<Departure> {
+    odd.unnamed_tls.as_deref().map(|tally| Departure {
         reason: Reason::SniMismatch,
         tally: tally.clone(),
         nearest: None,
@@ -274,27 +287,23 @@ fn unnamed_tls(observation: &Observation) -> Option<Departure> {
 }
 
 /// Only the name asked of the gateway was judged; the name inside may be that one or another.
-fn hidden_names(observation: &Observation) -> Option<Departure> {
+fn hidden_names(odd: &Oddities) -> Option<Departure> {
     let fix = "the name inside TLS is encrypted (ECH) or looks it, so it cannot be held against the manifest; \
                turn ECH off in the client where that has to be known";
-    note(Reason::NoCoverage, observation.hidden_names.as_deref(), fix)
+    note(Reason::NoCoverage, odd.hidden_names.as_deref(), fix)
 }
 
 /// Whoever is asked to take a connection on may take it anywhere.
-fn proxied(observation: &Observation) -> Option<Departure> {
+fn proxied(odd: &Oddities) -> Option<Departure> {
     let fix = "the destination is a proxy: where connections went from there is not seen; let the plugin ask this \
                gateway instead";
-    note(Reason::NoCoverage, observation.proxied.as_deref(), fix)
+    note(Reason::NoCoverage, odd.proxied.as_deref(), fix)
 }
 
-fn forged_headers(observation: &Observation) -> Option<Departure> {
+fn forged_headers(odd: &Oddities) -> Option<Departure> {
     let fix =
         "do not send these headers; who a connection belongs to is never taken from what it says of itself";
-    note(
-        Reason::IdentityHeaderForged,
-        observation.forged_headers.as_deref(),
-        fix,
-    )
+    note(Reason::IdentityHeaderForged, odd.forged_headers.as_deref(), fix)
 }
 
 fn note(reason: Reason, named: Option<&Named>, fix: &str) -> Option<Departure> {
@@ -309,8 +318,8 @@ fn note(reason: Reason, named: Option<&Named>, fix: &str) -> Option<Departure> {
     })
 }
 
-fn floor(observation: &Observation) -> Option<Departure> {
-    observation.floor.as_deref().map(|tally| Departure {
+fn floor(odd: &Oddities) -> Option<Departure> {
+    odd.floor.as_deref().map(|tally| Departure {
         reason: Reason::PrivateResolution,
         tally: tally.clone(),
         nearest: None,
@@ -323,8 +332,8 @@ fn floor(observation: &Observation) -> Option<Departure> {
 }
 
 /// The gateway dropped the private answers and dialled a public one, so nothing private was reached.
-fn mixed_answers(observation: &Observation) -> Option<Departure> {
-    observation.mixed_answers.as_deref().map(|tally| Departure {
+fn mixed_answers(odd: &Oddities) -> Option<Departure> {
+    odd.mixed_answers.as_deref().map(|tally| Departure {
         reason: Reason::PrivateResolution,
         tally: tally.clone(),
         nearest: None,

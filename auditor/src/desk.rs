@@ -7,16 +7,16 @@ use reports::predicate::{ActionKind, ActionTaken, ConformanceReport};
 use seal::trust::TrustRoot;
 
 use crate::clause::Measure;
-use crate::docket::Docket;
+use crate::docket::{Docket, Opened};
 use crate::exhibits::Exhibits;
 use crate::gather::Evidence;
 use crate::judge::{Case, Judgement};
-use crate::night::Night;
+use crate::night::{Grounds, Night};
 use crate::outcome::{Act, ActResult, Reported};
 use crate::publication::{Publication, Sealing, SharedEvidence};
 use crate::records::Records;
 use crate::report::{self, Letterhead, Particulars};
-use crate::site::{Artifact, PreviousReport, Progress, PublishedBefore, Site, SiteError};
+use crate::site::{Artifact, PreviousReport, Progress, PublishedBefore, Site};
 
 /// Where reports are written, one after the other.
 pub(crate) struct Desk<'n> {
@@ -26,6 +26,8 @@ pub(crate) struct Desk<'n> {
     evidence: &'n Evidence,
     letterhead: Letterhead,
     trust: Option<TrustRoot>,
+    /// The most bytes that the logs of a report take.
+    logs_bytes: usize,
     /// Reports that there will be.
     of: usize,
     /// Reports made.
@@ -65,6 +67,7 @@ impl<'n> Desk<'n> {
             letterhead: records.letterhead(night.auditor),
             // A root that does not read is the reader's to find out; it goes into the bundle as it is.
             trust: TrustRoot::parse(&night.auditor.trust_root).ok(),
+            logs_bytes: report::logs_bytes(evidence),
             of: dockets.iter().map(reports_on).sum(),
             reports: Vec::new(),
             troubles: Vec::new(),
@@ -75,24 +78,99 @@ impl<'n> Desk<'n> {
     }
 
     /// The artifact's report, then one per run. With a run chosen, that run's alone.
-    pub(crate) fn report_on(&mut self, docket: &Docket<'_>, judgement: &Judgement, acts: &[Act]) {
+    pub(crate) fn report_on(&mut self, docket: &Docket<'_>, opened: &Opened<'_>, acts: &[Act]) {
         (self.shared, self.folder) = (None, None);
-        if !self.night.is_dry() {
-            let runs: Vec<RunId> = docket
-                .runs()
-                .filter(|run| self.night.run_id.is_none_or(|only| only == *run))
-                .collect();
-            self.site.turn_to(docket.artifact, &runs, self.night.period);
+        let runs: Vec<RunId> = docket
+            .runs()
+            .filter(|run| self.night.run_id.is_none_or(|only| only == *run))
+            .collect();
+        self.site.turn_to(docket.artifact, &runs, self.night.period);
+        for case in self.cases(docket, opened) {
+            let actions = match case.run_id {
+                None => actions(docket.artifact, acts),
+                Some(_) => Vec::new(),
+            };
+            self.write(docket, &case, &case.judge(), actions);
         }
-        if self.night.run_id.is_none() {
-            let case = docket.case(None, self.night.period, self.evidence);
-            self.write(docket, &case, judgement, actions(docket.artifact, acts));
-        }
-        for run in docket.runs() {
-            if self.night.run_id.is_none_or(|only| only == run) {
-                let case = docket.case(Some(run), self.night.period, self.evidence);
-                self.write(docket, &case, &case.judge(), Vec::new());
+    }
+
+    /// Tells what these reports would say, without writing them. Gives what clauses may rely on.
+    pub(crate) fn tell_of(&mut self, docket: &Docket<'_>, opened: &Opened<'_>) -> Grounds {
+        let mut grounds = None;
+        for case in self.cases(docket, opened) {
+            let judgement = self.tell(docket, &case);
+            if case.run_id.is_none() {
+                grounds = Some(judgement);
             }
+        }
+        let all = || docket.case(None, self.night.period, self.evidence, opened);
+        grounds.unwrap_or_else(|| all().judge_briefly()).into()
+    }
+
+    /// The artifact's case, then one per run. With a run chosen, that run's alone.
+    fn cases<'c>(
+        &self,
+        docket: &'c Docket<'_>,
+        opened: &'c Opened<'c>,
+    ) -> impl Iterator<Item = Case<'c>> + use<'c, 'n>
+    where
+        'n: 'c,
+    {
+        let (only, period, evidence) = (self.night.run_id, self.night.period, self.evidence);
+        let runs = docket
+            .runs()
+            .filter(move |run| only.is_none_or(|only| only == *run));
+        let all = only.is_none().then_some(None);
+        all.into_iter()
+            .chain(runs.map(Some))
+            .map(move |run| docket.case(run, period, evidence, opened))
+    }
+
+    fn tell(&mut self, docket: &Docket<'_>, case: &Case<'_>) -> Judgement {
+        let lists = self.night.lists_observed;
+        // There are few artifacts, and what is said of one may be long.
+        let is_brief = !lists && case.run_id.is_some();
+        let mut judgement = match is_brief {
+            true => case.judge_briefly(),
+            false => case.judge(),
+        };
+        let (letterhead, evidence) = (&self.letterhead, self.evidence);
+        let particulars = || self.particulars(docket, case, None, Vec::new());
+        let outline = report::outline(
+            letterhead,
+            case,
+            evidence,
+            &judgement,
+            particulars(),
+            self.logs_bytes,
+        );
+        let report = outline.unwrap_or_else(|| {
+            if is_brief {
+                judgement = case.judge();
+            }
+            report::write(letterhead, case, evidence, &judgement, particulars())
+        });
+        self.done(line(&report, lists));
+        judgement
+    }
+
+    fn particulars(
+        &self,
+        docket: &Docket<'_>,
+        case: &Case<'_>,
+        before: Option<&PreviousReport>,
+        actions: Vec<ActionTaken>,
+    ) -> Particulars {
+        Particulars {
+            manifest: docket.at_end(case.run_id, case.period).1,
+            manifests: docket.manifests(case.run_id, case.period),
+            bytes_before: match (case.run_id, before) {
+                (Some(_), Some(before)) => before.report.bytes_so_far(),
+                _ => 0,
+            },
+            previous: before.map(|before| before.payload),
+            runs: case.run_id.map_or(docket.runs().len() as u64, |_| 1),
+            actions,
         }
     }
 
@@ -103,8 +181,12 @@ impl<'n> Desk<'n> {
         judgement: &Judgement,
         actions: Vec<ActionTaken>,
     ) {
-        match self.published(docket, case) {
+        let published = self
+            .site
+            .published(docket.artifact, case.run_id, self.night.period);
+        match published {
             Ok(None) => {}
+            // What the night had published before it was interrupted stays as it is.
             Ok(Some(PublishedBefore { line, evidence })) => {
                 if case.run_id.is_none() {
                     self.shared = evidence.map(|file| SharedEvidence::new(file, &line.findings));
@@ -116,50 +198,26 @@ impl<'n> Desk<'n> {
                 case.plugin_id
             )),
         }
-        let previous = self.previous(docket, case);
+        let previous = self
+            .site
+            .previous_report(docket.artifact, case.run_id, self.night.period);
         let before = previous.as_ref().ok().and_then(Option::as_ref);
-        let manifests = docket.manifests(case.run_id, case.period);
-        let particulars = Particulars {
-            manifest: docket.at_end(case.run_id, case.period).1,
-            manifests,
-            bytes_before: match (case.run_id, before) {
-                (Some(_), Some(before)) => before.report.bytes_so_far(),
-                _ => 0,
-            },
-            previous: before.map(|before| before.payload),
-            runs: case.run_id.map_or(docket.runs().len() as u64, |_| 1),
-            actions,
-        };
+        let particulars = self.particulars(docket, case, before, actions);
         let report = report::write(&self.letterhead, case, self.evidence, judgement, particulars);
-        let mut line = Reported {
-            plugin_id: report.plugin_id.clone(),
-            artifact_digest: report.artifact_digest,
-            run_id: report.run_id,
-            verdict: report.verdict,
-            observed: match report.run_id {
-                Some(_) if !self.night.lists_runs => Vec::new(),
-                _ => report.observed.clone(),
-            },
-            findings: report.findings.clone(),
-            report_id: None,
-            payload: None,
-            place: None,
+        let mut line = line(&report, self.night.lists_observed);
+        let kept = match &previous {
+            Ok(before) => self.publish(docket, report, judgement, before.as_ref()),
+            // A report without the one before it would be a break in the chain.
+            Err(error) => Err(format!("the report before it could not be read: {error}")),
         };
-        if !self.night.is_dry() {
-            let kept = match previous {
-                Ok(before) => self.publish(docket, report, judgement, before.as_ref()),
-                // A report without the one before it would be a break in the chain.
-                Err(error) => Err(format!("the report before it could not be read: {error}")),
-            };
-            match kept {
-                Ok(publication) => {
-                    line.report_id = Some(publication.report_id);
-                    line.payload = Some(publication.payload);
-                    line.place.clone_from(&self.folder);
-                    self.unkept.push(self.reports.len());
-                }
-                Err(why) => self.trouble(&line, &why),
+        match kept {
+            Ok(publication) => {
+                line.report_id = Some(publication.report_id);
+                line.payload = Some(publication.payload);
+                line.place.clone_from(&self.folder);
+                self.unkept.push(self.reports.len());
             }
+            Err(why) => self.trouble(&line, &why),
         }
         self.done(line);
         if self.unkept.len() >= KEPT_TOGETHER {
@@ -179,24 +237,6 @@ impl<'n> Desk<'n> {
             let line = line.clone();
             self.trouble(&line, &error.to_string());
         }
-    }
-
-    /// What the night had published before it was interrupted stays as it is.
-    fn published(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<PublishedBefore>, SiteError> {
-        if self.night.is_dry() {
-            return Ok(None);
-        }
-        self.site
-            .published(docket.artifact, case.run_id, self.night.period)
-    }
-
-    /// The report before, where this one will name it.
-    fn previous(&self, docket: &Docket<'_>, case: &Case<'_>) -> Result<Option<PreviousReport>, SiteError> {
-        if self.night.is_dry() {
-            return Ok(None);
-        }
-        self.site
-            .previous_report(docket.artifact, case.run_id, self.night.period)
     }
 
     fn done(&mut self, line: Reported) {
@@ -248,6 +288,24 @@ impl<'n> Desk<'n> {
         let of_run = line.run_id.map(|run| format!(", run {run}")).unwrap_or_default();
         self.troubles
             .push(format!("no report on {}{of_run}: {why}", line.plugin_id));
+    }
+}
+
+/// A report, in brief.
+fn line(report: &ConformanceReport, lists_observed: bool) -> Reported {
+    Reported {
+        plugin_id: report.plugin_id.clone(),
+        artifact_digest: report.artifact_digest,
+        run_id: report.run_id,
+        verdict: report.verdict,
+        observed: match lists_observed {
+            true => report.observed.clone(),
+            false => Vec::new(),
+        },
+        findings: report.findings.clone(),
+        report_id: None,
+        payload: None,
+        place: None,
     }
 }
 

@@ -9,8 +9,11 @@ use reports::predicate::{DigestSet, ManifestInForce, Period};
 use crate::credentials::Misuse;
 use crate::gather::Evidence;
 use crate::judge::Case;
+use crate::night::NightError;
 use crate::observation::Who;
+use crate::promised::Promised;
 use crate::records::Records;
+use crate::seen::SeenRuns;
 use crate::site::{Artifact, Run};
 use crate::terms::Rulebook;
 
@@ -132,8 +135,27 @@ impl<'a> Docket<'a> {
         }
     }
 
+    /// What its runs did.
+    ///
+    /// # Errors
+    /// What was put by cannot be read.
+    pub(crate) fn open<'e>(&self, evidence: &'e Evidence) -> Result<Opened<'e>, NightError> {
+        let (plugin, digest) = (&self.artifact.plugin_id, self.artifact.artifact_digest);
+        let seen = evidence.seen.of_build(plugin, digest);
+        Ok(Opened {
+            seen: seen.map_err(NightError::PutBy)?,
+            promised: Promised::default(),
+        })
+    }
+
     /// What is to be judged: the artifact, or one of its runs.
-    pub(crate) fn case<'c>(&self, run_id: Option<RunId>, period: Period, evidence: &'c Evidence) -> Case<'c>
+    pub(crate) fn case<'c>(
+        &self,
+        run_id: Option<RunId>,
+        period: Period,
+        evidence: &'c Evidence,
+        opened: &'c Opened<'c>,
+    ) -> Case<'c>
     where
         'a: 'c,
     {
@@ -150,6 +172,8 @@ impl<'a> Docket<'a> {
             period,
             manifest: self.at_end(run_id, period).0,
             observations: &evidence.observations,
+            seen: &opened.seen,
+            promised: &opened.promised,
             doubts: &evidence.doubts,
             silent_runs: on_record
                 .filter(|run| is_silent(run, period, evidence))
@@ -166,6 +190,12 @@ impl<'a> Docket<'a> {
                 .collect(),
         }
     }
+}
+
+/// What the runs of a docket's artifact did, unpacked to be judged.
+pub(crate) struct Opened<'e> {
+    pub(crate) seen: SeenRuns<'e>,
+    promised: Promised,
 }
 
 /// A run that has only just begun may still have everything to say.

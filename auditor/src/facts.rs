@@ -169,36 +169,37 @@ impl Way<'_> {
         Tally::merge_into(observation.all_mut(), tally);
         observation.alive_at_end += alive;
         for mut name in self.inner_names() {
-            let full = observation.inner_names.len() >= MAX_INNER_NAMES;
-            if full && !observation.inner_names.contains_key(&name) {
+            let names = &mut observation.odd_mut().inner_names;
+            if names.len() >= MAX_INNER_NAMES && !names.contains_key(&name) {
                 name = InnerName::Other;
             }
-            let known = observation.inner_names.entry(name);
-            known
+            names
+                .entry(name)
                 .and_modify(|known| known.merge(tally))
                 .or_insert_with(|| tally.clone());
         }
         let course = self.course;
         if self.unnamed_tls() {
-            Tally::merge_beside(&mut observation.unnamed_tls, tally);
+            Tally::merge_beside(&mut observation.odd_mut().unnamed_tls, tally);
         }
         if self.is_hidden() {
-            Named::add(&mut observation.hidden_names, tally, self.cover_name());
+            Named::add(&mut observation.odd_mut().hidden_names, tally, self.cover_name());
         }
         if course.inner_target.is_some() {
-            Named::add(&mut observation.proxied, tally, &course.inner_target);
+            Named::add(&mut observation.odd_mut().proxied, tally, &course.inner_target);
         }
         if !course.forged_headers.is_empty() {
-            Named::add(&mut observation.forged_headers, tally, &course.forged_headers);
+            let known = &mut observation.odd_mut().forged_headers;
+            Named::add(known, tally, &course.forged_headers);
         }
         if self.below_floor() {
-            Tally::merge_beside(&mut observation.floor, tally);
+            Tally::merge_beside(&mut observation.odd_mut().floor, tally);
         }
         if self.mixed_answers() {
-            Tally::merge_beside(&mut observation.mixed_answers, tally);
+            Tally::merge_beside(&mut observation.odd_mut().mixed_answers, tally);
         }
         if course.came_too_late() {
-            Tally::merge_beside(&mut observation.after_revocation, tally);
+            Tally::merge_beside(&mut observation.odd_mut().after_revocation, tally);
         }
     }
 
@@ -232,19 +233,25 @@ impl Way<'_> {
     /// Names inside the connection that differ from the host asked for.
     fn inner_names(&self) -> impl Iterator<Item = InnerName> {
         let course = self.course;
+        let asked_name = self.target.as_ref().and_then(|target| target.host.name());
+        // Nearly always it is the name that was asked for, in the same letters.
+        let is_other = |text: &str| asked_name.is_none_or(|name| name.as_str() != text);
         let sni = course
             .sni()
             .filter(|_| course.sni_visibility != Some(SniVisibility::Ech))
+            .filter(|sni| is_other(sni))
             .map(|sni| read_sni(sni));
         let headers = course
             .host_headers
             .iter()
-            .filter(|header| header.as_str() != UNPARSED)
+            .filter(|header| header.as_str() != UNPARSED && is_other(header))
             .map(|header| read_host_header(header));
-        let asked = self.asked();
         let mut names: BTreeSet<InnerName> = headers.collect();
         names.extend(sni);
-        names.into_iter().filter(move |name| asked.as_ref() != Some(name))
+        if let Some(asked) = self.asked().filter(|_| !names.is_empty()) {
+            names.remove(&asked);
+        }
+        names.into_iter()
     }
 
     fn unnamed_tls(&self) -> bool {
@@ -291,23 +298,63 @@ pub(crate) fn target(event: &Event) -> Option<Target> {
     })
 }
 
+/// What one event says of how its connection went, as far as it matters.
+pub(crate) struct Said<'s, H> {
+    pub(crate) kind: EventKind,
+    pub(crate) decision: Option<Decision>,
+    pub(crate) scheme: Option<ObservedScheme>,
+    pub(crate) sni: Option<&'s str>,
+    pub(crate) sni_visibility: Option<SniVisibility>,
+    pub(crate) host_header: Option<&'s str>,
+    pub(crate) inner_target: Option<&'s str>,
+    pub(crate) stripped_headers: H,
+    /// Whether every address that the lookup gave is public.
+    pub(crate) resolved_public: Option<bool>,
+    /// Whether the address dialled is.
+    pub(crate) dialed_public: Option<bool>,
+    pub(crate) dns: Option<DnsResult>,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) reason: Option<RefusalReason>,
+    /// How long the upstream took is stated, so it answered.
+    pub(crate) answered: bool,
+}
+
 impl Course {
     pub(crate) fn of(event: &Event) -> Self {
         let resolved = &event.resolved_ips;
-        Self {
+        Self::said(Said {
+            kind: event.kind,
+            decision: event.decision,
             scheme: event.scheme,
-            sni: event.sni.clone(),
+            sni: event.sni.as_deref(),
             sni_visibility: event.sni_visibility,
-            host_headers: event.host_header.iter().cloned().collect(),
-            inner_target: event.inner_target.clone(),
-            forged_headers: event.stripped_headers.iter().cloned().collect(),
+            host_header: event.host_header.as_deref(),
+            inner_target: event.inner_target.as_deref(),
+            stripped_headers: event.stripped_headers.iter().map(String::as_str),
             resolved_public: (!resolved.is_empty()).then(|| resolved.iter().copied().all(is_public)),
             dialed_public: event.dialed_ip.map(is_public),
             dns: event.dns_result,
             outcome: event.outcome,
-            denied: event.kind == EventKind::Refused || event.decision == Some(Decision::Deny),
-            refusal: event.reason,
-            connected: event.kind == EventKind::Connected || event.connect_ms.is_some(),
+            reason: event.reason,
+            answered: event.connect_ms.is_some(),
+        })
+    }
+
+    pub(crate) fn said<'s>(said: Said<'s, impl Iterator<Item = &'s str>>) -> Self {
+        Self {
+            scheme: said.scheme,
+            sni: said.sni.map(str::to_owned),
+            sni_visibility: said.sni_visibility,
+            host_headers: said.host_header.into_iter().map(str::to_owned).collect(),
+            inner_target: said.inner_target.map(str::to_owned),
+            forged_headers: said.stripped_headers.map(str::to_owned).collect(),
+            resolved_public: said.resolved_public,
+            dialed_public: said.dialed_public,
+            dns: said.dns,
+            outcome: said.outcome,
+            denied: said.kind == EventKind::Refused || said.decision == Some(Decision::Deny),
+            refusal: said.reason,
+            connected: said.kind == EventKind::Connected || said.answered,
         }
     }
 

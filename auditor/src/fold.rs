@@ -17,6 +17,7 @@ use crate::connection::{Connection, Settled};
 use crate::crowd::{MAX_DESTINATIONS, MAX_STRAYS};
 use crate::facts::Way;
 use crate::observation::{Gap, Observations, Stray, Stretch, Visited, Who};
+use crate::seen::Seen;
 use crate::tally::{Cited, Tally};
 use crate::terms::Rulebook;
 use crate::turns::Passage;
@@ -28,15 +29,16 @@ const CUT_SHORT: &str =
     "the gateway ended without stopping, and the ends of connections that stood then are not on record";
 
 /// Folds the logs of one period.
-#[derive(Clone)]
 pub struct Fold<'b> {
     pub(crate) period: Period,
     /// What runs are judged by, where more is needed of a breach than that it happened.
     pub(crate) book: Option<&'b Rulebook<'b>>,
     /// The one plugin whose runs are remembered, where only one is asked for.
-    only: Option<PluginId>,
+    pub(crate) only: Option<PluginId>,
     pub(crate) believable_until: Timestamp,
     pub(crate) observations: Observations,
+    /// Where what runs did is put once a log was read, if it is not to stay where it is.
+    put_by: Option<Seen>,
 }
 
 /// Folds one log; entries come in order, from the first.
@@ -61,6 +63,7 @@ impl<'b> Fold<'b> {
             only: None,
             believable_until: now.plus_seconds(CLOCK_TOLERANCE_S),
             observations: Observations::default(),
+            put_by: None,
         }
     }
 
@@ -74,6 +77,21 @@ impl<'b> Fold<'b> {
     pub(crate) fn only(mut self, plugin: Option<PluginId>) -> Self {
         self.only = plugin;
         self
+    }
+
+    /// The same, packing what runs did at the end of each log.
+    pub(crate) fn packing(mut self, seen: Seen) -> Self {
+        self.put_by = Some(seen);
+        self
+    }
+
+    /// The same fold before it read anything.
+    pub(crate) fn emptied(self) -> Self {
+        Self {
+            observations: Observations::default(),
+            put_by: self.put_by.map(Seen::emptied),
+            ..self
+        }
     }
 
     /// Whether what a run did is to be remembered.
@@ -110,6 +128,22 @@ impl<'b> Fold<'b> {
     pub fn finish(self) -> Observations {
         self.observations
     }
+
+    /// The same, and what was packed.
+    pub(crate) fn finish_packed(mut self) -> (Observations, Seen) {
+        (self.observations, self.put_by.take().unwrap_or_default())
+    }
+
+    /// Adds what one run did, in the order in which it is to be remembered where there is not room for all.
+    pub(crate) fn add_seen<'w>(&mut self, who: Who, sums: impl IntoIterator<Item = (Visited, Way<'w>, Sum)>) {
+        if let Some(put_by) = &mut self.put_by
+            && !self.observations.seen.contains_key(&who)
+            && let Some(known) = put_by.take_out(&who)
+        {
+            self.observations.seen.insert(who.clone(), known);
+        }
+        self.observations.add_seen(who, sums);
+    }
 }
 
 impl LogFold<'_, '_> {
@@ -142,6 +176,9 @@ impl LogFold<'_, '_> {
         let open = self.open.drain().collect();
         self.count_open(open, true);
         self.fold.observations.logs.push(self.stretch);
+        if let Some(put_by) = &mut self.fold.put_by {
+            put_by.pack(std::mem::take(&mut self.fold.observations.seen));
+        }
     }
 
     /// Counts what was open when the period ended, as far as anybody knows.
@@ -258,7 +295,8 @@ impl LogFold<'_, '_> {
     /// how much went over it since it last spoke, and what was spoken in it, is missing.
     fn note_cut_short(&mut self, told_by: Cited, ended: &[(String, Connection)]) {
         let mut cut_short: BTreeMap<PluginId, u64> = BTreeMap::new();
-        for who in ended.iter().filter_map(|(_, connection)| connection.who()) {
+        let whose = ended.iter().filter_map(|(_, connection)| connection.who());
+        for who in whose.filter(|who| self.fold.concerns(who)) {
             *cut_short.entry(who.plugin_id.clone()).or_default() += 1;
         }
         for (plugin_id, connections) in cut_short {
@@ -283,19 +321,20 @@ impl LogFold<'_, '_> {
                 if !self.fold.concerns(&who) {
                     return;
                 }
-                let observations = &mut self.fold.observations;
                 let share = addition.share();
                 let mut passage = Passage::default();
                 if let Some(book) = self.fold.book {
                     passage = book.passage(&who, share.first, share.last);
-                    observations.note_times(book, &who, &destination, &addition);
+                    self.fold
+                        .observations
+                        .note_times(book, &who, &destination, &addition);
                 }
                 let visited = Visited { destination, passage };
                 let sum = Sum {
                     tally: Tally::of(share),
                     alive: alive.into(),
                 };
-                observations.add_seen(who, [(visited, addition.facts.way(), sum)]);
+                self.fold.add_seen(who, [(visited, addition.facts.way(), sum)]);
             }
             Some(Settled::Stray(stray, share)) => {
                 self.fold.observations.add_stray(stray, &Tally::of(&share));
@@ -313,8 +352,7 @@ pub(crate) struct Sum {
 }
 
 impl Observations {
-    /// Adds what one run did, in the order in which it is to be remembered where there is not room for all.
-    pub(crate) fn add_seen<'w>(&mut self, who: Who, sums: impl IntoIterator<Item = (Visited, Way<'w>, Sum)>) {
+    fn add_seen<'w>(&mut self, who: Who, sums: impl IntoIterator<Item = (Visited, Way<'w>, Sum)>) {
         let known = match self.seen.get_mut(&who) {
             Some(known) => known,
             None => self.seen.entry(who.clone()).or_default(),

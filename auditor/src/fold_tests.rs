@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::file_fold::tests::file;
 use crate::script::{Line, about, at, event, visit, who};
-use crate::{Destination, Fold, Observation, Observations, Period, Who};
+use crate::{Destination, Fold, Observation, Observations, Oddities, Period, Who};
 
 const NIGHT: i64 = 86_400;
 
@@ -75,6 +75,10 @@ fn all_seen(observations: &Observations) -> Vec<(&Who, &Destination, &Observatio
         );
     }
     all
+}
+
+fn odd(observation: &Observation) -> &Oddities {
+    observation.odd.as_deref().unwrap()
 }
 
 fn only<'a>(observations: &'a Observations, plugin: &str, target: &str) -> &'a Observation {
@@ -147,7 +151,7 @@ fn the_names_inside_one_destination_have_an_end_too() {
         })
         .collect();
     let observations = fold(today(), &[&lines]);
-    let names = &only(&observations, "weather", "api.example:443").inner_names;
+    let names = &odd(only(&observations, "weather", "api.example:443")).inner_names;
     assert_eq!(names.len(), crate::crowd::MAX_INNER_NAMES + 1);
     let counted: u64 = names.values().map(|tally| tally.connections).sum();
     assert_eq!(counted, 300);
@@ -378,11 +382,15 @@ fn names_inside_a_connection_are_kept_where_they_differ() {
     ];
     let observations = fold(today(), &[&lines]);
     let observation = only(&observations, "weather", "ok.example:443");
-    let names: Vec<String> = observation.inner_names.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = odd(observation)
+        .inner_names
+        .keys()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(names, ["evil.example", "a b\\x00"]);
-    assert_eq!(observation.unnamed_tls.as_ref().unwrap().connections, 1);
+    assert_eq!(odd(observation).unnamed_tls.as_ref().unwrap().connections, 1);
     let plain = only(&observations, "weather", "ok.example:80");
-    let names: Vec<String> = plain.inner_names.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = odd(plain).inner_names.keys().map(ToString::to_string).collect();
     assert_eq!(names, ["other.example"]);
 }
 
@@ -412,8 +420,11 @@ fn private_answers_are_told_apart_from_what_the_operator_allowed() {
     ];
     let observations = fold(today(), &[&lines]);
     let facts = |target: &str| {
-        let observation = only(&observations, "weather", target);
-        (observation.mixed_answers.is_some(), observation.floor.is_some())
+        let odd = only(&observations, "weather", target).odd.as_deref();
+        (
+            odd.is_some_and(|odd| odd.mixed_answers.is_some()),
+            odd.is_some_and(|odd| odd.floor.is_some()),
+        )
     };
     assert_eq!(facts("mixed.example:443"), (true, false));
     assert_eq!(facts("allowed.example:443"), (false, false));

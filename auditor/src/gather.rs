@@ -20,13 +20,16 @@ use seal::note::NoteVerifier;
 use crate::doubt::Doubt;
 use crate::fold::{Fold, LogFold};
 use crate::observation::Observations;
+use crate::seen::Seen;
 use crate::site::{Gateway, Progress, Site};
 
 /// What all logs of one period say.
 #[derive(Debug)]
 pub struct Evidence {
-    /// Events, folded.
+    /// Events, folded; what runs did where is in `seen`.
     pub observations: Observations,
+    /// What runs did where.
+    pub seen: Seen,
     /// The logs that were believed, in the order in which the fold counts them.
     pub logs: Vec<BelievedLog>,
     /// What stands in the way of certainty.
@@ -67,12 +70,12 @@ impl BelievedLog {
 
 /// Verifies and folds the logs of `gateways` for `period`.
 pub fn gather(site: &dyn Site, gateways: Vec<Gateway>, period: Period, now: Timestamp) -> Evidence {
-    gather_into(Fold::new(period, now), site, gateways)
+    gather_into(Fold::new(period, now).packing(Seen::default()), site, gateways)
 }
 
-/// The same, into a fold of that period.
+/// The same, into a fold of that period, which packs what runs did.
 pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec<Gateway>) -> Evidence {
-    let (period, fresh) = (fold.period, fold.clone());
+    let period = fold.period;
     gateways.sort_by(|a, b| a.verifier.name().cmp(b.verifier.name()));
     let mut logs = Vec::new();
     let mut doubts = Vec::new();
@@ -84,7 +87,7 @@ pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec
                     // Something that was verified before is not what it was then. What it is now, the whole
                     // log says, and nothing of a log that was tampered with is believed.
                     gateways[at].verified = None;
-                    return gather_into(fresh, site, gateways);
+                    return gather_into(fold.emptied(), site, gateways);
                 }
                 doubts.extend(unread);
                 doubts.extend(expired(&log, period));
@@ -99,11 +102,12 @@ pub(crate) fn gather_into(mut fold: Fold<'_>, site: &dyn Site, mut gateways: Vec
             Err(doubt) => doubts.push(*doubt),
         }
     }
-    let observations = fold.finish();
+    let (observations, seen) = fold.finish_packed();
     let gaps = observations.gaps.iter();
     doubts.extend(gaps.map(|gap| Doubt::gap(gap, &observations)));
     Evidence {
         observations,
+        seen,
         logs,
         doubts,
         gateways_expected: gateways.len() as u64,

@@ -17,8 +17,10 @@ use crate::departure::Fared;
 use crate::doubt::Doubt;
 use crate::draft::{About, Draft, Drafts};
 use crate::moment::Moment;
-use crate::observation::{Destination, Observation, Observations, Who};
+use crate::observation::{Destination, Observations, Who};
+use crate::promised::{Covered, Promised, Rows};
 use crate::relied::Relied;
+use crate::seen::SeenRuns;
 use crate::tally::Cited;
 use crate::terms::Rulebook;
 
@@ -36,8 +38,12 @@ pub struct Case<'a> {
     pub manifest: &'a Manifest,
     /// What each run is judged by.
     pub(crate) book: &'a Rulebook<'a>,
-    /// What was seen; only the case's own runs are looked at.
+    /// What was seen, but for what runs did where; only the case's own runs are looked at.
     pub observations: &'a Observations,
+    /// What the runs of the build did where.
+    pub(crate) seen: &'a SeenRuns<'a>,
+    /// What of it is as promised.
+    pub(crate) promised: &'a Promised,
     /// What stands in the way of certainty, whomever it concerns.
     pub doubts: &'a [Doubt],
     /// Every run of the case in the period.
@@ -65,31 +71,51 @@ pub struct Judgement {
     pub relied: Relied,
     /// Whether a doubt concerns this case.
     pub doubtful: bool,
+    /// Whether the lists that only a written report has were left out.
+    pub(crate) is_brief: bool,
 }
 
 impl Case<'_> {
     /// Holds what was seen against what was declared.
     pub fn judge(&self) -> Judgement {
-        let mut rows: BTreeMap<&Destination, Observed> = BTreeMap::new();
-        let mut used: BTreeSet<String> = BTreeSet::new();
+        self.judge_with(true)
+    }
+
+    /// The same without the lists that only a written report has: destinations seen, and declarations
+    /// that nothing used.
+    pub(crate) fn judge_briefly(&self) -> Judgement {
+        self.judge_with(false)
+    }
+
+    fn judge_with(&self, lists: bool) -> Judgement {
+        let mut rows = Rows::default();
         let mut drafts = Drafts::default();
         let mut charges = Vec::new();
         let mut relied = Relied::default();
-        let mut counted: Option<(RunId, &Destination)> = None;
-        for (who, destination, observation) in self.seen() {
-            let fared = Fared::of(self.book, who, destination, observation);
-            used.extend(fared.covered_by.iter().map(ToString::to_string));
-            let row = add_row(&mut rows, destination, observation, &fared);
-            // The observations that a run has of one destination stand together.
-            if self.run_id.is_none()
-                && counted.replace((who.run_id, destination)) != Some((who.run_id, destination))
-            {
-                row.runs += 1;
-            }
-            charges.extend(Charge::of(who.run_id, observation, &fared));
-            for departure in fared.departures {
-                departure.excused.iter().for_each(|used| relied.note(used));
-                drafts.add(who.run_id, destination, departure);
+        for run in self.seen.of(self.run_id) {
+            let who = &run.who;
+            let class = self.promised.class(self.book, who.run_id);
+            let mut counted: Option<&Destination> = None;
+            for (visited, observation) in &run.sights {
+                let destination = &visited.destination;
+                // The observations that a run has of one destination stand together.
+                let is_new = self.run_id.is_none() && counted.replace(destination) != Some(destination);
+                let promised = self.promised.ask(self.book, who, class, visited, observation);
+                if let Some(covered) = promised {
+                    if lists {
+                        rows.add(destination, observation, &covered, is_new);
+                    }
+                    continue;
+                }
+                let fared = Fared::of(self.book, who, destination, observation);
+                if lists {
+                    rows.add(destination, observation, &Covered::by(&fared), is_new);
+                }
+                charges.extend(Charge::of(who.run_id, observation, &fared));
+                for departure in fared.departures {
+                    departure.excused.iter().for_each(|used| relied.note(used));
+                    drafts.add(who.run_id, destination, departure);
+                }
             }
         }
         let mut findings = self.findings(drafts);
@@ -115,14 +141,19 @@ impl Case<'_> {
             findings.push(drift);
         }
         findings.extend(self.lapsed(&mut relied));
+        let (observed, used) = rows.finish();
         Judgement {
-            observed: rows.into_values().collect(),
-            unused: self.unused(&used),
+            observed,
+            unused: match lists {
+                true => self.unused(&used),
+                false => Vec::new(),
+            },
             findings,
             charges,
             moments: excesses.moments,
             relied,
             doubtful: self.own_doubts().next().is_some(),
+            is_brief: !lists,
         }
     }
 
@@ -133,15 +164,6 @@ impl Case<'_> {
             artifact_digest: *self.artifact_digest,
             run_id: *run_id,
         })
-    }
-
-    fn seen(&self) -> impl Iterator<Item = (&Who, &Destination, &Observation)> {
-        self.observations
-            .seen_by(self.plugin_id, self.artifact_digest, self.run_id)
-            .flat_map(|(who, seen)| {
-                seen.iter()
-                    .map(move |(to, observation)| (who, &to.destination, observation))
-            })
     }
 
     /// A breach at a destination says all that a note with the same reason would say.
@@ -296,37 +318,4 @@ const fn note_severity(reason: Reason) -> Severity {
         Reason::IdentityHeaderForged => reason.severity(),
         _ => Severity::Info,
     }
-}
-
-fn add_row<'a, 'r>(
-    rows: &'r mut BTreeMap<&'a Destination, Observed>,
-    destination: &'a Destination,
-    observation: &Observation,
-    fared: &Fared<'_>,
-) -> &'r mut Observed {
-    let tally = observation.tally();
-    let covered_by = fared.covered_by.last().filter(|_| fared.is_covered);
-    let matched = covered_by.map(ToString::to_string);
-    let row = rows.entry(destination).or_insert_with(|| Observed {
-        host: destination.target.host.clone(),
-        port: destination.target.port,
-        scheme: destination.scheme,
-        connections: 0,
-        refused: 0,
-        bytes_out: 0,
-        bytes_in: 0,
-        matched: matched.clone(),
-        runs: 0,
-        alive_at_end: 0,
-    });
-    row.alive_at_end += observation.alive_at_end;
-    row.connections += tally.connections;
-    row.refused += tally.denied;
-    row.bytes_out = row.bytes_out.saturating_add(tally.bytes_out);
-    row.bytes_in = row.bytes_in.saturating_add(tally.bytes_in);
-    // Covered at one moment and, after the declaration ran out, not at another: then it is not covered.
-    if matched.is_none() {
-        row.matched = None;
-    }
-    row
 }

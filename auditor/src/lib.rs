@@ -56,6 +56,8 @@ mod night;
 mod night_tests;
 mod observation;
 mod outcome;
+mod parcel;
+mod promised;
 mod publication;
 mod records;
 mod relied;
@@ -65,6 +67,7 @@ mod run_report_tests;
 pub mod schedule;
 #[cfg(test)]
 mod script;
+mod seen;
 mod site;
 #[cfg(test)]
 mod stage;
@@ -88,13 +91,15 @@ pub use live::{Live, LiveGround, is_live};
 pub use moment::{Moment, Reasons};
 pub use night::{Auditor, Night, NightError};
 pub use observation::{
-    Destination, Gap, Heard, InnerName, Named, Observation, Observations, Stray, Stretch, Visited, Who,
+    Destination, Gap, Heard, InnerName, Named, Observation, Observations, Oddities, Stray, Stretch, Visited,
+    Who,
 };
 pub use outcome::{Act, ActResult, Exit, LogRead, NightOutcome, Reported};
 pub use publication::{BUNDLE_NAME, Publication};
 pub use relied::Relied;
 pub use reports::predicate::Period;
 pub use schedule::{InvalidSchedule, Schedule};
+pub use seen::Seen;
 pub use site::{
     Artifact, Component, CrlOnFile, EarlierManifest, Gateway, PastAct, PolicyOnFile, PreviousReport,
     Progress, PublishedBefore, Run, Site, SiteError,

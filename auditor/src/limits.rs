@@ -124,7 +124,8 @@ impl Case<'_> {
         most: Option<(u64, u64)>,
     ) -> Option<Excess> {
         let mut sum: Option<Tally> = None;
-        for observation in self.observations.seen.get(who)?.values() {
+        let run = self.seen.of(Some(who.run_id)).first()?;
+        for (_, observation) in &run.sights {
             match &mut sum {
                 Some(sum) => sum.merge(observation.tally()),
                 None => sum = Some(observation.tally().clone()),

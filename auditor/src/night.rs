@@ -12,15 +12,18 @@ use reports::predicate::Period;
 use seal::SigningKey;
 
 use crate::carry::carry;
+use crate::charge::Charge;
 use crate::clause::{Accused, Measure, Proposal, hold_back, propose, reasons};
 use crate::desk::Desk;
 use crate::docket::Docket;
 use crate::fold::Fold;
 use crate::gather::{Evidence, gather_into};
 use crate::judge::Judgement;
+use crate::moment::Moment;
 use crate::observation::Who;
 use crate::outcome::{Act, ActResult, LogRead, NightOutcome, Reported};
 use crate::records::Records;
+use crate::seen::Seen;
 use crate::site::{Artifact, Site, SiteError};
 use crate::terms::{InvalidException, Rulebook};
 use crate::what_if::{self, Change, Hypothesis, World};
@@ -64,8 +67,8 @@ pub struct Night<'a> {
     pub what_if: Hypothesis,
     /// Judges, and says what would be done. Writes nothing and does nothing.
     pub dry_run: bool,
-    /// The outcome lists the destinations of single runs too.
-    pub lists_runs: bool,
+    /// Whether the outcome names every destination seen. Of a large site that is much to remember.
+    pub lists_observed: bool,
 }
 
 /// Why a night did not begin, or could not judge anything.
@@ -96,6 +99,27 @@ pub enum NightError {
     /// An entry of the operators' list cannot be read.
     #[error("nothing audited: the policy is not valid")]
     List(#[from] InvalidEntry),
+    /// What the night put by in a file of the site's, for want of memory, cannot be read back. See what is
+    /// wrong with that disk and run the audit again; nothing was written that has to be undone.
+    #[error("the audit did not end: what it had put by on disk for want of memory cannot be read back")]
+    PutBy(#[source] std::io::Error),
+}
+
+/// What clauses may rely on, of one artifact.
+pub(crate) struct Grounds {
+    charges: Vec<Charge>,
+    moments: Vec<Moment>,
+    doubtful: bool,
+}
+
+impl From<Judgement> for Grounds {
+    fn from(judgement: Judgement) -> Self {
+        Self {
+            charges: judgement.charges,
+            moments: judgement.moments,
+            doubtful: judgement.doubtful,
+        }
+    }
 }
 
 /// How things stand, where something else is imagined.
@@ -134,22 +158,46 @@ impl Night<'_> {
         let draft = self.what_if.manifest.as_ref();
         let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, draft)?
             .turning_with(&present.policy)?;
-        let fold = Fold::new(self.period, self.now).by(&book).only(self.only());
-        let evidence = gather_into(fold, site, records.gateways.clone());
+        let seen = Seen::with_file(site.scratch());
+        let fold = Fold::new(self.period, self.now)
+            .by(&book)
+            .only(self.only())
+            .packing(seen);
+        let mut evidence = gather_into(fold, site, records.gateways.clone());
+        if let Some(error) = evidence.seen.trouble() {
+            return Err(NightError::PutBy(error));
+        }
         let dockets = self.dockets(&records, &evidence, &book);
-        let judgements: Vec<Judgement> = dockets
-            .iter()
-            .map(|docket| docket.case(None, self.period, &evidence).judge())
-            .collect();
         let changes = match self.what_if.is_any() {
             true => self.changes(&present, &records, &book, &dockets, &evidence)?,
             false => Vec::new(),
         };
-        let acts = self.act(site, &records, &evidence, &dockets, &judgements);
         let mut desk = Desk::new(self, site, &records, &evidence, &dockets);
-        for (docket, judgement) in dockets.iter().zip(&judgements) {
-            desk.report_on(docket, judgement, &acts);
-        }
+        let acts = if self.is_dry() {
+            // No report is written that would have to name the acts, so everything is judged once.
+            let mut grounds = Vec::with_capacity(dockets.len());
+            for docket in &dockets {
+                let opened = docket.open(&evidence)?;
+                grounds.push(desk.tell_of(docket, &opened));
+            }
+            self.act(site, &records, &evidence, &dockets, &grounds)
+        } else {
+            let judged = dockets.iter().map(|docket| {
+                let opened = docket.open(&evidence)?;
+                Ok(docket
+                    .case(None, self.period, &evidence, &opened)
+                    .judge_briefly()
+                    .into())
+            });
+            let grounds: Vec<Grounds> = judged.collect::<Result<_, NightError>>()?;
+            let acts = self.act(site, &records, &evidence, &dockets, &grounds);
+            drop(grounds);
+            for docket in &dockets {
+                let opened = docket.open(&evidence)?;
+                desk.report_on(docket, &opened, &acts);
+            }
+            acts
+        };
         desk.keep();
         let (reports, mut troubles) = (desk.reports, desk.troubles);
         troubles.extend(uncarried);
@@ -192,7 +240,7 @@ impl Night<'_> {
             .map(|artifact| (artifact.artifact_digest, artifact.tier));
         let before = World::new(&before, &present.policy, present.tiers.iter().copied())?;
         let imagined = World::new(book, &records.policy, tiers)?;
-        Ok(what_if::changes(&before, &imagined, dockets, evidence))
+        what_if::changes(&before, &imagined, dockets, evidence)
     }
 
     /// The artifacts to report on: those that may run, and those that did something, whatever they may.
@@ -237,7 +285,7 @@ impl Night<'_> {
         records: &Records,
         evidence: &Evidence,
         dockets: &[Docket<'_>],
-        judgements: &[Judgement],
+        grounds: &[Grounds],
     ) -> Vec<Act> {
         if self.run_id.is_some() {
             return Vec::new();
@@ -245,23 +293,23 @@ impl Night<'_> {
         let moments = &evidence.observations.moments;
         let mut done = Vec::new();
         let mut proposals = Vec::new();
-        for (docket, judgement) in dockets.iter().zip(judgements) {
+        for (docket, ground) in dockets.iter().zip(grounds) {
             let artifact = docket.artifact;
             let noted = moments
                 .get(&artifact.artifact_digest)
                 .map_or(&[][..], Vec::as_slice);
-            let moments = match judgement.moments.is_empty() {
+            let moments = match ground.moments.is_empty() {
                 true => Cow::Borrowed(noted),
-                false => Cow::Owned([noted, &judgement.moments].concat()),
+                false => Cow::Owned([noted, &ground.moments].concat()),
             };
             let accused = Accused {
                 plugin_id: &artifact.plugin_id,
                 artifact_digest: &artifact.artifact_digest,
                 tier: artifact.tier,
                 state: artifact.state,
-                charges: &judgement.charges,
+                charges: &ground.charges,
                 moments: &moments,
-                doubtful: judgement.doubtful,
+                doubtful: ground.doubtful,
                 protected_until: artifact.protected_until,
                 now: self.now,
             };

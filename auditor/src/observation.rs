@@ -51,6 +51,15 @@ pub struct Visited {
 pub struct Observation {
     /// All of them. `None` only before the first was added.
     all: Option<Tally>,
+    /// What few connections show; most have nothing of it.
+    pub odd: Option<Box<Oddities>>,
+    /// Still open when the period ended.
+    pub alive_at_end: u64,
+}
+
+/// What only few connections to a destination show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Oddities {
     /// By the name found inside the connection where it is another than the one asked for: in the
     /// ClientHello, or in the Host header of plain HTTP. Each name is matched as well.
     pub inner_names: BTreeMap<InnerName, Tally>,
@@ -68,8 +77,6 @@ pub struct Observation {
     pub mixed_answers: Option<Box<Tally>>,
     /// Refused because the artifact was revoked or on hold.
     pub after_revocation: Option<Box<Tally>>,
-    /// Still open when the period ended.
-    pub alive_at_end: u64,
 }
 
 /// How much was seen of something, and under which names.
@@ -138,6 +145,19 @@ impl Observation {
 
     pub(crate) fn all_mut(&mut self) -> &mut Option<Tally> {
         &mut self.all
+    }
+
+    /// An observation of which this much is known, and nothing odd.
+    pub(crate) const fn plain(all: Tally, alive_at_end: u64) -> Self {
+        Self {
+            all: Some(all),
+            odd: None,
+            alive_at_end,
+        }
+    }
+
+    pub(crate) fn odd_mut(&mut self) -> &mut Oddities {
+        self.odd.get_or_insert_default()
     }
 }
 
@@ -215,16 +235,6 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// What one run of an artifact did, or what all of its runs did.
-    pub fn seen_by<'a>(
-        &'a self,
-        plugin_id: &'a PluginId,
-        artifact_digest: &'a ArtifactDigest,
-        run_id: Option<RunId>,
-    ) -> impl Iterator<Item = (&'a Who, &'a BTreeMap<Visited, Observation>)> {
-        runs_of(&self.seen, plugin_id, artifact_digest, run_id)
-    }
-
     /// The runs of an artifact that there are events about.
     pub fn runs_of<'a>(
         &'a self,

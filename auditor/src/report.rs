@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base::Sha256Digest;
+use base::{Sha256Digest, Verdict};
 use reports::predicate::{
     ActionTaken, Auditor, ConformanceReport, Coverage, CoverageScope, CrlReference, DigestSet,
     DocumentReference, Gap, LogReference, ManifestInForce, Omitted, PolicyReference,
@@ -11,6 +11,11 @@ use reports::predicate::{
 use crate::gather::Evidence;
 use crate::judge::{Case, Judgement};
 use crate::observation::{Stretch, Who};
+
+/// The most bytes that a row about a destination takes: two names, and what stands around them.
+const ROW_BYTES: usize = 1200;
+/// The most bytes that a declaration takes which was not used.
+const DECLARATION_BYTES: usize = 700;
 
 /// What all reports of one night have in common.
 #[derive(Clone, Debug)]
@@ -34,8 +39,66 @@ pub(crate) struct Particulars {
     pub(crate) actions: Vec<ActionTaken>,
 }
 
+/// The report that would be written, without its logs, which take `logs_bytes`, and without the lists that a
+/// brief judgement lacks. `None` where more would be left out of it than can be told without them.
+pub(crate) fn outline(
+    letterhead: &Letterhead,
+    case: &Case<'_>,
+    evidence: &Evidence,
+    judgement: &Judgement,
+    particulars: Particulars,
+    logs_bytes: usize,
+) -> Option<ConformanceReport> {
+    let mut report = draft(letterhead, case, evidence, judgement, particulars);
+    let rows: usize = case.seen.of(case.run_id).iter().map(|run| run.sights.len()).sum();
+    let lists_bytes = match judgement.is_brief {
+        true => rows * ROW_BYTES + case.manifest.allowed_egress.len() * DECLARATION_BYTES,
+        false => 0,
+    };
+    if !report.fit_beside(logs_bytes + lists_bytes) {
+        return None;
+    }
+    report.verdict = match report.verdict_that_follows() {
+        Verdict::NoTraffic if rows > 0 => Verdict::Conforming,
+        verdict => verdict,
+    };
+    Some(report)
+}
+
+/// The most bytes that the logs of a report take.
+pub(crate) fn logs_bytes(evidence: &Evidence) -> usize {
+    let widest = evidence.logs.iter().map(|believed| LogReference {
+        origin: believed.log.checkpoint().origin().as_str().to_owned(),
+        from: base::json::MAX_INTEGER,
+        to: base::json::MAX_INTEGER,
+        checkpoint: believed.log.signed_checkpoint().to_owned(),
+    });
+    let text = base::json::canonical(&widest.collect::<Vec<_>>());
+    text.map_or(usize::MAX, |text| text.len())
+}
+
 /// Writes the report. Its verdict is the one that follows from what it says; there is no other.
 pub(crate) fn write(
+    letterhead: &Letterhead,
+    case: &Case<'_>,
+    evidence: &Evidence,
+    judgement: &Judgement,
+    particulars: Particulars,
+) -> ConformanceReport {
+    let mut report = ConformanceReport {
+        logs: logs(case, evidence, judgement),
+        ..draft(letterhead, case, evidence, judgement, particulars)
+    };
+    if case.run_id.is_some() {
+        report.omitted.logs = (evidence.logs.len() - report.logs.len()) as u64;
+    }
+    report.fit();
+    report.verdict = report.verdict_that_follows();
+    report
+}
+
+/// The report without its logs, before it is made to fit.
+fn draft(
     letterhead: &Letterhead,
     case: &Case<'_>,
     evidence: &Evidence,
@@ -45,8 +108,8 @@ pub(crate) fn write(
     let events = case
         .observations
         .events_of(case.plugin_id, case.artifact_digest, case.run_id);
-    let mut report = ConformanceReport {
-        verdict: base::Verdict::Inconclusive,
+    ConformanceReport {
+        verdict: Verdict::Inconclusive,
         plugin_id: case.plugin_id.clone(),
         artifact_digest: *case.artifact_digest,
         run_id: case.run_id,
@@ -66,19 +129,13 @@ pub(crate) fn write(
             gateways_seen: evidence.logs.len() as u64,
             gaps: gaps(case),
         },
-        logs: logs(case, evidence, judgement),
+        logs: Vec::new(),
         observed: judgement.observed.clone(),
         unused: judgement.unused.clone(),
         findings: judgement.findings.clone(),
         actions: particulars.actions,
         omitted: Omitted::default(),
-    };
-    if case.run_id.is_some() {
-        report.omitted.logs = (evidence.logs.len() - report.logs.len()) as u64;
     }
-    report.fit();
-    report.verdict = report.verdict_that_follows();
-    report
 }
 
 fn gaps(case: &Case<'_>) -> Vec<Gap> {

@@ -13,6 +13,7 @@ use crate::observation::Stretch;
 use crate::records::Records;
 use crate::report::{self, Particulars};
 use crate::script::{at, event, run, visit};
+use crate::seen::Seen;
 use crate::stage::{NIGHT_S, Stage, today};
 use crate::terms::Rulebook;
 
@@ -22,13 +23,16 @@ const DECLARED: &str = "**.openai.azure.com";
 fn reports(stage: &Stage, change: impl FnOnce(&mut Evidence)) -> [ConformanceReport; 2] {
     let records = Records::read(stage, today()).unwrap();
     let book = Rulebook::new(&records.artifacts, &records.runs, &records.policy, None).unwrap();
-    let fold = Fold::new(today(), at(NIGHT_S + 60)).by(&book);
+    let fold = Fold::new(today(), at(NIGHT_S + 60))
+        .by(&book)
+        .packing(Seen::default());
     let mut evidence = gather_into(fold, stage, records.gateways.clone());
     change(&mut evidence);
     let docket = Docket::new(&records.artifacts[0], &records, &evidence, &book);
     let letterhead = records.letterhead(&stage.auditor);
     [None, Some(run("weather", 1))].map(|run_id| {
-        let case = docket.case(run_id, today(), &evidence);
+        let opened = docket.open(&evidence).unwrap();
+        let case = docket.case(run_id, today(), &evidence, &opened);
         let particulars = Particulars {
             manifest: docket.at_end(run_id, today()).1,
             manifests: docket.manifests(run_id, today()),

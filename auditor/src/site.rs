@@ -4,6 +4,7 @@
 //! as good as any. Everything that a site tells is an input of the report: the same answers give the
 //! same bytes.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -121,6 +122,12 @@ pub trait Site {
     /// Whatever the disk says; then none of these is kept, and the night says so at the end.
     fn keep(&self) -> Result<(), SiteError> {
         Ok(())
+    }
+
+    /// A new, empty file that nobody else opens, for what the night has no room for in memory; it is gone
+    /// once it is closed. `None` where everything is to be kept in memory.
+    fn scratch(&self) -> Option<File> {
+        None
     }
 
     /// Hears how far the night is. May be shown, never needs to be kept.

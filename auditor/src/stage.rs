@@ -250,7 +250,7 @@ impl Stage {
             run_id: None,
             what_if: Hypothesis::default(),
             dry_run: false,
-            lists_runs: true,
+            lists_observed: true,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use base::Timestamp;
 
+use crate::parcel::{Reader, Writer};
+
 /// How many connections at each end of a tally are cited. Enough to show what happened, few enough
 /// that a report about a million connections is still read.
 const CITED_FIRST: usize = 3;
@@ -60,7 +62,7 @@ pub struct Tally {
 
 /// The first few connections of a tally, and its last: of each its first entry and its last. There are
 /// as many of these as tallies, so they are kept small and in place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 struct Citations {
     first: [[Place; 2]; CITED_FIRST],
     count: u8,
@@ -68,7 +70,7 @@ struct Citations {
 }
 
 /// A [`Cited`] in twelve bytes, in the same order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     log: u32,
     index: [u32; 2],
@@ -90,6 +92,12 @@ impl From<Place> for Cited {
             log: place.log as usize,
             index: u64::from(place.index[0]) << 32 | u64::from(place.index[1]),
         }
+    }
+}
+
+impl PartialEq for Citations {
+    fn eq(&self, other: &Self) -> bool {
+        (self.first(), self.last) == (other.first(), other.last)
     }
 }
 
@@ -187,6 +195,68 @@ impl Tally {
     /// configuration file must never be what takes a plugin down.
     pub fn beyond_lookup(&self) -> u64 {
         self.connections - self.failed_lookups
+    }
+
+    /// Writes the tally in as few bytes as it takes. The four highest bits of `more` are written with it.
+    pub(crate) fn pack(&self, out: &mut Writer<'_>, more: u8) {
+        let first = self.cited.first();
+        let all_well = self.established == self.connections && self.denied == 0 && self.failed_lookups == 0;
+        let ends_with_first = first.last() == Some(&self.cited.last);
+        let flags = u8::from(all_well) | u8::from(ends_with_first) << 1 | self.cited.count << 2;
+        out.byte(flags | more & 0xf0);
+        out.number(self.connections);
+        if !all_well {
+            out.number(self.established);
+            out.number(self.denied);
+            out.number(self.failed_lookups);
+        }
+        out.number(self.bytes_out);
+        out.number(self.bytes_in);
+        out.time(self.first);
+        out.time(self.last);
+        let last = (!ends_with_first).then_some(&self.cited.last);
+        for place in first.iter().chain(last).flatten() {
+            out.cited(Cited::from(*place));
+        }
+    }
+
+    /// Reads what [`Self::pack`] wrote, and the bits written with it. `None` for anything else.
+    pub(crate) fn unpack(input: &mut Reader<'_>) -> Option<(Self, u8)> {
+        let flags = input.byte()?;
+        let connections = input.number()?;
+        let [established, denied, failed_lookups] = match flags & 1 {
+            1 => [connections, 0, 0],
+            _ => [input.number()?, input.number()?, input.number()?],
+        };
+        let (bytes_out, bytes_in) = (input.number()?, input.number()?);
+        let (first, last) = (input.time()?, input.time()?);
+        let count = flags >> 2 & 3;
+        let mut places = || Some([input.cited()?.into(), input.cited()?.into()]);
+        let mut cited = [[Place::default(); 2]; CITED_FIRST];
+        for place in cited.get_mut(..usize::from(count))? {
+            *place = places()?;
+        }
+        let at = usize::from(count).checked_sub(1)?;
+        let cited_last = match flags >> 1 & 1 {
+            1 => cited[at],
+            _ => places()?,
+        };
+        let tally = Self {
+            connections,
+            established,
+            denied,
+            failed_lookups,
+            bytes_out,
+            bytes_in,
+            first,
+            last,
+            cited: Citations {
+                first: cited,
+                count,
+                last: cited_last,
+            },
+        };
+        Some((tally, flags & 0xf0))
     }
 
     /// The entries that show it: the first few connections and the last.

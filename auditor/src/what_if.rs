@@ -3,17 +3,17 @@
 //! Two rules are asked twice, as things stand and as they are imagined: whether the owner's word covers a
 //! connection, and whether the tier lets it pass. Only where an answer differs is there something to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use base::{ArtifactDigest, ObservedScheme, PluginId, Policy, RunId, Target, Tier, Timestamp};
-use manifests::ByTier;
-use manifests::Manifest;
 use manifests::egress::{Entry, InvalidEntry};
+use manifests::{ByTier, DataClass, Manifest};
 
 use crate::departure::Fared;
 use crate::docket::Docket;
 use crate::gather::Evidence;
-use crate::observation::{Destination, Observation, Who};
+use crate::night::NightError;
+use crate::observation::{Destination, Observation, Visited, Who};
 use crate::site::Artifact;
 use crate::terms::{Rulebook, Terms};
 
@@ -85,6 +85,9 @@ impl Would {
     }
 }
 
+/// A destination, by where it stands, and the class of data of the run that went there.
+type Asked<'a> = (*const Visited, Option<&'a DataClass>);
+
 /// One side of the comparison.
 pub(crate) struct World<'a> {
     pub(crate) book: &'a Rulebook<'a>,
@@ -128,52 +131,80 @@ impl<'a> World<'a> {
 }
 
 /// Everything that would have fared otherwise in `imagined` than in `present`.
+///
+/// # Errors
+/// What was put by cannot be read.
 pub(crate) fn changes(
     present: &World<'_>,
     imagined: &World<'_>,
     dockets: &[Docket<'_>],
     evidence: &Evidence,
-) -> Vec<Change> {
+) -> Result<Vec<Change>, NightError> {
     let mut all: BTreeMap<(PluginId, ArtifactDigest, Destination, Would), Change> = BTreeMap::new();
     for docket in dockets {
         let artifact = docket.artifact;
-        let seen = evidence
-            .observations
-            .seen_by(&artifact.plugin_id, &artifact.artifact_digest, None);
-        for (who, destinations) in seen {
-            for (visited, observation) in destinations {
-                let destination = &visited.destination;
-                // The gateway rules once, when a connection is asked for.
-                let at = observation.tally().first;
-                let (Some(now), Some(then)) = (present.book.terms(who, at), imagined.book.terms(who, at))
-                else {
-                    continue;
+        let opened = docket.open(evidence)?;
+        // Of connections with nothing odd the answer is the same wherever the question is.
+        let mut plain: HashMap<Asked<'_>, Vec<(Would, String)>> = HashMap::new();
+        for run in opened.seen.of(None) {
+            let who = &run.who;
+            let on_record = present.book.run(who.run_id);
+            let class = on_record.and_then(|run| run.data_class.as_ref());
+            for (visited, observation) in &run.sights {
+                let asked = || otherwise(present, imagined, artifact, who, visited, observation);
+                let odd;
+                let found = if observation.odd.is_some() {
+                    odd = asked();
+                    &odd
+                } else {
+                    plain
+                        .entry((std::ptr::from_ref(*visited), class))
+                        .or_insert_with(asked)
                 };
-                let kept = kept(present.book, imagined.book, who, destination, observation);
-                let passed = match (
-                    present.ruling(artifact, &now, &destination.target),
-                    imagined.ruling(artifact, &then, &destination.target),
-                ) {
-                    (Ok(_), Err(why)) => Some((Would::Denied, why)),
-                    (Err(_), Ok(by)) => Some((Would::Allowed, by)),
-                    _ => None,
-                };
-                for (would, by) in kept.into_iter().chain(passed) {
+                for (would, by) in found {
+                    let destination = &visited.destination;
                     let key = (
                         artifact.plugin_id.clone(),
                         artifact.artifact_digest,
                         destination.clone(),
-                        would,
+                        *would,
                     );
                     let change = all
                         .entry(key)
-                        .or_insert_with(|| change(who, destination, observation, would, by));
+                        .or_insert_with(|| change(who, destination, observation, *would, by.clone()));
                     change.add(who, observation);
                 }
             }
         }
     }
-    all.into_values().collect()
+    Ok(all.into_values().collect())
+}
+
+/// How connections would have fared otherwise, and why.
+fn otherwise(
+    present: &World<'_>,
+    imagined: &World<'_>,
+    artifact: &Artifact,
+    who: &Who,
+    visited: &Visited,
+    observation: &Observation,
+) -> Vec<(Would, String)> {
+    let destination = &visited.destination;
+    // The gateway rules once, when a connection is asked for.
+    let at = observation.tally().first;
+    let (Some(now), Some(then)) = (present.book.terms(who, at), imagined.book.terms(who, at)) else {
+        return Vec::new();
+    };
+    let kept = kept(present.book, imagined.book, who, destination, observation);
+    let passed = match (
+        present.ruling(artifact, &now, &destination.target),
+        imagined.ruling(artifact, &then, &destination.target),
+    ) {
+        (Ok(_), Err(why)) => Some((Would::Denied, why)),
+        (Err(_), Ok(by)) => Some((Would::Allowed, by)),
+        _ => None,
+    };
+    kept.into_iter().chain(passed).collect()
 }
 
 fn change(

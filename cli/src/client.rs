@@ -25,7 +25,7 @@ use crate::exit::{NotThere, Refused};
 use crate::house::House;
 
 /// Larger answers are not ours.
-const MAX_ANSWER_BYTES: usize = 64 << 20;
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 
 /// A control plane to talk to.
 pub struct Client {

@@ -79,11 +79,19 @@ impl FormatWord {
 /// # Errors
 /// Whatever standard output says, except a closed pipe.
 pub fn print<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    let rendered = match format {
-        Format::Text => text(),
-        Format::Json => serde_json::to_string_pretty(value)?,
-    };
-    line(&rendered)
+    match format {
+        Format::Text => line(&text()),
+        // What was found out on a large site is not put together once more before it is written.
+        Format::Json => {
+            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+            let written = serde_json::to_writer_pretty(&mut out, value);
+            let written = written.map_err(std::io::Error::from);
+            match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                other => other.map_err(Into::into),
+            }
+        }
+    }
 }
 
 /// Prints one line or block to standard output.

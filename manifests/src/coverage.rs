@@ -6,7 +6,7 @@ use base::{Host, ObservedScheme, Port, Reason, Target, Timestamp};
 
 use crate::Declaration;
 use crate::egress::{Entry, HostPattern, Scheme};
-use crate::nearest::edit_distance;
+use crate::nearest::Word;
 
 /// The answer for one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,24 +205,30 @@ impl<'m> Miss<'m, '_> {
 
     /// The entry whose name shares the most labels from the right, then the one with the fewest edits.
     fn nearest_name(&self, entries: impl Iterator<Item = &'m Entry>) -> Option<&'m Entry> {
-        let asked = self.target.host.name()?;
-        let shared = |name: &str| {
-            let labels = name.rsplit('.').zip(asked.labels().rev());
-            labels.take_while(|(a, b)| a == b).count()
-        };
-        let named = entries.filter_map(|entry| Some((entry, entry.host().name()?.as_str())));
-        let named: Vec<(usize, &Entry, &str)> =
-            named.map(|(entry, name)| (shared(name), entry, name)).collect();
-        let most = named.iter().map(|(shared, ..)| *shared).max()?;
+        let asked = self.target.host.name()?.as_str();
         // Edits cost much more to count than labels, so they are counted where labels do not decide.
-        let nearest = named.into_iter().filter(|(shared, ..)| *shared == most);
-        let likeness = |(_, entry, name): &(usize, &Entry, &str)| {
+        let (mut most, mut nearest) = (0, Vec::new());
+        for entry in entries {
+            let Some(name) = entry.host().name() else {
+                continue;
+            };
+            let shared = shared_labels(name.as_str(), asked);
+            if shared > most {
+                most = shared;
+                nearest.clear();
+            }
+            if shared == most {
+                nearest.push((entry, name.as_str()));
+            }
+        }
+        let word = Word::new(asked);
+        let likeness = |(entry, name): &(&Entry, &str)| {
             (
-                Reverse(edit_distance(name, asked.as_str())),
+                Reverse(word.distance(name)),
                 Reverse(port_distance(entry, self.target.port)),
             )
         };
-        nearest.max_by_key(likeness).map(|(_, entry, _)| entry)
+        nearest.into_iter().max_by_key(likeness).map(|(entry, _)| entry)
     }
 
     /// The network of the same kind that shares the longest prefix.
@@ -242,6 +248,25 @@ impl<'m> Miss<'m, '_> {
     }
 }
 
+/// How many labels two names have in common, from the right.
+fn shared_labels(one: &str, other: &str) -> usize {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let pairs = one.iter().rev().zip(other.iter().rev());
+    let mut labels = 0;
+    let mut same = 0;
+    for (a, b) in pairs {
+        if a != b {
+            return labels;
+        }
+        labels += usize::from(*a == b'.');
+        same += 1;
+    }
+    // One of them ended; its last label is shared if the other has a label's end there.
+    let longer = if one.len() > other.len() { one } else { other };
+    let is_whole = longer.len() == same || longer[longer.len() - same - 1] == b'.';
+    labels + usize::from(is_whole && same > 0)
+}
+
 /// Whether the port differs; used to prefer, among equal names, the entry that agrees on it.
 fn port_distance(entry: &Entry, port: Port) -> bool {
     !entry.ports().contains(port)
@@ -257,7 +282,20 @@ fn address_bits(address: std::net::IpAddr) -> (bool, u128) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn shared_labels_are_those_that_are_equal_from_the_right(
+            one in "[ab]{1,2}(\\.[ab]{1,2}){0,3}", other in "[ab]{1,2}(\\.[ab]{1,2}){0,3}",
+        ) {
+            let labels = one.rsplit('.').zip(other.rsplit('.'));
+            let shared = labels.take_while(|(one, other)| one == other).count();
+            prop_assert_eq!(shared_labels(&one, &other), shared);
+        }
+    }
 
     const NOW: &str = "2026-11-21T00:00:00Z";
 

@@ -1,14 +1,16 @@
 //! Codes: rows told apart by several columns at once.
 //!
 //! A file has at most 50,000 rows, so a column's codes fit into 17 bits, and all columns that a part of
-//! the facts is made of fit into 128. Equal rows get the same number, in the order in which they are met.
+//! the facts is made of fit into 128; mostly into 64. Equal rows get the same number, in the order in which
+//! they are met.
 
 use evidence::archive::ABSENT;
 
-/// The columns of one part, side by side in one word for each row.
+/// The columns of one part, side by side in one word for each row, and in a second where one is full.
 pub(super) struct Packed {
-    words: Vec<u128>,
-    used: u32,
+    rows: usize,
+    words: [Vec<u64>; 2],
+    used: [u32; 2],
 }
 
 /// Rows by the number of what they say, and for each number the row that said it first.
@@ -18,10 +20,11 @@ pub(super) struct Numbered {
 }
 
 impl Packed {
-    pub(super) fn new(rows: usize) -> Self {
+    pub(super) const fn new(rows: usize) -> Self {
         Self {
-            words: vec![0; rows],
-            used: 0,
+            rows,
+            words: [Vec::new(), Vec::new()],
+            used: [0; 2],
         }
     }
 
@@ -34,52 +37,102 @@ impl Packed {
         let Ok(most) = u32::try_from(distinct) else {
             return false;
         };
-        let (shift, bits) = (self.used, 32 - most.leading_zeros());
-        self.used += bits;
-        if self.used > u128::BITS {
+        let bits = u32::BITS - most.leading_zeros();
+        let Some(half) = self.used.iter().position(|used| used + bits <= u64::BITS) else {
             return false;
-        }
+        };
+        let shift = self.used[half];
+        self.used[half] += bits;
         const { assert!(ABSENT.wrapping_add(1) == 0) };
-        for (word, code) in self.words.iter_mut().zip(codes) {
-            *word |= u128::from(code.wrapping_add(1)) << shift;
+        let codes = codes.iter().map(|code| u64::from(code.wrapping_add(1)) << shift);
+        let words = &mut self.words[half];
+        if words.is_empty() {
+            words.extend(codes);
+            words.resize(self.rows, 0);
+        } else {
+            words.iter_mut().zip(codes).for_each(|(word, code)| *word |= code);
         }
         true
     }
 
     pub(super) fn number(&self) -> Numbered {
-        let mut table = Table::default();
-        let mut firsts = Vec::new();
-        let mut numbers = Vec::with_capacity(self.words.len());
-        let mut last = (u128::MAX, 0);
-        for (row, &word) in self.words.iter().enumerate() {
-            // Words equal to the one before are common, and no word is all ones.
-            if word != last.0 {
-                last = (word, table.number(word));
-                if last.1 as usize == firsts.len() {
-                    firsts.push(row);
-                }
+        match &self.words {
+            [low, _] if low.is_empty() => number_all((0..self.rows).map(|_| 0_u64)),
+            [low, high] if high.is_empty() => number_all(low.iter().copied()),
+            [low, high] => {
+                let both = low.iter().zip(high);
+                number_all(both.map(|(low, high)| u128::from(*high) << 64 | u128::from(*low)))
             }
-            numbers.push(last.1);
         }
-        Numbered { numbers, firsts }
+    }
+}
+
+fn number_all<W: Word>(words: impl ExactSizeIterator<Item = W>) -> Numbered {
+    let mut table = Table::default();
+    let mut firsts = Vec::new();
+    let mut numbers = Vec::with_capacity(words.len());
+    let mut last = None;
+    for (row, word) in words.enumerate() {
+        // Words equal to the one before are common.
+        let number = match last {
+            Some((known, number)) if known == word => number,
+            _ => table.number(word),
+        };
+        last = Some((word, number));
+        if number as usize == firsts.len() {
+            firsts.push(row);
+        }
+        numbers.push(number);
+    }
+    Numbered { numbers, firsts }
+}
+
+/// What rows are told apart by.
+pub(super) trait Word: Copy + Eq + Default {
+    /// The highest bits of this are those that are looked at.
+    fn mixed(self) -> u64;
+}
+
+impl Word for u64 {
+    fn mixed(self) -> u64 {
+        let mixed = self.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl Word for u128 {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+    fn mixed(self) -> u64 {
+        let (low, high) = (self as u64, (self >> 64) as u64);
+        let mixed = (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 32) ^ high.wrapping_mul(0xff51_afd7_ed55_8ccd)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
 /// Numbers of words, in the order in which words are met. The words are made of numbers that we gave
 /// ourselves, so nobody chooses where they fall.
-#[derive(Debug, Default)]
-pub(super) struct Table {
+#[derive(Debug)]
+pub(super) struct Table<W> {
     /// Powers of two; [`FREE`] where there is none.
-    slots: Vec<(u128, u32)>,
+    slots: Vec<(W, u32)>,
     used: u32,
+}
+
+impl<W> Default for Table<W> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            used: 0,
+        }
+    }
 }
 
 const FREE: u32 = u32::MAX;
 const SMALLEST: usize = 1 << 10;
 
-impl Table {
+impl<W: Word> Table<W> {
     /// The number of `word`: as many as were met before, if it is new.
-    pub(super) fn number(&mut self, word: u128) -> u32 {
+    pub(super) fn number(&mut self, word: W) -> u32 {
         if (self.used as usize + 1) * 2 > self.slots.len() {
             self.grow();
         }
@@ -92,10 +145,10 @@ impl Table {
         *number
     }
 
-    fn place(&self, word: u128) -> usize {
+    fn place(&self, word: W) -> usize {
         let mask = self.slots.len() - 1;
         let shift = 64 - self.slots.len().trailing_zeros();
-        let mut at = usize::try_from(mixed(word) >> shift).unwrap_or(0);
+        let mut at = usize::try_from(word.mixed() >> shift).unwrap_or(0);
         while self.slots[at].1 != FREE && self.slots[at].0 != word {
             at = (at + 1) & mask;
         }
@@ -104,7 +157,7 @@ impl Table {
 
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(SMALLEST);
-        let old = std::mem::replace(&mut self.slots, vec![(0, FREE); size]);
+        let old = std::mem::replace(&mut self.slots, vec![(W::default(), FREE); size]);
         for (word, number) in old.into_iter().filter(|(_, number)| *number != FREE) {
             let at = self.place(word);
             self.slots[at] = (word, number);
@@ -115,14 +168,6 @@ impl Table {
         self.slots.clear();
         self.used = 0;
     }
-}
-
-/// The highest bits of this are those that are looked at.
-#[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
-const fn mixed(word: u128) -> u64 {
-    let (low, high) = (word as u64, (word >> 64) as u64);
-    let mixed = (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed ^ (mixed >> 32) ^ high.wrapping_mul(0xff51_afd7_ed55_8ccd)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The numbers of texts that are equal, whatever their codes; for each code its number, and for each

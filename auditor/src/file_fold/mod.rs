@@ -9,6 +9,7 @@
 //! Order matters only where there is not room for everything; it is kept there.
 
 mod codes;
+mod others;
 mod parts;
 mod rows;
 mod sums;
@@ -65,6 +66,9 @@ impl LogFold<'_, '_> {
     /// # Errors
     /// [`InvalidArchive`]; nothing of the file was taken.
     pub(crate) fn handle_file(&mut self, archive: &Archive) -> Result<ControlFlow<()>, InvalidArchive> {
+        if let Some(flow) = self.pass_over(archive)? {
+            return Ok(flow);
+        }
         let (rows, parts) = FileRows::read(archive)?;
         let mut fold = FileFold {
             timing: Timing::new(self.fold.book),

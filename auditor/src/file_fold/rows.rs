@@ -1,6 +1,6 @@
 //! Rows of one file: their kinds, times, bytes and ids, and what they say in numbered parts.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base::{Host, Port, Target, Timestamp};
 use evidence::archive::{ABSENT, Archive, InvalidArchive, ListColumn, NumberColumn, TextColumn};
@@ -10,7 +10,7 @@ use serde::de::value::{Error as NoWord, StrDeserializer};
 
 use super::codes::{Numbered, Packed, equal_texts};
 use super::parts::{Known, Parts, Same};
-use crate::facts::{Course, Identity, is_public, target};
+use crate::facts::{Course, Identity, Said, is_public, target};
 
 /// The number of the id of a row that states none.
 pub(super) const NO_ID: u32 = u32::MAX;
@@ -69,7 +69,10 @@ struct Columns {
     inner_target: TextColumn,
     stripped: ListColumn,
     dialed: TextColumn,
+    /// By code: whether the address is public.
+    dialed_classes: Vec<bool>,
     resolved: ListColumn,
+    resolved_classes: Vec<bool>,
     dns: TextColumn,
     outcome: TextColumn,
     reason: TextColumn,
@@ -196,6 +199,7 @@ impl Ids {
 
 impl Columns {
     fn read(archive: &Archive) -> Result<Self, InvalidArchive> {
+        let (dialed, resolved) = (archive.texts("dialed_ip")?, archive.lists("resolved_ips")?);
         Ok(Self {
             attribution: archive.texts("attribution")?,
             plugin: archive.texts("plugin_id")?,
@@ -212,8 +216,10 @@ impl Columns {
             host_header: archive.texts("host_header")?,
             inner_target: archive.texts("inner_target")?,
             stripped: archive.lists("stripped_headers")?,
-            dialed: archive.texts("dialed_ip")?,
-            resolved: archive.lists("resolved_ips")?,
+            dialed_classes: classes(&dialed)?,
+            dialed,
+            resolved_classes: classes(resolved.items())?,
+            resolved,
             dns: archive.texts("dns_result")?,
             outcome: archive.texts("outcome")?,
             reason: archive.texts("reason")?,
@@ -274,8 +280,8 @@ impl Columns {
             None => ABSENT,
         });
         let fit = packed.push(&stripped, lists)
-            && packed.push(&self.dialed_codes()?, 2)
-            && packed.push(&self.resolved_codes()?, 2)
+            && packed.push(&self.dialed_codes(), 2)
+            && packed.push(&self.resolved_codes(), 2)
             && packed.push(&answered.collect::<Vec<_>>(), 1);
         Ok(fit.then_some(packed))
     }
@@ -298,23 +304,28 @@ impl Columns {
     }
 
     /// Of an address only its class matters: 0 for one that is not public, 1 for one that is.
-    fn dialed_codes(&self) -> Result<Vec<u32>, InvalidArchive> {
-        let classes = classes(&self.dialed)?;
+    fn dialed_codes(&self) -> Vec<u32> {
         let codes = self.dialed.codes().iter();
-        Ok(codes
-            .map(|code| classes.get(*code as usize).copied().map_or(ABSENT, u32::from))
-            .collect())
+        let class = |code: &u32| {
+            self.dialed_classes
+                .get(*code as usize)
+                .map_or(ABSENT, |is| u32::from(*is))
+        };
+        codes.map(class).collect()
     }
 
     /// Of addresses only matters whether all are public: 0 where one is not, 1 where all are.
-    fn resolved_codes(&self) -> Result<Vec<u32>, InvalidArchive> {
-        let classes = classes(self.resolved.items())?;
-        let is_public = |code: &u32| classes.get(*code as usize).copied().unwrap_or(false);
-        let rows = (0..self.rows()).map(|row| match self.resolved.codes_of(row) {
-            [] => ABSENT,
-            codes => u32::from(codes.iter().all(is_public)),
-        });
-        Ok(rows.collect())
+    fn resolved_codes(&self) -> Vec<u32> {
+        let class = |row| self.is_resolved_public(row).map_or(ABSENT, u32::from);
+        (0..self.rows()).map(class).collect()
+    }
+
+    fn is_resolved_public(&self, row: usize) -> Option<bool> {
+        let is_public = |code: &u32| self.resolved_classes.get(*code as usize) == Some(&true);
+        match self.resolved.codes_of(row) {
+            [] => None,
+            codes => Some(codes.iter().all(is_public)),
+        }
     }
 
     fn identity(&self, row: usize) -> Option<Identity> {
@@ -332,11 +343,10 @@ impl Columns {
         event.destination_host = match self.host.row(row) {
             None => None,
             // An entry has the canonical form alone.
-            Some(text) => Some(
-                text.parse::<Host>()
-                    .ok()
-                    .filter(|host| host.to_string() == text)?,
-            ),
+            Some(text) => Some(text.parse::<Host>().ok().filter(|host| match host {
+                Host::Name(name) => name.as_str() == text,
+                Host::Ip(_) => host.to_string() == text,
+            })?),
         };
         event.port = match self.port.row(row) {
             None => None,
@@ -346,24 +356,24 @@ impl Columns {
     }
 
     fn course(&self, row: usize) -> Option<Course> {
-        let mut event = blank();
-        // A row that stands whole states no kind, and is not looked at here.
-        event.kind = words(&self.kind, row)?.unwrap_or(EventKind::Start);
-        event.decision = words(&self.decision, row)?;
-        event.scheme = words(&self.scheme, row)?;
-        event.sni = self.sni.row(row).map(str::to_owned);
-        event.sni_visibility = words(&self.sni_visibility, row)?;
-        event.host_header = self.host_header.row(row).map(str::to_owned);
-        event.inner_target = self.inner_target.row(row).map(str::to_owned);
-        event.stripped_headers = self.stripped.row(row).map(str::to_owned).collect();
-        event.dialed_ip = parsed(&self.dialed, row)?;
-        let addresses = self.resolved.row(row).map(|text| text.parse().ok());
-        event.resolved_ips = addresses.collect::<Option<Vec<IpAddr>>>()?;
-        event.dns_result = words(&self.dns, row)?;
-        event.outcome = words(&self.outcome, row)?;
-        event.reason = words(&self.reason, row)?;
-        event.connect_ms = self.connect_ms.row(row).map(i64::unsigned_abs);
-        Some(Course::of(&event))
+        let dialed = self.dialed.codes()[row] as usize;
+        Some(Course::said(Said {
+            // A row that stands whole states no kind, and is not looked at here.
+            kind: words(&self.kind, row)?.unwrap_or(EventKind::Start),
+            decision: words(&self.decision, row)?,
+            scheme: words(&self.scheme, row)?,
+            sni: self.sni.row(row),
+            sni_visibility: words(&self.sni_visibility, row)?,
+            host_header: self.host_header.row(row),
+            inner_target: self.inner_target.row(row),
+            stripped_headers: self.stripped.row(row),
+            resolved_public: self.is_resolved_public(row),
+            dialed_public: self.dialed_classes.get(dialed).copied(),
+            dns: words(&self.dns, row)?,
+            outcome: words(&self.outcome, row)?,
+            reason: words(&self.reason, row)?,
+            answered: self.connect_ms.row(row).is_some(),
+        }))
     }
 }
 
@@ -384,11 +394,35 @@ fn each<T>(
 
 /// Which of a column's addresses are public.
 fn classes(column: &TextColumn) -> Result<Vec<bool>, InvalidArchive> {
-    let codes = 0..u32::try_from(column.distinct()).unwrap_or(0);
-    let class = |code| Some(is_public(column.text(code)?.parse().ok()?));
-    codes
-        .map(|code| class(code).ok_or_else(|| foreign("it has an address that is none")))
+    let class = |text| address(text).map(is_public);
+    column
+        .texts_as_bytes()
+        .map(|text| class(text).ok_or_else(|| foreign("it has an address that is none")))
         .collect()
+}
+
+/// An address; most are written as four numbers, and every connection may have dialled another.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let by_the_book = || std::str::from_utf8(text).ok()?.parse().ok();
+    let (mut bits, mut number, mut digits, mut dots) = (0_u32, 0_u32, 0, 0);
+    for &byte in text {
+        match byte {
+            // A number that begins with a zero is left to a stricter reader.
+            b'0'..=b'9' if digits < 3 && !(digits > 0 && number == 0) => {
+                number = number * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if digits > 0 && number < 256 && dots < 3 => {
+                bits = bits << 8 | number;
+                (number, digits, dots) = (0, 0, dots + 1);
+            }
+            _ => return by_the_book(),
+        }
+    }
+    match dots == 3 && digits > 0 && number < 256 {
+        true => Some(Ipv4Addr::from_bits(bits << 8 | number).into()),
+        false => by_the_book(),
+    }
 }
 
 /// Every row that does not stand whole has a kind and a time.
@@ -452,5 +486,19 @@ fn parsed<T: std::str::FromStr>(column: &TextColumn, row: usize) -> Option<Optio
     match column.row(row) {
         None => Some(None),
         Some(text) => text.parse().ok().map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_what_the_strict_reader_says(text in "[0-9]{0,4}(\\.[0-9]{0,4}){0,4}|[0-9a-f:.]{0,12}") {
+            prop_assert_eq!(address(text.as_bytes()), text.parse().ok());
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::turns::Passage;
 /// Everything that was counted and not yet added to observations.
 #[derive(Default)]
 pub(super) struct Sums {
-    table: Table,
+    table: Table<u128>,
     /// In the order in which the first of each was settled.
     sums: Vec<(Known, Passage, Tally)>,
     passages: Vec<Passage>,
@@ -113,7 +113,7 @@ impl Sums {
                 let visited = Visited { destination, passage };
                 Some((visited, way, Sum { tally, alive: 0 }))
             });
-            fold.observations.add_seen(who.clone(), seen);
+            fold.add_seen(who.clone(), seen);
         }
     }
 }

@@ -11,6 +11,7 @@ use evidence::{Event, EventKind, Origin};
 use proptest::prelude::*;
 
 use crate::script::{Line, about, at, event};
+use crate::seen::Seen;
 use crate::site::{Artifact, Run};
 use crate::stage::Stage;
 use crate::terms::Rulebook;
@@ -222,6 +223,36 @@ proptest! {
             .collect();
         prop_assert_eq!(fold(empty(), &events, audited_to, &ways), expected.clone());
         prop_assert_eq!(fold(empty(), &events, audited_to, &[(all, Way::File)]), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn what_is_put_by_between_logs_is_what_would_have_been_kept(
+        logs in prop::collection::vec(prop::collection::vec((any_line(), any_step()), 1..60), 1..4),
+        room in prop::sample::select(vec![0_usize, 100, 1 << 20]),
+    ) {
+        let (artifacts, runs, policy) = ground();
+        let book = Rulebook::new(&artifacts, &runs, &policy, None).unwrap();
+        let period = Period { from: at(0), to: at(NIGHT) };
+        let logs: Vec<Vec<Event>> = logs.into_iter().map(events).collect();
+        let read = |mut fold: Fold<'_>| {
+            for (number, events) in logs.iter().enumerate() {
+                let mut log = fold.log(&format!("acme/gw-{number}"), None);
+                let _ = log.handle_file(&file("gw-1", events, 0)).unwrap();
+                log.finish();
+            }
+            fold.finish_packed()
+        };
+        let fold = || Fold::new(period, at(2 * NIGHT)).by(&book);
+        let (mut expected, _) = read(fold());
+        let kept = std::mem::take(&mut expected.seen);
+        let (observations, mut seen) = read(fold().packing(Seen::cramped(room)));
+        prop_assert!(seen.trouble().is_none());
+        prop_assert_eq!(seen.unpacked(), kept);
+        prop_assert_eq!(observations, expected);
     }
 }
 

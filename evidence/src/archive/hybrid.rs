@@ -128,22 +128,88 @@ pub(crate) fn read_hybrid(bytes: &[u8], count: usize, bits: u32, most: u32) -> O
 
 /// Adds `count` numbers of `bits` bits to `out`.
 fn unpack(packed: &[u8], count: usize, bits: u32, out: &mut Vec<u32>) {
-    let bits_usize = bits as usize;
+    let from = out.len();
+    match bits {
+        1..=8 => unpack_small(packed, bits, out),
+        9..=16 => unpack_middling(packed, bits, out),
+        _ => out.extend((0..count).map(|at| u32::try_from(bits_at(packed, at, bits)).unwrap_or(u32::MAX))),
+    }
+    out.truncate(from + count);
+}
+
+/// Adds all numbers of `packed`, of at most eight bits each; a group of eight takes as many bytes as a
+/// number has bits.
+fn unpack_small(packed: &[u8], bits: u32, out: &mut Vec<u32>) {
     let mask = (1_u64 << bits) - 1;
-    out.extend((0..count).map(|at| {
-        let from = at * bits_usize;
-        let (start, shift) = (from / 8, from % 8);
-        let word = match packed.get(start..).and_then(<[u8]>::first_chunk::<8>) {
-            Some(word) => u64::from_le_bytes(*word),
-            None => {
-                let mut word = [0; 8];
-                let last = packed.get(start..).unwrap_or_default();
-                word[..last.len()].copy_from_slice(last);
-                u64::from_le_bytes(word)
+    for group in packed.chunks_exact(bits as usize) {
+        let mut word = [0; 8];
+        word[..group.len()].copy_from_slice(group);
+        let word = u64::from_le_bytes(word);
+        let numbers = [0, 1, 2, 3, 4, 5, 6, 7].map(|at| (word >> (at * bits) & mask) as u32);
+        out.extend_from_slice(&numbers);
+    }
+}
+
+/// The same, of at most sixteen bits each.
+fn unpack_middling(packed: &[u8], bits: u32, out: &mut Vec<u32>) {
+    let mask = (1_u64 << bits) - 1;
+    // Four numbers take half as many bytes, and begin within one.
+    for group in packed.chunks_exact(bits as usize) {
+        let mut word = [0; 16];
+        word[..group.len()].copy_from_slice(group);
+        let word = u128::from_le_bytes(word);
+        let halves = [word as u64, (word >> (4 * bits)) as u64];
+        let numbers = [0, 1, 2, 3, 4, 5, 6, 7].map(|at: u32| {
+            let half = halves[(at / 4) as usize];
+            (half >> (at % 4 * bits) & mask) as u32
+        });
+        out.extend_from_slice(&numbers);
+    }
+}
+
+/// What the bits of each byte say, the lowest first.
+const FLAGS: [[bool; GROUP]; 256] = {
+    let mut all = [[false; GROUP]; 256];
+    let mut byte = 0;
+    while byte < all.len() {
+        let mut at = 0;
+        while at < GROUP {
+            all[byte][at] = byte >> at & 1 == 1;
+            at += 1;
+        }
+        byte += 1;
+    }
+    all
+};
+
+/// Reads exactly `count` numbers of one bit each; `None` where `bytes` hold others.
+pub(crate) fn read_flags(bytes: &[u8], count: usize) -> Option<Vec<bool>> {
+    let mut flags: Vec<bool> = Vec::with_capacity(count + GROUP);
+    let mut rest = bytes;
+    while flags.len() < count {
+        let header = read_varint(&mut rest)?;
+        let length = usize::try_from(header >> 1).ok()?;
+        let left = count - flags.len();
+        if header & 1 == 0 {
+            let (&flag, after) = rest.split_first()?;
+            rest = after;
+            if length == 0 || length > left || flag > 1 {
+                return None;
             }
-        };
-        u32::try_from((word >> shift) & mask).expect("at most 32 bits were asked for")
-    }));
+            flags.resize(flags.len() + length, flag == 1);
+        } else {
+            if length == 0 || length > left.div_ceil(GROUP) {
+                return None;
+            }
+            let (packed, after) = rest.split_at_checked(length)?;
+            rest = after;
+            for group in packed {
+                flags.extend_from_slice(&FLAGS[usize::from(*group)]);
+            }
+            flags.truncate(count);
+        }
+    }
+    Some(flags)
 }
 
 /// Adds a number, seven bits a byte, the lowest first.
@@ -197,6 +263,23 @@ mod tests {
             if most > 0 {
                 prop_assert_eq!(read_hybrid(&bytes, numbers.len(), bits, most - 1), None);
             }
+        }
+
+        #[test]
+        fn flags_are_numbers_of_one_bit(
+            runs in prop::collection::vec((any::<bool>(), 1_usize..40), 0..40),
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let flags = runs.iter().flat_map(|&(flag, length)| std::iter::repeat_n(flag, length));
+            let numbers: Vec<u32> = flags.map(u32::from).collect();
+            let mut bytes = Vec::new();
+            push_hybrid(&mut bytes, &numbers, 1);
+            if let Some((at, byte)) = damage.filter(|_| !bytes.is_empty()) {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            let flags = read_flags(&bytes, numbers.len());
+            let flags = flags.map(|flags| flags.into_iter().map(u32::from).collect::<Vec<_>>());
+            prop_assert_eq!(flags, read_hybrid(&bytes, numbers.len(), 1, 1));
         }
 
         #[test]

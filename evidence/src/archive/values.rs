@@ -4,7 +4,7 @@ use super::columns::{Column, ColumnType};
 use super::delta::{read_numbers, read_texts};
 use super::failure::InvalidArchive;
 use super::footer::Chunk;
-use super::hybrid::{bits_for, read_hybrid};
+use super::hybrid::{bits_for, read_flags, read_hybrid};
 use super::pages::{ColumnPages, DELTA_BINARY_PACKED, DELTA_BYTE_ARRAY, PLAIN, RLE_DICTIONARY};
 
 /// The code of a row that states nothing.
@@ -119,6 +119,13 @@ impl NumberColumn {
         }
     }
 
+    /// Whether a row states none.
+    pub fn states_less_than_all(&self) -> bool {
+        self.present
+            .as_ref()
+            .is_some_and(|present| present.contains(&false))
+    }
+
     /// One number for each row; zero where it states none.
     pub fn numbers(&self) -> &[i64] {
         &self.numbers
@@ -159,9 +166,7 @@ impl<'a> Reading<'a> {
     /// Levels off the front of `rest`.
     fn levels(&self, rest: &mut &[u8], bits: u32, most: u32) -> Result<Vec<u32>, InvalidArchive> {
         let read = || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-            let (levels, after) = after.split_at_checked(length)?;
+            let (levels, after) = framed(rest)?;
             Some((read_hybrid(levels, self.chunk.levels, bits, most)?, after))
         };
         match read() {
@@ -193,6 +198,9 @@ impl<'a> Reading<'a> {
             (None, PLAIN) if count == 0 && rest.is_empty() => TextColumn::default(),
             _ => return self.damaged("its texts are written in a way that is not used here"),
         };
+        if texts.bytes.is_ascii() {
+            return Ok(texts);
+        }
         let starts = std::iter::once(0).chain(texts.ends.iter().copied());
         let all = std::str::from_utf8(&texts.bytes);
         // Cutting UTF-8 elsewhere than between characters would leave texts that are none.
@@ -257,15 +265,36 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Levels of one bit off the front of `rest`.
+    fn flags(&self, rest: &mut &[u8]) -> Result<Vec<bool>, InvalidArchive> {
+        let read = || {
+            let (levels, after) = framed(rest)?;
+            Some((read_flags(levels, self.chunk.levels)?, after))
+        };
+        match read() {
+            Some((flags, after)) => {
+                *rest = after;
+                Ok(flags)
+            }
+            None => self.damaged("its levels cannot be read"),
+        }
+    }
+
     /// Which rows state something, and how many do; `None` where all do.
-    fn present(&self, rest: &mut &[u8]) -> Result<(Option<Vec<u32>>, usize), InvalidArchive> {
+    fn present(&self, rest: &mut &[u8]) -> Result<(Option<Vec<bool>>, usize), InvalidArchive> {
         if self.column.is_required() {
             return Ok((None, self.rows));
         }
-        let levels = self.levels(rest, 1, 1)?;
-        let present = levels.iter().map(|&level| level as usize).sum();
-        Ok(((present != self.rows).then_some(levels), present))
+        let present = self.flags(rest)?;
+        let count = present.iter().map(|&is| usize::from(is)).sum();
+        Ok(((count != self.rows).then_some(present), count))
     }
+}
+
+/// Levels and what follows them: their length in bytes stands before them.
+fn framed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, after) = bytes.split_first_chunk::<4>()?;
+    after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
 /// The texts of one column together: no more than the entries of a file, and the little that differs.
@@ -318,7 +347,7 @@ pub(crate) fn read_number_column(
         },
         Some(levels) => NumberColumn {
             numbers: spread(&levels, &numbers, 0),
-            present: Some(levels.iter().map(|&level| level == 1).collect()),
+            present: Some(levels),
         },
     })
 }
@@ -338,19 +367,19 @@ pub(crate) fn read_list_column(
     };
     let reading = Reading::begin(file, column, rows, chunk)?;
     let mut rest = reading.pages.data.as_slice();
-    let repetitions = reading.levels(&mut rest, 1, 1)?;
+    let goes_on = reading.flags(&mut rest)?;
     let definitions = reading.levels(&mut rest, 2, 2)?;
     let mut row_ends: Vec<usize> = Vec::with_capacity(rows);
     let mut count = 0;
-    for (repetition, definition) in repetitions.into_iter().zip(definitions) {
+    for (goes_on, definition) in goes_on.into_iter().zip(definitions) {
         // No entry has an empty list, and none goes on that has not begun.
-        let is_good = match (repetition, definition) {
-            (0, 0) => row_ends.len() < rows,
-            (0, 2) => {
+        let is_good = match (goes_on, definition) {
+            (false, 0) => row_ends.len() < rows,
+            (false, 2) => {
                 count += 1;
                 row_ends.len() < rows
             }
-            (1, 2) => {
+            (true, 2) => {
                 let last = row_ends.pop();
                 let begins = row_ends.last().copied().unwrap_or(0);
                 count += 1;
@@ -371,18 +400,18 @@ pub(crate) fn read_list_column(
 }
 
 /// One value for each row: the next of `values` where a row states one.
-fn spread<T: Copy>(levels: &[u32], values: &[T], absent: T) -> Vec<T> {
-    let mut values = values.iter().copied();
-    levels
-        .iter()
-        .map(|&level| {
-            if level == 0 {
-                absent
-            } else {
-                values.next().unwrap_or(absent)
-            }
-        })
-        .collect()
+fn spread<T: Copy>(present: &[bool], values: &[T], absent: T) -> Vec<T> {
+    let Some(last) = values.len().checked_sub(1) else {
+        return vec![absent; present.len()];
+    };
+    let mut next = 0;
+    let spread = present.iter().map(|&is| {
+        // Looking always and choosing then is faster than looking now and then.
+        let value = values[next.min(last)];
+        next += usize::from(is);
+        if is { value } else { absent }
+    });
+    spread.collect()
 }
 
 fn plain_texts(values: &[u8], count: usize) -> Option<(Vec<u8>, Vec<usize>)> {

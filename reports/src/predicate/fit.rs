@@ -17,18 +17,15 @@ const MAX_OBSERVED: usize = 1000;
 const MAX_UNUSED: usize = 500;
 const MAX_GAPS: usize = 200;
 
+/// More than a report with no item in any list takes.
+const MAX_BARE_BYTES: usize = 8_000;
+
 impl ConformanceReport {
     /// Shortens every list to what a reader can use, gravest first, and counts what was left out.
     /// Puts the lists in order; leaves the verdict alone.
     pub fn fit(&mut self) {
-        self.put_in_order();
         let moved = self.observed_bytes();
-        for finding in &mut self.findings {
-            finding.runs.truncate(MAX_RUNS_PER_FINDING);
-            finding.events.truncate(MAX_EVENTS_PER_FINDING);
-        }
-        self.shorten(MAX_FINDINGS, MAX_OBSERVED, MAX_UNUSED);
-        self.omitted.gaps += cut(&mut self.coverage.gaps, MAX_GAPS);
+        self.fit_counts();
         // Long texts can still add up. Halving ends: an empty list fits.
         let mut budget = MAX_OBSERVED;
         while budget > 0 && self.size() > MAX_PAYLOAD_BYTES {
@@ -41,6 +38,28 @@ impl ConformanceReport {
         }
         let left_out = moved.saturating_sub(self.observed_bytes());
         self.omitted.bytes = self.omitted.bytes.saturating_add(left_out);
+    }
+
+    /// The same for a report that is still to be given lists of so many bytes in all. `false` where it cannot
+    /// be told before it has them how much must be left out; then only what is always left out was.
+    pub fn fit_beside(&mut self, bytes: usize) -> bool {
+        self.fit_counts();
+        let is_short = self.findings.is_empty() && self.coverage.gaps.is_empty() && self.actions.is_empty();
+        let is_short = is_short && self.observed.is_empty() && self.unused.is_empty() && self.logs.is_empty();
+        // What is left then are names and numbers, and writing them takes longer than knowing so.
+        let own = if is_short { MAX_BARE_BYTES } else { self.size() };
+        own.saturating_add(bytes) <= MAX_PAYLOAD_BYTES
+    }
+
+    /// Puts the lists in order and cuts those with too many items, whatever their size.
+    fn fit_counts(&mut self) {
+        self.put_in_order();
+        for finding in &mut self.findings {
+            finding.runs.truncate(MAX_RUNS_PER_FINDING);
+            finding.events.truncate(MAX_EVENTS_PER_FINDING);
+        }
+        self.shorten(MAX_FINDINGS, MAX_OBSERVED, MAX_UNUSED);
+        self.omitted.gaps += cut(&mut self.coverage.gaps, MAX_GAPS);
     }
 
     fn shorten(&mut self, findings: usize, observed: usize, unused: usize) {

@@ -1,8 +1,9 @@
-//! The archive of a gateway, written without the log that it would come from.
+//! The archive of a gateway, written while its log is, or without one.
 //!
 //! Logs of tens of millions of events fill disks, and what counts rows does not look at them. So these
-//! files are what a log with such entries would have been archived as, entry for entry, without the
-//! signatures that would make them evidence.
+//! files are what a log with such entries would have been archived as, entry for entry. Where there is a
+//! log, it gets the entries that bind them, each after the hour that it is about, and nothing has to be
+//! read back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct GatewayArchive {
     writer: ArchiveWriter,
     hour: Option<i64>,
     entries: u64,
+    /// The first entry that is in no file.
+    archived_to: u64,
 }
 
 impl GatewayArchive {
@@ -40,21 +43,25 @@ impl GatewayArchive {
             closing,
             hour: None,
             entries: 0,
+            archived_to: 0,
         }
     }
 
-    /// Appends an event; it gets the `seq` that a log would give it.
+    /// Appends an event; it gets the `seq` that a log would give it. Gives the entry that binds a file which
+    /// was closed before it, and stands before it in the log.
     ///
     /// # Errors
     /// The event is too large, or the disk refuses.
-    pub fn append(&mut self, event: Event) -> Result<()> {
+    pub fn append(&mut self, event: &Event) -> Result<Option<Event>> {
+        let mut binding = None;
         let hour = event.time.unix_us().div_euclid(HOUR_US);
         let is_over = self.closing == Closing::Hours && self.hour.is_some_and(|open| open < hour);
         if is_over || self.writer.is_full() {
-            self.close(&event)?;
+            binding = self.close(event)?;
         }
         self.hour = Some(hour);
-        self.push(event)
+        self.push(event.clone())?;
+        Ok(binding)
     }
 
     fn push(&mut self, mut event: Event) -> Result<()> {
@@ -65,9 +72,9 @@ impl GatewayArchive {
     }
 
     /// Writes the file; the entry that would bind it in the log is the first of the next.
-    fn close(&mut self, before: &Event) -> Result<()> {
+    fn close(&mut self, before: &Event) -> Result<Option<Event>> {
         if self.writer.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let file = self.writer.finish()?;
         let path = self.folder.join(file.name.to_string());
@@ -82,17 +89,18 @@ impl GatewayArchive {
         archived.entries_to = Some(range.end);
         archived.file = Some(file.name.to_string());
         archived.file_sha256 = Some(file.sha256);
-        self.push(archived)
+        self.archived_to = range.end;
+        self.push(archived.clone())?;
+        Ok(Some(archived))
     }
 
-    /// Closes the last file. Gives the number of entries.
+    /// Closes the last file. Gives the entry that binds it, and the first entry that is in no file.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn finish(mut self, last: &Event) -> Result<u64> {
-        let entries = self.entries;
-        self.close(last)?;
-        Ok(entries)
+    pub fn finish(mut self, last: &Event) -> Result<(Option<Event>, u64)> {
+        let binding = self.close(last)?;
+        Ok((binding, self.archived_to))
     }
 
     /// Entries so far.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::archive::{Closing, GatewayArchive};
 use crate::dice::Dice;
 use crate::registry::{Build, Registry, RunRow};
-use crate::site::{GatewayLog, Site};
+use crate::site::{ArchivedLog, GatewayLog, Site};
 use crate::truth::{self, Due, Expected, Truth, Weight};
 use crate::visit::Visit;
 
@@ -78,13 +78,15 @@ impl Keeping {
 enum Sink {
     Log(Box<GatewayLog>),
     Archive(Box<GatewayArchive>),
+    Both { log: Box<ArchivedLog>, prune: bool },
 }
 
 impl Sink {
     fn append(&mut self, event: Event) -> Result<()> {
         match self {
             Self::Log(log) => log.append(event),
-            Self::Archive(archive) => archive.append(event),
+            Self::Archive(archive) => archive.append(&event).map(drop),
+            Self::Both { log, .. } => log.append(event),
         }
     }
 
@@ -92,13 +94,15 @@ impl Sink {
         match self {
             Self::Log(log) => log.size(),
             Self::Archive(archive) => archive.size(),
+            Self::Both { log, .. } => log.size(),
         }
     }
 
-    fn finish(self, last: &Event) -> Result<u64> {
+    fn finish(self, site: &Site, last: &Event) -> Result<()> {
         match self {
-            Self::Log(log) => log.finish(),
-            Self::Archive(archive) => archive.finish(last),
+            Self::Log(log) => log.finish().map(drop),
+            Self::Archive(archive) => archive.finish(last).map(drop),
+            Self::Both { log, prune } => log.finish(site, last, prune),
         }
     }
 }
@@ -332,12 +336,16 @@ impl Gateway<'_> {
         let share = |all: u64| all / self.sizes.gateways + u64::from(self.at < all % self.sizes.gateways);
         let (runs, events) = (share(self.sizes.runs), share(self.sizes.events));
         let name = gateway(self.at);
-        let mut log = match self.sizes.only_archive {
-            None => Sink::Log(Box::new(site.log(&name)?)),
-            Some(closing) => Sink::Archive(Box::new(site.archive(&name, closing)?)),
+        let mut log = match (self.sizes.only_archive, self.sizes.keeping) {
+            (Some(closing), _) => Sink::Archive(Box::new(site.archive(&name, closing)?)),
+            (None, Keeping::Log) => Sink::Log(Box::new(site.log(&name)?)),
+            (None, keeping) => Sink::Both {
+                log: Box::new(site.archived_log(&name)?),
+                prune: keeping == Keeping::Pruned,
+            },
         };
         let start = Event::new(EventKind::Start, self.since.plus_seconds(-1), &name);
-        log.append(start.clone())?;
+        log.append(start)?;
         let mut dice = Dice::new(self.seed, &name);
         let mut at_work: std::collections::BTreeMap<u64, Run> = std::collections::BTreeMap::new();
         let mut waiting = Waiting::default();
@@ -373,12 +381,13 @@ impl Gateway<'_> {
             }
             number += 1;
         }
+        let until = waiting.heap.iter().map(|Reverse((due, _))| *due).max();
+        let until = until.unwrap_or(self.since);
         waiting.release(Timestamp::from_unix_us(i64::MAX), &mut log)?;
         for (index, run) in at_work {
             expected.push(self.end(registry, index, runs, span, run)?);
         }
-        log.finish(&start)?;
-        self.sizes.keeping.apply(site, &name)?;
+        log.finish(site, &Event::new(EventKind::Start, until, &name))?;
         Ok(expected)
     }
 

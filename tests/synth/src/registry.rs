@@ -284,9 +284,9 @@ fn publish(site: &Site, opened: Timestamp, database: &Path, changes: Vec<ListRow
     })
 }
 
-/// A folder for the database while it grows. Every row is a transaction of its own, and each waits
-/// for the disk; in memory a hundred thousand of them take seconds.
-fn scratch() -> Result<tempfile::TempDir> {
+/// A folder for what grows by small steps that each wait for the disk; in memory a hundred thousand of
+/// them take seconds.
+pub(crate) fn scratch() -> Result<tempfile::TempDir> {
     let memory = PathBuf::from("/dev/shm");
     let made = tempfile::Builder::new()
         .prefix("bailiwick-synth-")

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use base::{Policy, PolicyException, Tier, Timestamp};
 use control::policy::{exception_signature_name, exceptions_folder, sign_exception};
-use evidence::archive::{Archive, Archiver, LocalStore, Pruner, Store};
+use evidence::archive::{Archive, Archiver, LocalStore, Pruned, Pruner, Store};
 use evidence::{Event, LogWriter, Origin};
 use seal::note::NoteVerifier;
 use seal::trust::{Role, Scope, Signer, TrustRoot};
@@ -20,6 +20,7 @@ use seal::{SigningKey, key_file};
 
 use crate::archive::{Closing, GatewayArchive};
 use crate::dice::key;
+use crate::registry::scratch;
 
 /// The roles that have a key. All owners share one, which may speak for every plugin.
 const ROLES: [Role; 8] = Role::ALL;
@@ -30,6 +31,8 @@ const MAKERS: &str = "the makers of this corpus";
 const BATCH: usize = 512;
 /// A moment at which every hour of every site is over.
 const LONG_AFTER: &str = "9000-01-01T00:00:00Z";
+/// Entries are let go by whole bundles of so many.
+const BUNDLE: u64 = 256;
 /// Entries between two checkpoints, so that memory stays small.
 const SEAL_EVERY: u64 = 100_000;
 
@@ -113,14 +116,31 @@ impl Site {
     /// # Errors
     /// The gateway's name cannot stand in an origin, or the folder cannot be written.
     pub fn log(&self, gateway: &str) -> Result<GatewayLog> {
+        self.log_in(gateway, &self.log_folder(gateway))
+    }
+
+    fn log_in(&self, gateway: &str, folder: &Path) -> Result<GatewayLog> {
         let origin = Origin::new(&self.name, gateway)
             .with_context(|| format!("gateway {gateway:?} cannot name a log"))?;
-        let folder = self.log_folder(gateway);
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let (writer, _) = LogWriter::open(&folder, &origin, self.key(Role::Gateway))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let (writer, _) = LogWriter::open(folder, &origin, self.key(Role::Gateway))?;
         Ok(GatewayLog {
             writer,
             batch: Vec::with_capacity(BATCH),
+        })
+    }
+
+    /// Begins the log of a gateway, each hour of which is archived as soon as it is over.
+    ///
+    /// # Errors
+    /// As for [`Self::log`].
+    pub fn archived_log(&self, gateway: &str) -> Result<ArchivedLog> {
+        let scratch = scratch()?;
+        Ok(ArchivedLog {
+            log: self.log_in(gateway, &scratch.path().join(gateway))?,
+            archive: self.archive(gateway, Closing::Hours)?,
+            scratch,
+            gateway: gateway.to_owned(),
         })
     }
 
@@ -297,6 +317,84 @@ fn policy() -> Policy {
         medium.approval_required = true;
     }
     policy
+}
+
+/// A log in the making, and its archive.
+#[derive(Debug)]
+pub struct ArchivedLog {
+    log: GatewayLog,
+    archive: GatewayArchive,
+    /// Every checkpoint waits for the disk, and most of the log is let go again: it grows in memory.
+    scratch: tempfile::TempDir,
+    gateway: String,
+}
+
+impl ArchivedLog {
+    /// Appends an event, and before it the entry that binds the hour that is over.
+    ///
+    /// # Errors
+    /// The event is too large, or the disk refuses.
+    pub fn append(&mut self, event: Event) -> Result<()> {
+        if let Some(binding) = self.archive.append(&event)? {
+            self.log.append(binding)?;
+        }
+        self.log.append(event)
+    }
+
+    /// Entries so far.
+    pub fn size(&self) -> u64 {
+        self.log.size()
+    }
+
+    /// Signs what was appended, lets go what the archive has if that is asked for, and puts the log into its
+    /// place.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn finish(self, site: &Site, last: &Event, prune: bool) -> Result<()> {
+        let Self {
+            mut log,
+            archive,
+            scratch,
+            gateway,
+        } = self;
+        let (binding, archived_to) = archive.finish(last)?;
+        if let Some(binding) = binding {
+            log.append(binding)?;
+        }
+        let to = archived_to - archived_to % BUNDLE;
+        let is_pruned = prune && to > 0;
+        if is_pruned {
+            log.append(Pruned { from: 0, to }.event(last.time, &gateway))?;
+        }
+        log.finish()?;
+        let folder = scratch.path().join(&gateway);
+        if is_pruned {
+            let verifier = NoteVerifier::new(
+                &format!("{}/{gateway}", site.name),
+                &site.key(Role::Gateway).public(),
+            )?;
+            let store: Arc<dyn Store> = Arc::new(LocalStore::new(&site.data().join("archive")));
+            Pruner::open(&folder, &verifier, &store)?.remove("../../archive")?;
+        }
+        let place = site.log_folder(&gateway);
+        copy(&folder, &place).with_context(|| format!("cannot write {}", place.display()))
+    }
+}
+
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), place)?;
+        }
+    }
+    Ok(())
 }
 
 /// Ports are the system's to choose: a corpus is audited, and hardly ever served.

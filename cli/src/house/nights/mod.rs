@@ -315,7 +315,7 @@ impl HouseNights {
                 run_id: request.run_id,
                 what_if,
                 dry_run: request.dry_run,
-                lists_runs: request.observed,
+                lists_observed: request.observed,
             };
             let outcome = night.run(&site)?;
             let (published, of_runs) = site.shelf.into_inner();
