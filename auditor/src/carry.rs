@@ -3,6 +3,9 @@
 //! A night reads one period, and a run may last for many. What it moved before is taken from the signed
 //! report on the run's last period, which says what it moved in that and in all before it.
 
+use std::collections::BTreeMap;
+
+use base::RunId;
 use manifests::Manifest;
 use reports::predicate::Period;
 
@@ -17,23 +20,29 @@ pub fn carry(
     period: Period,
     draft: Option<&Manifest>,
 ) -> Vec<String> {
-    let mut troubles = Vec::new();
+    let mut by_artifact: BTreeMap<_, Vec<&mut Run>> = BTreeMap::new();
     for run in runs.iter_mut().filter(|run| run.started < period.from) {
-        let own = |artifact: &&Artifact| {
-            artifact.artifact_digest == run.artifact_digest && artifact.plugin_id == run.plugin_id
-        };
-        let Some(artifact) = artifacts.iter().find(own) else {
+        let artifact = (run.plugin_id.clone(), run.artifact_digest);
+        by_artifact.entry(artifact).or_default().push(run);
+    }
+    let is_asked = |artifact: &&Artifact| is_limited(artifact) || draft.is_some_and(limits_bytes);
+    let mut troubles = Vec::new();
+    for artifact in artifacts.iter().filter(is_asked) {
+        let runs = by_artifact.remove(&(artifact.plugin_id.clone(), artifact.artifact_digest));
+        let Some(runs) = runs else {
             continue;
         };
-        if !is_limited(artifact) && !draft.is_some_and(limits_bytes) {
-            continue;
-        }
-        match site.previous_report(artifact, Some(run.run_id), period) {
-            Ok(before) => run.bytes_before = before.map_or(0, |before| before.report.bytes_so_far()),
-            Err(error) => troubles.push(format!(
-                "what run {} of {} moved before cannot be read, and only this period is held against its limit: {error}",
-                run.run_id, run.plugin_id
-            )),
+        let ids: Vec<RunId> = runs.iter().map(|run| run.run_id).collect();
+        site.turn_to(artifact, &ids, period);
+        for run in runs {
+            match site.previous_report(artifact, Some(run.run_id), period) {
+                Ok(before) => run.bytes_before = before.map_or(0, |before| before.report.bytes_so_far()),
+                Err(error) => troubles.push(format!(
+                    "what run {} of {} moved before cannot be read, and only this period is held against its limit: \
+                     {error}",
+                    run.run_id, run.plugin_id
+                )),
+            }
         }
     }
     troubles

@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) asked: RefCell<Vec<Proposal>>,
     pub(crate) watched: RefCell<Vec<Proposal>>,
     pub(crate) published: RefCell<Vec<Publication>>,
+    /// What reports are asked about now, as [`Site::turn_to`] was told.
+    turned_to: RefCell<Option<(ArtifactDigest, Vec<RunId>)>>,
     pub(crate) fails_to_quarantine: bool,
     pub(crate) fails_to_publish: Cell<bool>,
     pub(crate) fails_to_keep: bool,
@@ -129,6 +131,7 @@ impl Stage {
             asked: RefCell::default(),
             watched: RefCell::default(),
             published: RefCell::default(),
+            turned_to: RefCell::default(),
             fails_to_quarantine: false,
             fails_to_publish: Cell::new(false),
             fails_to_keep: false,
@@ -424,12 +427,24 @@ impl Site for Stage {
         })
     }
 
+    fn turn_to(&self, artifact: &Artifact, runs: &[RunId], _: Period) {
+        *self.turned_to.borrow_mut() = Some((artifact.artifact_digest, runs.to_vec()));
+    }
+
     fn previous_report(
         &self,
         artifact: &Artifact,
         run_id: Option<RunId>,
         period: Period,
     ) -> Result<Option<PreviousReport>, SiteError> {
+        let turned_to = self.turned_to.borrow();
+        let is_told = |(digest, runs): &(ArtifactDigest, Vec<RunId>)| {
+            *digest == artifact.artifact_digest && run_id.is_none_or(|run_id| runs.contains(&run_id))
+        };
+        assert!(
+            turned_to.as_ref().is_some_and(is_told),
+            "asked about what nobody was told of"
+        );
         if self.lost_previous_reports {
             return Err("no such file".into());
         }
