@@ -125,13 +125,18 @@ impl<'m> Miss<'m, '_> {
                 .filter(|declaration| declaration.stands(self.at))
                 .map(|declaration| &declaration.entry)
         };
-        let host_declared = || standing().filter(|entry| entry.host().covers(&self.target.host));
-        let with_port = host_declared().find(|entry| entry.ports().contains(self.target.port));
-        if let Some(entry) = with_port {
+        let host_declared: Vec<&Entry> = standing()
+            .filter(|entry| entry.host().covers(&self.target.host))
+            .collect();
+        let mut declared = host_declared.iter().copied();
+        if let Some(entry) = declared
+            .clone()
+            .find(|entry| entry.ports().contains(self.target.port))
+        {
             return (Reason::UndeclaredScheme, Some(entry), self.scheme_hint(entry));
         }
-        let same_scheme = host_declared().find(|entry| self.scheme_fits(entry.scheme()));
-        if let Some(entry) = same_scheme.or_else(|| host_declared().next()) {
+        let same_scheme = declared.clone().find(|entry| self.scheme_fits(entry.scheme()));
+        if let Some(entry) = same_scheme.or_else(|| declared.next()) {
             return (Reason::UndeclaredPort, Some(entry), self.port_hint(entry));
         }
         match &self.target.host {
@@ -221,14 +226,22 @@ impl<'m> Miss<'m, '_> {
                 nearest.push((entry, name.as_str()));
             }
         }
-        let word = Word::new(asked);
-        let likeness = |(entry, name): &(&Entry, &str)| {
-            (
-                Reverse(word.distance(name)),
-                Reverse(port_distance(entry, self.target.port)),
-            )
-        };
-        nearest.into_iter().max_by_key(likeness).map(|(entry, _)| entry)
+        // What all of them end in takes no edits.
+        let shared = last_labels(asked, most).len();
+        let word = Word::new(&asked[..asked.len() - shared]);
+        let mut best: Option<((usize, bool), &Entry)> = None;
+        for (entry, name) in nearest {
+            let own = &name[..name.len() - shared];
+            // Whoever is that much longer or shorter needs no counting.
+            if best.is_some_and(|((fewest, _), _)| word.least_distance(own) > fewest) {
+                continue;
+            }
+            let likeness = (word.distance(own), port_distance(entry, self.target.port));
+            if best.is_none_or(|(best, _)| likeness <= best) {
+                best = Some((likeness, entry));
+            }
+        }
+        best.map(|(_, entry)| entry)
     }
 
     /// The network of the same kind that shares the longest prefix.
@@ -267,6 +280,17 @@ fn shared_labels(one: &str, other: &str) -> usize {
     labels + usize::from(is_whole && same > 0)
 }
 
+/// The last labels of a name, without the dot before them.
+fn last_labels(name: &str, labels: usize) -> &str {
+    let Some(before) = labels.checked_sub(1) else {
+        return "";
+    };
+    match name.rmatch_indices('.').nth(before) {
+        Some((dot, _)) => &name[dot + 1..],
+        None => name,
+    }
+}
+
 /// Whether the port differs; used to prefer, among equal names, the entry that agrees on it.
 fn port_distance(entry: &Entry, port: Port) -> bool {
     !entry.ports().contains(port)
@@ -294,6 +318,23 @@ mod tests {
             let labels = one.rsplit('.').zip(other.rsplit('.'));
             let shared = labels.take_while(|(one, other)| one == other).count();
             prop_assert_eq!(shared_labels(&one, &other), shared);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_name_is_the_one_that_all_distances_tell(
+            entries in prop::collection::vec("[ab]{1,3}(\\.[ab]{1,2}){1,2}\\.com", 1..9), asked in "[ab]{1,4}(\\.[ab]{1,2}){0,3}\\.com",
+        ) {
+            let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+            let likeness = |name: &&&str| (
+                Reverse(shared_labels(name, &asked)),
+                crate::nearest::edit_distance(&asked, name),
+            );
+            let best = entries.iter().map(|name| likeness(&name)).min().unwrap();
+            if let Coverage::Uncovered { nearest, .. } = ask(&declarations(&entries), &format!("{asked}:443"), None) {
+                prop_assert_eq!(likeness(&&&*nearest.unwrap()), best);
+            }
         }
     }
 

@@ -68,6 +68,11 @@ impl Word {
         distance
     }
 
+    /// No distance to another word, which is ASCII, is smaller than this.
+    pub(crate) fn least_distance(&self, other: &str) -> usize {
+        self.length.abs_diff(other.len().min(64))
+    }
+
     fn places_of(&self, character: char) -> u64 {
         match self.places.get(character as usize) {
             Some(places) => *places,
@@ -105,6 +110,14 @@ mod tests {
         #[test]
         fn the_distance_is_that_of_the_table(a in "[abü.]{0,70}", b in "[abü.]{0,70}") {
             prop_assert_eq!(edit_distance(&a, &b), by_table(&a, &b));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_distance_is_smaller_than_the_least(a in "[ab.]{0,70}", b in "[ab.]{0,70}") {
+            let word = Word::new(&a);
+            prop_assert!(word.least_distance(&b) <= word.distance(&b));
         }
     }
 
