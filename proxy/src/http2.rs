@@ -39,7 +39,7 @@ use crate::stream::Stream;
 use crate::tunnel::Tunnel;
 
 use ledger::Ledger;
-pub(crate) use stream::Http2Stream;
+pub(crate) use stream::{Http2Stream, MAX_FRAME};
 use translate::Translation;
 use watch::{Outbox, Watched};
 

@@ -12,12 +12,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use crate::http2::Http2Stream;
+use crate::http2::{Http2Stream, MAX_FRAME};
 use crate::sniff::Sniffer;
 use crate::splice::Pipe;
 
@@ -303,7 +303,9 @@ impl Flow {
     {
         let read = GIVEN.with_borrow_mut(|memory| {
             memory.reserve(READ);
-            ready!(poll_read_buf(Pin::new(from), cx, memory)).map_err(|_| Gone::Reader)?;
+            // As many whole frames as fit; a few bytes more would be a frame and a record of their own.
+            let mut room = (&mut *memory).limit(READ - READ % MAX_FRAME);
+            ready!(poll_read_buf(Pin::new(from), cx, &mut room)).map_err(|_| Gone::Reader)?;
             let bytes = match memory.len() {
                 GIVE_FROM.. => memory.split().freeze(),
                 _ => Bytes::copy_from_slice(memory),

@@ -36,7 +36,7 @@ pub(crate) struct Http2Stream {
 const MAX_WRITE: usize = 64 << 10;
 /// What a frame holds at most. With its own nine bytes (RFC 9113 §4.1) it fits one TLS record (RFC 8446
 /// §5.1); a few bytes more would cost a record of their own.
-const MAX_FRAME: usize = (16 << 10) - 9;
+pub(crate) const MAX_FRAME: usize = (16 << 10) - 9;
 /// What the gateway adds to a server's answer may make its head larger than a server's may be.
 const OWN_BYTES: usize = 1 << 10;
 const OWN_HEADERS: usize = 8;
