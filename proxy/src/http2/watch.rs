@@ -60,7 +60,10 @@ struct Held {
 }
 
 impl Watched {
-    pub(super) fn new(io: Stream, ahead: BytesMut, ledger: Arc<Ledger>) -> (Self, Arc<Outbox>) {
+    pub(super) fn new(mut io: Stream, ahead: BytesMut, ledger: Arc<Ledger>) -> (Self, Arc<Outbox>) {
+        if let Stream::Tls(io) = &mut io {
+            io.hold_any_amount();
+        }
         let outbox = Arc::new(Outbox(Mutex::new(Held {
             io,
             bytes: Vec::new(),

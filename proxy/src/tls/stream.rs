@@ -23,15 +23,18 @@ impl TlsStream {
         self.0.get_ref().0
     }
 
+    /// Has the session hold whatever [`Self::hold`] is given. Whoever holds bounds it; a record that the
+    /// session cut short would cost as much as a whole one.
+    pub(crate) fn hold_any_amount(&mut self) {
+        self.0.get_mut().1.set_buffer_limit(None);
+    }
+
     /// Encrypts `slices` and sends nothing; [`AsyncWrite::poll_flush`] sends what is held.
     ///
     /// # Errors
     /// What the session says once it has failed.
     pub(crate) fn hold(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let session = self.0.get_mut().1;
-        // Whoever holds bounds it; a record that is cut short here costs as much as a whole one.
-        session.set_buffer_limit(None);
-        session.writer().write_vectored(slices)
+        self.0.get_mut().1.writer().write_vectored(slices)
     }
 
     pub(super) fn session(&self) -> &ServerConnection {
