@@ -39,6 +39,8 @@ pub(crate) struct Attempt {
     established: Instant,
     /// What the destination said before anybody listened, through a parent proxy.
     early: Vec<u8>,
+    /// Whether a `connected` event has said that it stands.
+    announced: bool,
     closed: bool,
 }
 
@@ -128,6 +130,7 @@ impl Attempt {
             started,
             established: started,
             early: Vec::new(),
+            announced: false,
             closed: false,
         })
     }
@@ -268,8 +271,19 @@ impl Attempt {
         &self.target
     }
 
+    /// When it began.
+    pub(crate) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether it is on record that it stands.
+    pub(crate) const fn is_announced(&self) -> bool {
+        self.announced
+    }
+
     /// Records that the connection stands, and what is spoken on it.
     pub(crate) fn connected(&mut self, seen: Seen) {
+        self.announced = true;
         let event = self.event(EventKind::Connected);
         describe_seen(event, seen);
         self.core.recorder.record(&*self.facts);

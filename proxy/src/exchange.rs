@@ -7,19 +7,23 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::Outcome;
+use base::{ObservedScheme, Outcome};
 use bytes::{Buf as _, BytesMut};
+use evidence::Timeout;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use crate::attempt::Attempt;
 use crate::client::Client;
 use crate::core::Core;
 use crate::framing::Framing;
 use crate::head::{HeadLimits, Version};
+use crate::lifetime::Lifetime;
 use crate::live::{Cut, CutCause};
 use crate::request::{Carrier, Request};
 use crate::response::{Afterwards, ResponseHead};
+use crate::sniff::Seen;
 use crate::stream::Stream;
 
 /// Read at once from a body; lent only while an exchange is under way.
@@ -44,8 +48,8 @@ pub(crate) enum ExchangeEnd {
     ClientGone(Outcome),
     /// The request's body is not framed as it says.
     BadChunks,
-    /// Nothing moved for too long.
-    Idle,
+    /// It took too long, or nothing moved for too long.
+    TimedOut(Timeout),
     /// The gateway ended it.
     Cut(CutCause),
 }
@@ -110,16 +114,9 @@ impl Traffic {
         self.answered.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns when nothing has moved for `idle`.
-    async fn stalled(&self, idle: Duration) {
-        loop {
-            let moved = Duration::from_micros(self.moved_us.load(Ordering::Relaxed));
-            let deadline = self.started + moved + idle;
-            if Instant::now() >= deadline {
-                return;
-            }
-            sleep_until(deadline).await;
-        }
+    /// When something last moved.
+    fn moved(&self) -> Instant {
+        self.started + Duration::from_micros(self.moved_us.load(Ordering::Relaxed))
     }
 }
 
@@ -130,6 +127,8 @@ pub(crate) struct Exchange<'a> {
     /// What the server is sent ahead of the body.
     pub(crate) head: &'a [u8],
     pub(crate) traffic: &'a Traffic,
+    /// Whose record it is.
+    pub(crate) attempt: &'a mut Attempt,
     /// What the server said before it was asked.
     pub(crate) early: Vec<u8>,
 }
@@ -182,8 +181,10 @@ impl Exchange<'_> {
             request,
             head,
             traffic,
+            attempt,
             early,
         } = self;
+        let mut life = Lifetime::of(attempt, &core.settings().timeouts);
         let (mut from_server, mut to_server) = server.split();
         let mut framing = request.framing.clone();
         let upload = pass(
@@ -205,9 +206,9 @@ impl Exchange<'_> {
             early,
         }
         .run(&mut from_server, to_client);
-        let stalled = traffic.stalled(core.settings().timeouts.idle);
+        let timer = sleep_until(life.next(traffic.moved(), true));
         let fired = cut.fired();
-        tokio::pin!(upload, download, stalled, fired);
+        tokio::pin!(upload, download, timer, fired);
         let mut uploaded = None;
         let end = loop {
             tokio::select! {
@@ -222,7 +223,12 @@ impl Exchange<'_> {
                     Ok(()) => uploaded = Some(true),
                 },
                 end = &mut download => break end,
-                () = &mut stalled => return ExchangeEnd::Idle,
+                () = &mut timer => {
+                    if let Some(timeout) = look_at(attempt, traffic, &mut life) {
+                        return ExchangeEnd::TimedOut(timeout);
+                    }
+                    timer.as_mut().reset(life.next(traffic.moved(), true));
+                }
             }
         };
         match (end, uploaded == Some(true)) {
@@ -236,6 +242,21 @@ impl Exchange<'_> {
             (end, false) => end,
         }
     }
+}
+
+/// Writes down what is due of an exchange that lasts, or says why it has to end.
+fn look_at(attempt: &mut Attempt, traffic: &Traffic, life: &mut Lifetime) -> Option<Timeout> {
+    let (now, seen) = (Instant::now(), || Seen::of(ObservedScheme::Http));
+    if let Some(at) = traffic.first_byte() {
+        attempt.first_byte(at);
+    }
+    if life.announcement_is_due(now, true) {
+        attempt.connected(seen());
+    }
+    if life.progress_is_due(now) {
+        attempt.progress(traffic.out(), traffic.back(), seen());
+    }
+    life.end(now, traffic.moved())
 }
 
 /// The way back.

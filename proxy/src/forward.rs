@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use base::{ObservedScheme, Outcome, RefusalReason, Target};
 use bytes::BytesMut;
-use evidence::Timeout;
 use tokio::net::TcpStream;
 
 use crate::attempt::{Attempt, Ending, Route};
@@ -116,12 +115,14 @@ pub(crate) async fn serve(
         };
         let traffic = Traffic::starting();
         let bodiless = request.framing.is_done();
+        let early = attempt.take_early();
         let end = Exchange {
             core,
             request: &request,
             head: &head,
             traffic: &traffic,
-            early: attempt.take_early(),
+            attempt: &mut attempt,
+            early,
         }
         .run(&mut session.client, &mut server, live.cut())
         .await;
@@ -237,7 +238,7 @@ impl Over {
             ExchangeEnd::NoAnswer => (Outcome::ServerClosed, Some(Failure::ServerGone)),
             ExchangeEnd::BadResponse => (Outcome::BadResponse, Some(Failure::BadResponse)),
             ExchangeEnd::ServerGone => (Outcome::ServerReset, Some(Failure::ServerGone)),
-            ExchangeEnd::Idle => (Outcome::IdleTimeout, Some(Failure::ResponseTimeout)),
+            ExchangeEnd::TimedOut(_) => (Outcome::IdleTimeout, Some(Failure::ResponseTimeout)),
             ExchangeEnd::Cut(cause) => (cause.outcome(), Some(Failure::Cut(*cause))),
             ExchangeEnd::ClientGone(outcome) => (*outcome, None),
             _ => (Outcome::Error, None),
@@ -251,8 +252,12 @@ impl Over {
             )),
             None => None,
         };
+        let timeout = match end {
+            ExchangeEnd::TimedOut(timeout) => Some(*timeout),
+            _ => None,
+        };
         let ending = Ending {
-            timeout: matches!(end, ExchangeEnd::Idle).then_some(Timeout::Idle),
+            timeout,
             reason: bad_chunks.then_some(RefusalReason::Malformed),
             ..self.ending(request, outcome)
         };

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::core::Core;
-use crate::handed::HandedSockets;
+use crate::handed::{HandedSockets, Purpose};
 use crate::identity::{Identity, Runs};
 use crate::listen_address::ListenAddress;
 use crate::listener::{self, Audience, Listener, open_tcp};
@@ -97,6 +97,8 @@ struct RunListener {
 pub struct OpenSocket {
     /// Its address, as the settings or the run's registration have it.
     pub address: ListenAddress,
+    /// What it is for, where its address alone might not say it.
+    pub purpose: Option<Purpose>,
     /// The same open socket.
     pub socket: OwnedFd,
     /// Whether a file goes with it, which is the successor's to remove once it serves.
@@ -215,7 +217,7 @@ impl Gateway {
                     address: ListenAddress::Tcp(address),
                     source,
                 };
-                let listener = open_tcp(address, handed).map_err(listen)?;
+                let listener = open_tcp(address, Purpose::Admin, handed).map_err(listen)?;
                 let taken = listener.local_addr().map_err(listen)?;
                 Some((taken, address, Arc::new(listener)))
             }
@@ -437,6 +439,7 @@ impl Gateway {
         let open = |address: &ListenAddress, listener: &Listener| -> io::Result<OpenSocket> {
             Ok(OpenSocket {
                 address: address.clone(),
+                purpose: listener.purpose(),
                 socket: listener.duplicate()?,
                 has_file: listener.file().is_some(),
             })
@@ -451,6 +454,7 @@ impl Gateway {
         if let Some((address, listener)) = &*self.admin_socket.lock() {
             sockets.push(OpenSocket {
                 address: ListenAddress::Tcp(*address),
+                purpose: Some(Purpose::Admin),
                 socket: listener.as_fd().try_clone_to_owned()?,
                 has_file: false,
             });

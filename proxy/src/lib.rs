@@ -11,7 +11,7 @@
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`], or through `lent` into the log of a successor |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names` with `name_transport` and `turnstile`, `floor`, `dial`, or `parent` |
-//! | it is **relayed**, and watched without being held back | `connect`, `tunnel`, `relay` and `splice`; plain HTTP in `forward`, `exchange` and `response`; `sniff` with `client_hello` and `inner_http` |
+//! | it is **relayed**, and watched without being held back | `connect`, `tunnel`, `relay` with `scratch` and `splice`; for how long, `lifetime`; plain HTTP in `forward`, `exchange` and `response`; `sniff` with `client_hello` and `inner_http` |
 //! | its end is written down, exactly once | `attempt` |
 //! | or it is **refused** on the way, answered and written down all the same | `refusal` (what the client is told), `refused` (what the record says), `exhausted` (when it is the gateway that lacks something) |
 //!
@@ -49,6 +49,7 @@ mod http2;
 pub mod identity;
 mod inner_http;
 mod lent;
+mod lifetime;
 mod listen_address;
 mod listener;
 mod live;
@@ -69,6 +70,7 @@ mod relay;
 mod request;
 mod response;
 pub mod ruling;
+mod scratch;
 pub mod settings;
 pub mod sink;
 mod sniff;
@@ -83,7 +85,7 @@ mod turnstile;
 
 pub use floor::{BelowFloor, Floor};
 pub use gateway::{Gateway, KillReceipt, OpenListenerError, OpenSocket, ReloadError, RunPlace, StartError};
-pub use handed::HandedSockets;
+pub use handed::{HandedSockets, Purpose};
 pub use identity::{Credentials, Identity, IdentityRefusal, Presented, Runs};
 pub use lent::{Forwarded, Forwarding};
 pub use listen_address::{InvalidListenAddress, ListenAddress};

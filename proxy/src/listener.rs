@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::entrance;
 use crate::entry::Entry;
 use crate::exhausted::Exhausted;
-use crate::handed::{HandedSockets, HandedUnix};
+use crate::handed::{HandedSockets, HandedUnix, Purpose};
 use crate::identity::Identity;
 use crate::listen_address::ListenAddress;
 use crate::places::Place;
@@ -70,12 +70,12 @@ impl Listener {
     ) -> io::Result<(Self, ListenAddress)> {
         match address {
             ListenAddress::Tcp(address) => {
-                let listener = open_tcp(*address, handed)?;
+                let listener = open_tcp(*address, Purpose::Clients, handed)?;
                 let taken = ListenAddress::Tcp(listener.local_addr()?);
                 Ok((Self::Tcp(listener), taken))
             }
             ListenAddress::Tls(address) => {
-                let listener = open_tcp(*address, handed)?;
+                let listener = open_tcp(*address, Purpose::TlsClients, handed)?;
                 let taken = ListenAddress::Tls(listener.local_addr()?);
                 Ok((Self::Tls(listener), taken))
             }
@@ -109,6 +109,15 @@ impl Listener {
         match self {
             Self::Tcp(listener) | Self::Tls(listener) => listener.as_fd().try_clone_to_owned(),
             Self::Unix { listener, .. } => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// What it is for, where several may have been asked for at one address.
+    pub(crate) const fn purpose(&self) -> Option<Purpose> {
+        match self {
+            Self::Tcp(_) => Some(Purpose::Clients),
+            Self::Tls(_) => Some(Purpose::TlsClients),
+            Self::Unix { .. } => None,
         }
     }
 
@@ -166,9 +175,13 @@ impl Listener {
     }
 }
 
-/// Listens on `address`, on the socket that was handed to us for it if there is one.
-pub(crate) fn open_tcp(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
-    match handed.take_tcp(address) {
+/// Listens on `address` for `purpose`, on the socket that was handed to us for it if there is one.
+pub(crate) fn open_tcp(
+    address: SocketAddr,
+    purpose: Purpose,
+    handed: &mut HandedSockets,
+) -> io::Result<TcpListener> {
+    match handed.take_tcp(address, purpose) {
         Some(listener) => listen(listener.into()),
         None => {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use crate::http2::{Http2Stream, MAX_FRAME};
+use crate::scratch::{self, Scratch};
 use crate::sniff::Sniffer;
 use crate::splice::Pipe;
 
@@ -32,7 +33,7 @@ const GIVE_FROM: usize = READ / 4;
 
 thread_local! {
     /// Lent to whichever tunnel moves bytes on this thread right now.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::new(READ));
     /// The same, of which parts are given away. The memory is used again once nobody has any of it.
     static GIVEN: RefCell<BytesMut> = RefCell::default();
 }
@@ -278,7 +279,7 @@ impl Flow {
                 continue;
             }
             let read = SCRATCH.with_borrow_mut(|scratch| {
-                let mut buffer = ReadBuf::new(scratch);
+                let mut buffer = ReadBuf::new(scratch.bytes());
                 ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer)).map_err(|_| Gone::Reader)?;
                 let bytes = buffer.filled();
                 show(bytes);
@@ -302,7 +303,7 @@ impl Flow {
         R: End,
     {
         let read = GIVEN.with_borrow_mut(|memory| {
-            memory.reserve(READ);
+            scratch::reserve(memory, READ);
             // As many whole frames as fit; a few bytes more would be a frame and a record of their own.
             let mut room = (&mut *memory).limit(READ - READ % MAX_FRAME);
             ready!(poll_read_buf(Pin::new(from), cx, &mut room)).map_err(|_| Gone::Reader)?;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::attempt::{Attempt, Ending};
 use crate::client::Client;
 use crate::core::Core;
+use crate::lifetime::Lifetime;
 use crate::live::{CutCause, Live, Sever};
 use crate::relay::{Relay, RelayEnd, Side, Step};
 use crate::sniff::Sniffer;
@@ -39,8 +40,7 @@ pub(crate) struct Tunnel {
 enum TunnelEnd {
     ByItself(RelayEnd),
     Cut(CutCause),
-    Idle,
-    TooOld,
+    TimedOut(Timeout),
 }
 
 impl Tunnel {
@@ -98,10 +98,10 @@ impl Tunnel {
         let mut standing = Standing {
             ends: Arc::new(Ends::new(relay)),
             live,
+            clock: Clock::starting(core, &attempt),
             attempt,
             bytes_before,
             sniffer,
-            clock: Clock::starting(core),
         };
         // What waits for days holds each thing once; an `async fn` would hold its arguments twice.
         async move {
@@ -176,10 +176,10 @@ impl Standing {
             if clock.patience_is_over(now, sniffer) {
                 sniffer.give_up();
             }
-            if clock.announcement_is_due(now, sniffer) {
+            if clock.life.announcement_is_due(now, sniffer.is_done()) {
                 attempt.connected(sniffer.seen());
             }
-            if clock.progress_is_due(now) {
+            if clock.life.progress_is_due(now) {
                 attempt.progress(
                     *out_before + relay.bytes_out(),
                     *in_before + relay.bytes_in(),
@@ -192,11 +192,8 @@ impl Standing {
             {
                 return TunnelEnd::ByItself(RelayEnd::Reset(side));
             }
-            if now >= clock.idle_at(relay) {
-                return TunnelEnd::Idle;
-            }
-            if clock.total_at.is_some_and(|total_at| now >= total_at) {
-                return TunnelEnd::TooOld;
+            if let Some(timeout) = clock.life.end(now, moved(relay)) {
+                return TunnelEnd::TimedOut(timeout);
             }
             next = clock.next(relay, sniffer);
         }
@@ -301,14 +298,13 @@ impl TunnelEnd {
             Self::ByItself(RelayEnd::Reset(Side::Client)) => Outcome::ClientReset,
             Self::ByItself(RelayEnd::Reset(Side::Server)) => Outcome::ServerReset,
             Self::Cut(cause) => cause.outcome(),
-            Self::Idle | Self::TooOld => Outcome::IdleTimeout,
+            Self::TimedOut(_) => Outcome::IdleTimeout,
         }
     }
 
     const fn timeout(self) -> Option<Timeout> {
         match self {
-            Self::Idle => Some(Timeout::Idle),
-            Self::TooOld => Some(Timeout::Total),
+            Self::TimedOut(timeout) => Some(timeout),
             Self::ByItself(_) | Self::Cut(_) => None,
         }
     }
@@ -319,68 +315,39 @@ impl TunnelEnd {
         match self {
             Self::ByItself(RelayEnd::Closed(_)) => false,
             Self::ByItself(RelayEnd::Reset(gone)) => gone != side,
-            Self::Cut(_) | Self::Idle | Self::TooOld => true,
+            Self::Cut(_) | Self::TimedOut(_) => true,
         }
     }
 }
 
 /// When a tunnel has to look up from relaying.
 struct Clock {
-    announce_at: Instant,
-    announced: bool,
-    progress_at: Instant,
-    progress: Duration,
-    idle: Duration,
+    life: Lifetime,
     look_at: Instant,
     stalled: Duration,
     /// For how long somebody may speak before it is clear what.
     patience: Duration,
     give_up_at: Option<Instant>,
-    total_at: Option<Instant>,
 }
 
 impl Clock {
-    fn starting(core: &Core) -> Self {
+    fn starting(core: &Core, attempt: &Attempt) -> Self {
         let timeouts = core.settings().timeouts;
-        let now = Instant::now();
         Self {
-            announce_at: now + timeouts.announce,
-            announced: false,
-            progress_at: now + timeouts.progress,
-            progress: timeouts.progress,
-            idle: timeouts.idle,
-            look_at: now,
+            life: Lifetime::of(attempt, &timeouts),
+            look_at: Instant::now(),
             stalled: timeouts.stalled,
             patience: timeouts.head,
             give_up_at: None,
-            total_at: timeouts.total.map(|total| now + total),
         }
-    }
-
-    fn idle_at(&self, relay: &Relay<Stream, TcpStream>) -> Instant {
-        Instant::from_std(relay.last_moved()) + self.idle
     }
 
     fn next(&self, relay: &Relay<Stream, TcpStream>, sniffer: &Sniffer) -> Instant {
-        let mut next = self.progress_at.min(self.idle_at(relay));
-        if !self.announced && sniffer.is_done() {
-            next = next.min(self.announce_at);
-        }
+        let mut next = self.life.next(moved(relay), sniffer.is_done());
         if relay.is_stalled() {
             next = next.min(self.look_at);
         }
-        if let Some(give_up_at) = self.give_up_at {
-            next = next.min(give_up_at);
-        }
-        self.total_at.map_or(next, |total_at| next.min(total_at))
-    }
-
-    /// Whether the connection gets a `connected` event now. Short connections never do: their `close`
-    /// says the same.
-    fn announcement_is_due(&mut self, now: Instant, sniffer: &Sniffer) -> bool {
-        let due = !self.announced && sniffer.is_done() && now >= self.announce_at;
-        self.announced |= due;
-        due
+        self.give_up_at.map_or(next, |give_up_at| next.min(give_up_at))
     }
 
     /// Whether somebody has been speaking for so long that no more will be learnt from it.
@@ -399,14 +366,10 @@ impl Clock {
         }
         due
     }
+}
 
-    fn progress_is_due(&mut self, now: Instant) -> bool {
-        let due = now >= self.progress_at;
-        if due {
-            self.progress_at = now + self.progress;
-        }
-        due
-    }
+fn moved(relay: &Relay<Stream, TcpStream>) -> Instant {
+    Instant::from_std(relay.last_moved())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use control::nights::Answer;
 use control::words::ListenerKind;
 use evidence::UnverifiedReader;
 use proxy::{Gateway, HandedSockets, Identity, KillScope, Registration, RunPlace, TokenRuns};
-use seal::trust::Role;
+use seal::trust::{Role, TrustRoot};
 
 use super::handover::Follower;
 use super::rulings::HouseRulings;
@@ -168,9 +168,10 @@ impl HouseGateways {
         self.gateway.get()
     }
 
-    /// Has the gateway believe client certificates under the run keys of `facts`.
-    pub fn tell_run_keys(&self, facts: &Facts) {
-        let keys = facts.trust.keys(Role::Run).cloned().collect();
+    /// Has the gateway believe whoever proves to be a run by the run keys of `trust`, and nobody else.
+    pub fn tell_run_keys(&self, trust: &TrustRoot) {
+        let keys: Vec<_> = trust.keys(Role::Run).cloned().collect();
+        self.runs.set_keys(keys.clone());
         if let Some(Err(error)) = self.gateway.get().map(|gateway| gateway.set_run_keys(keys)) {
             tracing::error!(
                 error = control::error_line(&error),
@@ -232,8 +233,7 @@ impl Gateways for HouseGateways {
     fn apply_facts(&self, facts: Arc<Facts>) -> Answer<'_, ()> {
         Box::pin(async move {
             let now = clock::now();
-            self.runs.set_keys(facts.trust.keys(Role::Run).cloned().collect());
-            self.tell_run_keys(&facts);
+            self.tell_run_keys(&facts.trust);
             for run_id in &facts.ended_runs {
                 self.runs
                     .end_run(*run_id, now.plus_seconds(ENDED_RUN_MEMORY_S), now);

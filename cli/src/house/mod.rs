@@ -46,7 +46,7 @@ use control::store::Store;
 use evidence::Origin;
 use proxy::{
     EvidenceBudget, EvidenceSettings, Gateway, HandedSockets, ListenAddress, OpenSocket, OverrideAddress,
-    Recorder,
+    Purpose, Recorder,
 };
 use rustix::fs::{FlockOperation, flock};
 use seal::key_file;
@@ -241,7 +241,7 @@ impl House {
         self.gateways.attach(gateway, &self.office.facts(), handed);
         service::warn_of_unused(handed);
         // What was told while the gateway started is told again.
-        self.gateways.tell_run_keys(&self.office.facts());
+        self.gateways.tell_run_keys(&self.office.facts().trust);
         self.begin_work(config, listener)?;
         Ok(addresses)
     }
@@ -249,6 +249,7 @@ impl House {
     fn keep_control(&self, listener: &TcpListener) -> io::Result<()> {
         let kept = OpenSocket {
             address: ListenAddress::Tcp(self.config.file.control.listen),
+            purpose: Some(Purpose::Control),
             socket: listener.as_fd().try_clone_to_owned()?,
             has_file: false,
         };
@@ -433,6 +434,7 @@ impl House {
         if let Some(control) = self.control.get() {
             sockets.push(OpenSocket {
                 address: control.address.clone(),
+                purpose: control.purpose,
                 socket: control.socket.try_clone()?,
                 has_file: false,
             });
@@ -584,7 +586,7 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 }
 
 async fn control_listener(address: SocketAddr, handed: &mut HandedSockets) -> io::Result<TcpListener> {
-    match handed.take_tcp(address) {
+    match handed.take_tcp(address, Purpose::Control) {
         Some(listener) => {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener)

@@ -71,14 +71,14 @@ fn configure(world: &World, tables: &str) -> Result<()> {
     })
 }
 
-fn stage(tables: &str) -> Result<Stage> {
+pub fn stage(tables: &str) -> Result<Stage> {
     Stage::prepared(&[NAME], |world, server| {
         world.lead(&[NAME], &[server.address().to_string()])?;
         configure(world, tables)
     })
 }
 
-fn is_over_quota(answer: &Answer) -> bool {
+pub fn is_over_quota(answer: &Answer) -> bool {
     (answer.status, answer.reason(), answer.header("retry-after")) == (429, "quota", Some("1"))
 }
 

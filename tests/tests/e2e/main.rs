@@ -37,6 +37,7 @@ mod retention;
 mod run_reports;
 mod runbooks;
 mod service;
+mod slow_bodies;
 mod stage;
 mod stock;
 mod story;
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         ("runbooks", runbooks::SCENARIOS),
         ("exhaustion", exhaustion::SCENARIOS),
         ("service", service::SCENARIOS),
+        ("slow_bodies", slow_bodies::SCENARIOS),
         ("limits", limits::SCENARIOS),
         ("take_over", take_over::SCENARIOS),
         ("take_over_clients", take_over_clients::SCENARIOS),

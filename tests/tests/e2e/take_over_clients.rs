@@ -24,6 +24,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: tls,
     },
     Scenario {
+        name: "listeners_whose_ports_the_system_chose_are_the_same_ports_in_the_successor",
+        needs: &[],
+        run: ports_of_the_system,
+    },
+    Scenario {
         name: "streams_go_on_in_the_process_before_and_the_next_is_opened_on_another_connection",
         needs: &[],
         run: http2,
@@ -42,6 +47,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "a_list_by_a_key_that_came_with_the_successor_rules_the_process_before_too",
         needs: &[],
         run: renewed_list_key,
+    },
+    Scenario {
+        name: "a_run_key_that_is_withdrawn_proves_nothing_in_the_process_before_either",
+        needs: &[],
+        run: withdrawn_run_key,
     },
 ];
 
@@ -186,6 +196,56 @@ fn tls() -> Result<()> {
         assert_eq!(of_kind(&events, kind).len(), 0, "{kind}");
     }
     all_ended(&events)
+}
+
+/// Where the gateway says that it listens.
+fn listens(world: &World) -> Result<Vec<String>> {
+    let status = world.ok(["status"])?;
+    let listen = status["gateways"][0]["listen"].as_array().context("listen")?;
+    Ok(listen
+        .iter()
+        .filter_map(|at| at.as_str().map(str::to_owned))
+        .collect())
+}
+
+fn ports_of_the_system() -> Result<()> {
+    let mut stage = stage_with("60s", |world| {
+        for address in [
+            "127.0.0.1:0",
+            "tls://127.0.0.1:0",
+            "127.0.0.1:0",
+            "tls://127.0.0.1:0",
+        ] {
+            listen(world, address, "none")?;
+        }
+        Ok(())
+    })?;
+    let at_first = listens(&stage.world)?;
+    assert_eq!(at_first.len(), 5);
+    ensure!(at_first.iter().all(|at| !at.ends_with(":0")), "{at_first:?}");
+    for _ in 0..2 {
+        let before = stage.world.take_over()?;
+        assert_eq!(listens(&stage.world)?, at_first);
+        ends(before)?;
+    }
+    let trusted = stage.world.site().join("keys/gateway-tls.crt");
+    let fields = format!("Proxy-Authorization: {}\r\n", basic(&stage.run.credentials));
+    for address in &at_first {
+        let mut client: Box<dyn Client> = match address.strip_prefix("tls://") {
+            None => Box::new(TcpStream::connect(address)?),
+            Some(address) => Box::new(TlsClient::connect(
+                address.parse()?,
+                TlsManner {
+                    trusted: &trusted,
+                    own: None,
+                    alpn: b"http/1.1",
+                },
+            )?),
+        };
+        assert_eq!(connect(&mut *client, &fields)?, 200, "{address}");
+        carries(&mut *client, &mut stage.server.accept()?)?;
+    }
+    Ok(())
 }
 
 /// A stream that was opened, as its first frame.
@@ -367,16 +427,23 @@ fn allow_in_low(world: &World, version: i64, allow: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Lets clients be in the middle of a request for as long as a test takes.
+fn patient_with_heads(world: &World) -> Result<()> {
+    world.configure(|config| {
+        config["gateway"]["timeouts"]
+            .as_table_mut()
+            .context("timeouts")?
+            .insert("head".into(), "300s".into());
+        Ok(())
+    })?;
+    world.ok(["reload"])?;
+    Ok(())
+}
+
 fn tier_and_policy() -> Result<()> {
     for is_taken_over in [false, true] {
         let mut stage = stage("60s")?;
-        stage.world.configure(|config| {
-            config["gateway"]["timeouts"]
-                .as_table_mut()
-                .context("timeouts")?
-                .insert("head".into(), "300s".into());
-            Ok(())
-        })?;
+        patient_with_heads(&stage.world)?;
         let version = stage.world.ok(["status"])?["policy_version"].as_i64();
         let version = version.context("policy_version")?;
         allow_in_low(&stage.world, version + 1, &["tcp://api.weather.example:443"])?;
@@ -445,14 +512,7 @@ fn tier_and_policy() -> Result<()> {
 
 fn renewed_list_key() -> Result<()> {
     let mut stage = stage("60s")?;
-    stage.world.configure(|config| {
-        config["gateway"]["timeouts"]
-            .as_table_mut()
-            .context("timeouts")?
-            .insert("head".into(), "300s".into());
-        Ok(())
-    })?;
-    stage.world.ok(["reload"])?;
+    patient_with_heads(&stage.world)?;
     let (client, far) = stage.tunnel(TARGET)?;
     let mut halfway = stage.client()?;
     halfway.send(format!("CONNECT {TARGET} HT").as_bytes())?;
@@ -497,4 +557,44 @@ fn renewed_list_key() -> Result<()> {
         before.printed()
     );
     ends(before)
+}
+
+fn withdrawn_run_key() -> Result<()> {
+    for is_taken_over in [false, true] {
+        let mut stage = stage("60s")?;
+        patient_with_heads(&stage.world)?;
+        let (mut client, mut far) = stage.tunnel(TARGET)?;
+        let mut halfway = [stage.client()?, stage.client()?];
+        for client in &mut halfway {
+            client.send(format!("CONNECT {TARGET} HT").as_bytes())?;
+        }
+        let rest = format!("TP/1.1\r\n{}\r\n", stage.run.credentials.header());
+        let before = if is_taken_over {
+            Some(stage.world.take_over()?)
+        } else {
+            None
+        };
+        let [first, second] = &mut halfway;
+        first.send(rest.as_bytes())?;
+        assert_eq!(first.answer()?.status, 200);
+        drop(stage.server.accept()?);
+        let key = stage.world.site().join("keys/run.pem");
+        let removal = ["trust", "remove", "--role", "run"].map(std::ffi::OsStr::new);
+        stage.world.ok(removal.into_iter().chain([key.as_os_str()]))?;
+        stage.world.ok(["reload"])?;
+        second.send(rest.as_bytes())?;
+        let answer = second.answer()?;
+        assert_eq!(
+            (answer.status, answer.reason()),
+            (407, "credentials_invalid"),
+            "{answer:?}"
+        );
+        // What stands is what was proved, and stands.
+        crate::service::carries(&mut client, &mut far)?;
+        drop((client, far, halfway));
+        if let Some(before) = before {
+            ends(before)?;
+        }
+    }
+    Ok(())
 }

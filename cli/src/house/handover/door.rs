@@ -70,6 +70,7 @@ impl Request {
     pub async fn welcome(mut self, session: &str, sockets: Vec<OpenSocket>) -> Option<Welcomed> {
         let name = |socket: &OpenSocket| SocketName {
             address: socket.address.to_string(),
+            purpose: socket.purpose.map(|purpose| purpose.as_str().to_owned()),
             has_file: socket.has_file,
         };
         let welcome = FromPredecessor::Welcome {

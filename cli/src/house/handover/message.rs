@@ -51,7 +51,8 @@ pub enum FromSuccessor {
         /// The run.
         run_id: RunId,
     },
-    /// What is ruled by has changed; the answer has the same number. Lists have a message of their own.
+    /// What is ruled by has changed, here or in the trust root, which is read from the data folder; the
+    /// answer has the same number. Lists have a message of their own.
     Facts {
         /// Whose answer it is.
         id: u64,
@@ -135,6 +136,9 @@ pub enum FromPredecessor {
 pub struct SocketName {
     /// Its address, as a listen address is written.
     pub address: String,
+    /// What it is for ([`proxy::Purpose`]); earlier programs did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
     /// Whether its file goes with it.
     pub has_file: bool,
 }
@@ -269,7 +273,7 @@ mod tests {
     }
 
     fn from_predecessor() -> impl Strategy<Value = FromPredecessor> {
-        let sockets = prop::collection::vec((".*", any::<bool>()), 0..9);
+        let sockets = prop::collection::vec((".*", prop::option::of(".*"), any::<bool>()), 0..9);
         prop_oneof![
             (any::<u32>(), ".*", sockets).prop_map(|(version, session, sockets)| {
                 let sockets = sockets.into_iter();
@@ -277,7 +281,11 @@ mod tests {
                     version,
                     session,
                     sockets: sockets
-                        .map(|(address, has_file)| SocketName { address, has_file })
+                        .map(|(address, purpose, has_file)| SocketName {
+                            address,
+                            purpose,
+                            has_file,
+                        })
                         .collect(),
                 }
             }),

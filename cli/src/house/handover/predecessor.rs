@@ -11,7 +11,7 @@ use evidence::{Event, EventKind};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use proxy::{EvidenceUnavailable, HandedSockets, KillScope, ListenAddress};
+use proxy::{EvidenceUnavailable, HandedSockets, KillScope, ListenAddress, Purpose};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -55,6 +55,8 @@ pub struct Follower {
 #[derive(Debug, Default)]
 struct Told {
     policy: Option<Sha256Digest>,
+    /// The version of the trust root, which it reads by itself.
+    trust: Option<u64>,
     tiers: HashMap<ArtifactDigest, Tier>,
 }
 
@@ -106,7 +108,8 @@ impl Predecessor {
                     .context("the running process's sockets could not be taken")?;
                 for (name, socket) in names.into_iter().zip(received) {
                     let address: ListenAddress = name.address.parse()?;
-                    handed.add(&address, socket, name.has_file);
+                    let purpose = name.purpose.as_deref().and_then(Purpose::named);
+                    handed.add(&address, purpose, socket, name.has_file);
                 }
                 handed.follow(&session);
                 Ok(Self { stream, version })
@@ -304,7 +307,8 @@ impl Follower {
         };
         let tiers: Vec<_> = facts.artifacts.iter().filter_map(changed).collect();
         let (policy, policy_digest) = (&facts.policy.policy, facts.policy.digest);
-        if tiers.is_empty() && told.policy == Some(policy_digest) {
+        let trust = facts.trust.version;
+        if tiers.is_empty() && told.policy == Some(policy_digest) && told.trust == Some(trust) {
             return;
         }
         // The policy goes with each part, and alone where no tier changed.
@@ -321,6 +325,7 @@ impl Follower {
             .await;
         }
         told.policy = Some(policy_digest);
+        told.trust = Some(trust);
         told.tiers.extend(tiers);
     }
 

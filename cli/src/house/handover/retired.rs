@@ -176,6 +176,7 @@ impl Retired {
                 tiers,
             } => {
                 self.gateways.rulings.amend(*policy, policy_digest, &tiers);
+                self.follow_trust().await;
                 self.link.say(FromPredecessor::InForce { id });
             }
             FromSuccessor::Leave => drop(self.end_after(Duration::ZERO)),
@@ -210,6 +211,22 @@ impl Retired {
             "the process that took over is gone and the evidence log could not be taken back; what became of \
              the last connections is not on record",
         ))
+    }
+
+    /// Reads the trust root in the data folder: runs prove themselves by the keys that are in it by now.
+    async fn follow_trust(&self) {
+        let (known, root) = (self.trust.lock().clone(), self.config.trust_root_path());
+        let read = tokio::task::spawn_blocking(move || trust_file::follow(&root, &known)).await;
+        match read {
+            Ok(Ok(trust)) => {
+                self.gateways.tell_run_keys(&trust);
+                *self.trust.lock() = trust;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %format!("{error:#}"), "the new trust root cannot be used; the last one stays in force");
+            }
+            Err(_) => {}
+        }
     }
 
     /// Reads the list in the data folder and enforces it, if it is a newer one.
