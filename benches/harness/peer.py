@@ -136,26 +136,35 @@ class G3proxy(Peer):
     """Not in Debian; used where it is on the PATH. One port for HTTP, one for SOCKS5."""
 
     name, program = "g3proxy", "g3proxy"
-    kind = "http_proxy"
+    kind, who, users = "http_proxy", "", ""
 
     def command(self):
         config = self.write(
             "g3proxy.yaml",
             f"""runtime: {{ thread_number: 1 }}
 worker: {{ thread_number: 1 }}
-log: journal
+log: stdout
 resolver: [ {{ name: default, type: c-ares }} ]
 escaper: [ {{ name: default, type: direct_fixed, resolver: default,
-              egress_network_filter: {{ default: allow }} }} ]
-server: [ {{ name: bench, type: {self.kind}, escaper: default,
+              egress_network_filter: {{ default: allow, allow: "127.0.0.0/8" }} }} ]
+server: [ {{ name: bench, type: {self.kind}, escaper: default, {self.who}
             listen: {{ address: "127.0.0.1:{self.port}" }} }} ]
-""",
+{self.users}""",
         )
         return [find("g3proxy"), "-c", config, "-G", f"bench{self.port}"]
 
 
 class G3proxySocks(G3proxy):
+    """Asks for a user's name as ours does (RFC 1929): that is a question and an answer more."""
+
     name, kind, speaks = "g3proxy-socks", "socks_proxy", ("socks5",)
+    who = "user_group: bench,"
+    users = "user_group: [ { name: bench, static_users: [ { name: user, token: ~ } ] } ]\n"
+
+    def start(self):
+        super().start()
+        self.credentials = "user:password"
+        return self
 
 
 class Haproxy(Peer):
