@@ -62,8 +62,14 @@ class Site:
 
     def allow_any_rate(self):
         """One plugin alone is the load here, and may open more connections a second than a site would let it."""
+        self.allow_rate(1_000_000)
+
+    def allow_rate(self, per_second):
+        """So many connections a second are one plugin's quota."""
         text = self.config.read_text()
-        text, set_it = re.subn(r"(?m)^# connections_per_second = .*", "connections_per_second = 1000000", text)
+        text, set_it = re.subn(
+            r"(?m)^# connections_per_second = .*", f"connections_per_second = {per_second}", text
+        )
         if set_it != 1:
             raise BenchError("the configuration has no connections_per_second to set")
         self.config.write_text(text)

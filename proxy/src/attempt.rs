@@ -95,6 +95,14 @@ impl Attempt {
         }
         if let Some(excess) = live.excess() {
             record_excess(core, facts, excess).await;
+            let over = async {
+                tokio::select! {
+                    _ = live.cut().fired() => {}
+                    () = core.draining.cancelled() => {}
+                }
+            };
+            // Apart, because every attempt would be as large as this rare wait.
+            Box::pin(core.tarpit.hold(over)).await;
             return Err(Refusal::quota(&excess.quota));
         }
         let ruling = core.rulings.rule(identity, target);

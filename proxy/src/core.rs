@@ -23,6 +23,7 @@ use crate::proof::Proof;
 use crate::recorder::{Durability, Recorder};
 use crate::ruling::Rulings;
 use crate::settings::{Settings, Unattributed};
+use crate::tarpit::Tarpit;
 use crate::tls::TlsKeeper;
 use crate::turnstile::Turnstile;
 
@@ -49,6 +50,8 @@ pub(crate) struct Core {
     pub(crate) live: Arc<LiveTable>,
     /// Client connections that there may be.
     pub(crate) places: Arc<Places>,
+    /// Where clients over a quota wait for their answer.
+    pub(crate) tarpit: Tarpit,
     pub(crate) metrics: Metrics,
     /// Fires when no new request is taken.
     pub(crate) draining: CancellationToken,
@@ -87,6 +90,7 @@ impl Core {
             floor: Floor::new(own, settings.allow_private.clone()),
             live: Arc::new(LiveTable::new(settings.limits.quotas)),
             places: Arc::new(Places::new(settings.limits.connections)),
+            tarpit: Tarpit::new(settings.limits.connections),
             turns: Turnstile::new(match recorder.durability() {
                 Durability::Group => RECORDED_AT_ONCE,
                 Durability::Strict => RECORDED_AT_ONCE_BY_DISK,
@@ -133,6 +137,7 @@ impl Core {
         self.floor.set_lifted(settings.allow_private.clone());
         self.live.set_quotas(settings.limits.quotas);
         self.places.set_limit(settings.limits.connections);
+        self.tarpit.set_clients(settings.limits.connections);
         self.settings.store(Arc::new(settings));
     }
 

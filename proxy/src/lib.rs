@@ -7,7 +7,7 @@
 //! | it **enters**, in TLS where its listener speaks that, and its first byte tells the protocol | `listener` with `handed` and `places`, `socket_file`, `entry`, `stream`, `tls`, `entrance`, `proxy_header` |
 //! | its request is **read once**, strictly | `http1` with `head`, `framing`, `headers` and `request`; `http2`, which hands on to them; `socks5`; what they say besides is in `notes` |
 //! | it is **named**, by what it shows and by the way it came | `proof`, [`identity`], [`token_runs`] |
-//! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`] |
+//! | it is put into the **live table**, so that a kill can end it from here on, and held against its plugin's quotas | `live`, [`quota`], and `tarpit` for who is over them |
 //! | it is **ruled on** | [`ruling`] |
 //! | it is **written down**, before a byte leaves | `attempt` in the words of `facts`, [`recorder`] with its `queue`, `clerk` and `hands`, into a [`sink`], or through `lent` into the log of a successor |
 //! | its name is looked up, the answers are held against the floor, one is dialled | `names` with `name_transport` and `turnstile`, `floor`, `dial`, or `parent` |
@@ -78,6 +78,7 @@ mod socket_file;
 mod socks5;
 mod splice;
 mod stream;
+mod tarpit;
 mod tls;
 pub mod token_runs;
 mod tunnel;

@@ -236,19 +236,46 @@ impl LiveTable {
 /// How many connections are severed on a thread that relays.
 const SEVERED_HERE: usize = 32;
 
+/// How many are worth a thread of their own: severing them takes ten times as long as starting it.
+const SEVERED_APART: usize = 256;
+
 /// Ends connections: from the first step on none of them moves another byte, and those whose sockets
-/// are known here are reset; then each is told.
+/// are known here are reset, on as many processors as there are; then each is told.
 fn sever(cuts: &[Cut], cause: CutCause) {
     for cut in cuts {
         // The first cause stands.
         let _ = cut.0.cause.set(cause);
     }
-    let standing = || cuts.iter().filter_map(|cut| cut.0.ends.get());
-    standing().for_each(|ends| ends.sever_client());
-    standing().for_each(|ends| ends.sever_server());
+    // Asked of the system only where there is something to share.
+    let threads = match cuts.len() / SEVERED_APART {
+        0 | 1 => 1,
+        most => std::thread::available_parallelism().map_or(1, |cores| cores.get().min(most)),
+    };
+    share(cuts, threads, |ends| ends.sever_client());
+    share(cuts, threads, |ends| ends.sever_server());
     for cut in cuts {
         cut.0.fired.notify_waiters();
     }
+}
+
+/// Does `what` to everything in `cuts` that stands, on this thread and as many more as make `threads`.
+fn share(cuts: &[Cut], threads: usize, what: impl Fn(&dyn Sever) + Copy + Send) {
+    let do_to = move |some: &[Cut]| {
+        let standing = some.iter().filter_map(|cut| cut.0.ends.get());
+        standing.for_each(|ends| what(&**ends));
+    };
+    let mut parts = cuts.chunks(cuts.len().div_ceil(threads).max(1));
+    let own = parts.next();
+    std::thread::scope(|scope| {
+        for part in parts {
+            let helper = std::thread::Builder::new().name("sever".to_owned());
+            // Where there is no thread to be had, this one does it.
+            if helper.spawn_scoped(scope, move || do_to(part)).is_err() {
+                do_to(part);
+            }
+        }
+        own.into_iter().for_each(do_to);
+    });
 }
 
 impl Live {
@@ -319,6 +346,8 @@ impl Cut {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use base::{Attribution, Sha256Digest};
 
     use super::*;
@@ -405,5 +434,59 @@ mod tests {
         assert!(futures_util::poll!(&mut sweep).is_pending());
         drop(live);
         assert_eq!(sweep.await, 1);
+    }
+
+    /// Counts how often it was severed, and what was severed before it.
+    #[derive(Default)]
+    struct Counting {
+        clients: Arc<AtomicUsize>,
+        own: [AtomicUsize; 2],
+        clients_before: AtomicUsize,
+    }
+
+    impl Sever for Counting {
+        fn sever_client(&self) {
+            self.own[0].fetch_add(1, Ordering::Relaxed);
+            self.clients.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn sever_server(&self) {
+            self.own[1].fetch_add(1, Ordering::Relaxed);
+            let before = self.clients.load(Ordering::Relaxed);
+            self.clients_before.store(before, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_is_severed_once_by_whichever_thread_and_clients_come_first() {
+        for count in [0, 1, 7, SEVERED_APART, 3 * SEVERED_APART + 1] {
+            let table = Arc::new(LiveTable::new(Quotas::default()));
+            let clients = Arc::new(AtomicUsize::new(0));
+            let lives: Vec<_> = (0..count).map(|_| table.enter(identity("a", 1, 1))).collect();
+            let ends: Vec<_> = lives
+                .iter()
+                .map(|live| {
+                    let ends = Arc::new(Counting {
+                        clients: Arc::clone(&clients),
+                        ..Counting::default()
+                    });
+                    live.cut().stands(Arc::clone(&ends) as Arc<dyn Sever>);
+                    ends
+                })
+                .collect();
+            let cuts: Vec<_> = lives.iter().map(|live| live.cut().clone()).collect();
+            sever(&cuts, CutCause::Killed);
+            for ends in &ends {
+                let severed = ends.own.each_ref().map(|own| own.load(Ordering::Relaxed));
+                assert_eq!(severed, [1, 1]);
+                assert_eq!(ends.clients_before.load(Ordering::Relaxed), count);
+            }
+            // However many threads there are.
+            for threads in 1..6 {
+                share(&cuts, threads, |ends| ends.sever_client());
+                let each = |ends: &Arc<Counting>| ends.own[0].load(Ordering::Relaxed) == 1 + threads;
+                assert!(ends.iter().all(each), "{count} by {threads}");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::live::CutCause;
 use crate::parent::ParentFailure;
 use crate::quota::Quota;
 use crate::ruling::Ruling;
+use crate::tarpit::RETRY_AFTER;
 
 /// An answer that refuses.
 #[derive(Clone, Debug)]
@@ -148,7 +149,7 @@ impl Refusal {
             kind.proxy_error(),
         );
         if kind.status() == 429 {
-            head.push_str("Retry-After: 1\r\n");
+            head.push_str(&format!("Retry-After: {}\r\n", RETRY_AFTER.as_secs()));
         }
         // git authenticates on the same connection after a 407, and needs it to be empty.
         let body = if self.asks_for_credentials() {
