@@ -274,6 +274,7 @@ class Ours(Peer):
         from .site import Site  # the only peer that is a whole site
 
         self.site = Site(self.world.bailiwick, self.world.new_folder(self.name))
+        self.site.allow_any_rate()
         return self.site
 
     def start(self):

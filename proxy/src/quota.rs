@@ -30,7 +30,7 @@ impl Default for Quotas {
         Self {
             connections_per_run: 10_000,
             connections_per_plugin: 10_000,
-            connections_per_second: 10_000,
+            connections_per_second: 2_000,
         }
     }
 }

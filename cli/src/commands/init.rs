@@ -252,7 +252,7 @@ run_grace = "2s"                         # how long tunnels of an ended run may 
 [gateway.limits]                         # what is left out is as shipped
 # connections_per_run = 10000
 # connections_per_plugin = 10000
-# connections_per_second = 10000         # of one plugin
+# connections_per_second = 2000          # of one plugin
 
 [gateway.timeouts]
 # idle = "1h"                            # without a byte in either direction
