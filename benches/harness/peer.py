@@ -271,10 +271,10 @@ class Ours(Peer):
     site = None
 
     def make(self):
-        from .site import Site  # the only peer that is a whole site
+        from .site import ANY_RATE, Site  # the only peer that is a whole site
 
         self.site = Site(self.world.bailiwick, self.world.new_folder(self.name))
-        self.site.allow_any_rate()
+        self.site.allow_rate(ANY_RATE)
         return self.site
 
     def start(self):

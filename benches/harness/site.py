@@ -27,6 +27,9 @@ class Plugin:
     def __init__(self, name, artifact, digest):
         self.name, self.artifact, self.digest = name, artifact, digest
 
+# For a plugin that is the whole load and may open more connections a second than a site would let it.
+ANY_RATE = 1_000_000
+
 
 class Site:
     """One gateway with its control plane, in a folder of its own."""
@@ -59,10 +62,6 @@ class Site:
         text = re.sub(r"(?m)^listen = \[(.*)\]", rf'listen = [\1, "tls://127.0.0.1:{port}"]', text, count=1)
         self.config.write_text(text)
         return port, self.config.parent / "keys" / "gateway-tls.crt"
-
-    def allow_any_rate(self):
-        """One plugin alone is the load here, and may open more connections a second than a site would let it."""
-        self.allow_rate(1_000_000)
 
     def allow_rate(self, per_second):
         """So many connections a second are one plugin's quota."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import build
 from .process import BenchError, Child, free_port
+from .site import ANY_RATE, Site
 
 
 class World:
@@ -49,6 +50,15 @@ class World:
             self.second = Origin(self, free_port(), 1)
             self.started.append(self.second)
         return self.second
+
+    def serve_site(self, plugins, core=None, per_second=ANY_RATE):
+        """A site on `core` with a run for each of `plugins`, which may open so many connections a second:
+        it, and the runs' credentials by name."""
+        site = Site(self.bailiwick, self.new_folder("site"), core=core)
+        site.allow_rate(per_second)
+        self.started.append(site)
+        site.serve()
+        return site, {name: site.start_run(site.admit(f"bench.{name}")) for name in plugins}
 
     def new_folder(self, name):
         folder = self.folder / f"{name}-{len(list(self.folder.iterdir()))}"

@@ -14,7 +14,7 @@ use crate::adversarial_http2::basic;
 use crate::service::metric;
 use crate::stage::{Stage, exactly, has_ended};
 use crate::take_over::{TARGET, all_ended, ends, is_whole, of_kind, stage, stage_with};
-use crate::tls::{listen, tls_address};
+use crate::tls::{listen, listens, tls_address};
 use crate::ways_in::OwnRun;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -196,16 +196,6 @@ fn tls() -> Result<()> {
         assert_eq!(of_kind(&events, kind).len(), 0, "{kind}");
     }
     all_ended(&events)
-}
-
-/// Where the gateway says that it listens.
-fn listens(world: &World) -> Result<Vec<String>> {
-    let status = world.ok(["status"])?;
-    let listen = status["gateways"][0]["listen"].as_array().context("listen")?;
-    Ok(listen
-        .iter()
-        .filter_map(|at| at.as_str().map(str::to_owned))
-        .collect())
 }
 
 fn ports_of_the_system() -> Result<()> {

@@ -84,14 +84,20 @@ pub fn listen(world: &World, address: &str, client_auth: &str) -> Result<()> {
     })
 }
 
-/// The address that the TLS listener took.
-pub fn tls_address(world: &World) -> Result<String> {
+/// Where the gateway says that it listens.
+pub fn listens(world: &World) -> Result<Vec<String>> {
     let status = world.ok(["status"])?;
     let listen = status["gateways"][0]["listen"].as_array().context("listen")?;
-    let address = listen
+    Ok(listen
         .iter()
-        .filter_map(Value::as_str)
-        .find_map(|text| text.strip_prefix("tls://"));
+        .filter_map(|at| at.as_str().map(str::to_owned))
+        .collect())
+}
+
+/// The address that the TLS listener took.
+pub fn tls_address(world: &World) -> Result<String> {
+    let listens = listens(world)?;
+    let address = listens.iter().find_map(|text| text.strip_prefix("tls://"));
     Ok(address.context("a tls:// listener")?.to_owned())
 }
 
